@@ -1,0 +1,1 @@
+//! The raid bdev: the pure core, the kernels and the channels on reactors

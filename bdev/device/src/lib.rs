@@ -1,0 +1,1 @@
+//! Block devices: Bdev and IoChannel, and every backend

@@ -1,0 +1,1 @@
+//! Pinned poll loops, message inboxes, timers, clock and buffer pools
