@@ -1,6 +1,37 @@
-//! The pure core of RAID 4/5/6: geometry, plans, stripe machine, regions; no I/O, no unsafe.
+//! The pure core of RAID 4/5/6: geometry, plans, stripe machine, regions.
+//!
+//! It decides and never acts: no I/O, clock, thread, randomness or unsafe code is in it, and bytes never
+//! enter. The same core runs under the reactors (crate `array`) and under a simulator.
+//!
+//! ```text
+//!   units, limits, slab, bitmap, region_map        words, bounds, containers
+//!        |
+//!   layout, geometry                               where a byte lies
+//!   rectangle, plan                                what an operation must read, compute, write
+//!   dirty_log, lease, member                       what is known of regions and members
+//!        |
+//!   shard (op, table, merge, step, sync)           the stripes of one core: events in, actions out
+//!   coordinator                                    one per array: marks, grants, resync
+//! ```
+//!
+//! Invariants owned here: R1 to R3, R5, R6 and R10, each where its module says so.
+//!
+//! Not here: buffers and devices (crate `array`), arithmetic over bytes (crate `parity`), the formats
+//! of logs and superblocks on a device.
 #![forbid(unsafe_code)]
 
+pub mod bitmap;
+pub mod coordinator;
+pub mod dirty_log;
+pub mod event;
 pub mod geometry;
 pub mod layout;
+pub mod lease;
+pub mod limits;
+pub mod member;
+pub mod plan;
+pub mod rectangle;
+pub mod region_map;
+pub mod shard;
+pub mod slab;
 pub mod units;

@@ -1,0 +1,66 @@
+//! Every bound of the core, with the inequalities that hold between them (invariant R6: everything is
+//! bounded, full means back-pressure, never growth).
+//!
+//! Not here: the bounds of reactors (`reactor::limits`), of devices (`device::limits`) and of sockets.
+
+/// Most members an array can have. Slots are named by a byte and md's Q exponents run to 254.
+pub const MEMBERS_MAX: usize = 255;
+
+/// Fewest members of a RAID 4 or RAID 5 array.
+pub const MEMBERS_MIN: usize = 3;
+
+/// Smallest strip: md's unit of work, and the smallest block that every device can be asked for.
+pub const STRIP_BYTES_MIN: u32 = 4 << 10;
+
+/// Largest strip. dm-raid45 stops at 8 MiB; md's own limit is far beyond any use.
+pub const STRIP_BYTES_MAX: u32 = 16 << 20;
+
+/// Most rows, in bytes per member, that one stripe operation covers. Sources and parity of one
+/// operation then stay in the second-level cache, and scratch memory per operation stays bounded.
+pub const BAND_BYTES_MAX: u32 = 128 << 10;
+
+/// Fewest rows of a band, however many members there are.
+pub const BAND_BYTES_MIN: u32 = 4 << 10;
+
+/// Stripe operations that one shard has queued or in flight: the stripe cache of md and dm-raid45.
+pub const STRIPE_OPS_MAX: usize = 512;
+
+/// Requests (each the part of a host request that falls into one stripe) admitted to one shard.
+pub const PIECES_MAX: usize = 512;
+
+/// Fragments: the cells (one strip of one band) of all admitted pieces.
+pub const FRAGMENTS_MAX: usize = 4096;
+
+/// Fragments that one stripe operation may gather by merging: bounds the length of a vectored write.
+pub const FRAGMENTS_PER_OP_MAX: u32 = 256;
+
+/// Regions that one shard holds a lease on, or waits for one, at a time.
+pub const LEASES_MAX: usize = 4096;
+
+/// Time that a shard keeps the lease of a region in which it no longer writes: md's default
+/// `daemon_sleep` of 5 s (linux-raid.md, section 5.8).
+pub const LEASE_IDLE_NS: u64 = 5_000_000_000;
+
+/// Stripe operations of a background action (resync, check) that one shard has in flight.
+pub const SYNC_OPS_MAX: usize = 4;
+
+/// Scratch memory of one shard. The height of a band shrinks so that several operations over all
+/// members fit (see [`band_bytes`]).
+pub const SCRATCH_BYTES: usize = 32 << 20;
+
+const _: () = assert!(FRAGMENTS_MAX > MEMBERS_MAX, "one band of the widest stripe must fit");
+const _: () = assert!(FRAGMENTS_PER_OP_MAX as usize > MEMBERS_MAX - 1, "and in one operation");
+const _: () = assert!(STRIPE_OPS_MAX > SYNC_OPS_MAX, "a background action never takes every slot");
+const _: () = assert!(
+    MEMBERS_MAX.next_power_of_two() * BAND_BYTES_MIN as usize * 4 <= SCRATCH_BYTES,
+    "four operations over the widest array fit into the scratch memory"
+);
+
+/// Height of a band in bytes for an array of `members` with strips of `strip_bytes`: a power of two,
+/// such that four operations that need a buffer for every member fit into [`SCRATCH_BYTES`].
+#[must_use]
+pub fn band_bytes(members: usize, strip_bytes: u32) -> u32 {
+    let fit = SCRATCH_BYTES / (4 * members.next_power_of_two());
+    let fit = u32::try_from(fit).unwrap_or(u32::MAX);
+    fit.clamp(BAND_BYTES_MIN, BAND_BYTES_MAX).min(strip_bytes)
+}

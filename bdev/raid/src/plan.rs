@@ -1,0 +1,295 @@
+//! The planner: what to read, compute and write for one rectangle of a stripe.
+//!
+//! A *rectangle* is a range of rows (bytes inside the strips) of one stripe together with a set of
+//! data strips, all of which the operation covers over the whole range. Every host request falls apart
+//! into at most three rectangles per stripe:
+//!
+//! ```text
+//!            strip 0   strip 1   strip 2   strip 3
+//!   row 0   |         |#########|#########|         |  \ rectangle {1,2}
+//!           |         |#########|#########|         |  /
+//!   row a   |  #######|#########|#########|         |  \ rectangle {0,1,2}
+//!           |  #######|#########|#########|         |  /
+//!   row b   |#########|#########|         |         |  ...
+//! ```
+//!
+//! The planner is a total function of the roles' states and the written set. It owns **R5** (never read
+//! what is missing or not in sync as data, never write outside the plan) and the planning half of
+//! **R10**: on rows that are not in sync it never trusts parity, so neither read-modify-write nor
+//! reconstruction is planned there.
+//!
+//! The choice between read-modify-write and reconstruct-write goes by the number of reads, a tie to
+//! reconstruct-write, as md does (linux-raid.md, section 5.2).
+//!
+//! Not here: where the strips are (`geometry`), buffers and order of events (`shard`), the field
+//! arithmetic (crate `parity`; a [`Recipe`] only names what it must compute).
+
+use crate::units::RoleSet;
+
+/// Index of the P role in a [`RoleSet`]; data roles are 0 to 253.
+pub const ROLE_P: u8 = 254;
+/// Index of the Q role in a [`RoleSet`].
+pub const ROLE_Q: u8 = 255;
+
+/// Which parities an array has, or which of them a recipe computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parities {
+    /// P, the xor of the data strips.
+    pub p: bool,
+    /// Q, the Reed-Solomon syndrome of the data strips.
+    pub q: bool,
+}
+
+impl Parities {
+    /// How many there are: 0, 1 or 2.
+    #[must_use]
+    pub fn count(self) -> usize {
+        usize::from(self.p) + usize::from(self.q)
+    }
+
+    /// As roles.
+    #[must_use]
+    pub fn roles(self) -> RoleSet {
+        let mut roles = RoleSet::empty();
+        if self.p {
+            roles.insert(ROLE_P);
+        }
+        if self.q {
+            roles.insert(ROLE_Q);
+        }
+        roles
+    }
+
+    fn within(roles: RoleSet) -> Self {
+        Self { p: roles.contains(ROLE_P), q: roles.contains(ROLE_Q) }
+    }
+}
+
+/// What is known of the stripe when an operation is planned.
+#[derive(Debug, Clone, Copy)]
+pub struct StripeState {
+    /// Number of data strips.
+    pub data_strips: u8,
+    /// Parities that the level has.
+    pub parities: Parities,
+    /// Roles that cannot be read as what they should hold: missing members, and blocks that just
+    /// failed to be read.
+    pub unreadable: RoleSet,
+    /// Roles that cannot be written either: missing members. A subset of `unreadable`.
+    pub absent: RoleSet,
+    /// Whether parity is known to match data on these rows.
+    pub in_sync: bool,
+}
+
+impl StripeState {
+    fn data(&self) -> RoleSet {
+        RoleSet::first_n(usize::from(self.data_strips))
+    }
+
+    fn readable_parities(&self) -> Parities {
+        Parities::within(self.parities.roles().difference(self.unreadable))
+    }
+
+    fn writable_parities(&self) -> Parities {
+        Parities::within(self.parities.roles().difference(self.absent))
+    }
+}
+
+/// How lost data strips are computed from what is left. Every other data strip is a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// One data strip from P and the other data.
+    FromP(u8),
+    /// One data strip from Q and the other data, P being lost too.
+    FromQ(u8),
+    /// Two data strips (ascending) from P, Q and the other data.
+    Two(u8, u8),
+}
+
+impl Recovery {
+    /// The data strips that it computes.
+    #[must_use]
+    pub fn outputs(self) -> RoleSet {
+        match self {
+            Self::FromP(x) | Self::FromQ(x) => RoleSet::single(x),
+            Self::Two(x, y) => {
+                let mut both = RoleSet::single(x);
+                both.insert(y);
+                both
+            }
+        }
+    }
+
+    fn sources(self) -> RoleSet {
+        match self {
+            Self::FromP(_) => RoleSet::single(ROLE_P),
+            Self::FromQ(_) => RoleSet::single(ROLE_Q),
+            Self::Two(..) => Parities { p: true, q: true }.roles(),
+        }
+    }
+}
+
+/// What the shell computes between the reads and the writes of an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recipe {
+    /// Nothing.
+    None,
+    /// In each of these parities, exchange the old contents of every written strip for the new.
+    Delta(Parities),
+    /// Compute these parities afresh from all data strips, new where written and old elsewhere.
+    Generate(Parities),
+    /// Compute lost data strips.
+    Recover(Recovery),
+    /// Compute lost data strips as they were, then these parities from all data strips, new where
+    /// written.
+    RecoverThenGenerate(Recovery, Parities),
+    /// Compare these parities with the data strips.
+    Check(Parities),
+}
+
+/// Kind of a planned write, for statistics and for choosing kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WriteKind {
+    /// Every data strip is written: no reads.
+    FullStripe,
+    /// Old data and old parity are read, parity is updated by the difference.
+    ReadModifyWrite,
+    /// The data strips that are not written are read, parity is computed afresh.
+    ReconstructWrite,
+    /// Lost data that stays is reconstructed before parity is computed afresh.
+    RecoverWrite,
+    /// No parity can be written: data alone, no reads.
+    DataOnly,
+}
+
+/// A planned write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WritePlan {
+    /// Kind, as decided.
+    pub kind: WriteKind,
+    /// Roles to read before computing.
+    pub reads: RoleSet,
+    /// What to compute.
+    pub recipe: Recipe,
+    /// Roles to write.
+    pub writes: RoleSet,
+}
+
+/// A planned read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPlan {
+    /// Roles to read.
+    pub reads: RoleSet,
+    /// What to compute: nothing, or a recovery.
+    pub recipe: Recipe,
+}
+
+/// Why an operation cannot be planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unplannable {
+    /// More of the stripe is lost than its parities can stand for.
+    #[error("more strips are lost than the level has parity for")]
+    TooManyLost,
+    /// A strip is lost and the rows are not in sync, so parity does not say what it held.
+    #[error("a strip is lost on rows whose parity is not in sync")]
+    NotInSync,
+}
+
+/// Plans a write of the data strips `written` over all rows of the rectangle.
+///
+/// # Errors
+/// When lost data would have to be reconstructed and cannot be.
+///
+/// # Panics
+/// If `written` is empty or names a role that is not a data strip: the caller's mistake.
+pub fn write(state: &StripeState, written: RoleSet) -> Result<WritePlan, Unplannable> {
+    assert!(!written.is_empty() && written.is_subset_of(state.data()), "written set {written:?}");
+    let target = state.writable_parities();
+    let writes = written.difference(state.absent).union(target.roles());
+    if target.count() == 0 {
+        let lost = state.absent.intersection(state.data());
+        if lost.is_empty() {
+            let reads = RoleSet::empty();
+            return Ok(WritePlan {
+                kind: WriteKind::DataOnly,
+                reads,
+                recipe: Recipe::None,
+                writes,
+            });
+        }
+        return Err(Unplannable::TooManyLost);
+    }
+    if state.absent.len() > state.parities.count() {
+        return Err(Unplannable::TooManyLost);
+    }
+    let kept = state.data().difference(written);
+    let reconstruct = kept.is_disjoint_from(state.unreadable).then_some(kept);
+    let modify = (state.in_sync
+        && written.union(target.roles()).is_disjoint_from(state.unreadable))
+    .then(|| written.union(target.roles()));
+    let plan = |kind, reads, recipe| Ok(WritePlan { kind, reads, recipe, writes });
+    match (reconstruct, modify) {
+        (Some(kept), _) if kept.is_empty() => {
+            plan(WriteKind::FullStripe, kept, Recipe::Generate(target))
+        }
+        (Some(kept), Some(old)) if old.len() < kept.len() => {
+            plan(WriteKind::ReadModifyWrite, old, Recipe::Delta(target))
+        }
+        (Some(kept), _) => plan(WriteKind::ReconstructWrite, kept, Recipe::Generate(target)),
+        (None, Some(old)) => plan(WriteKind::ReadModifyWrite, old, Recipe::Delta(target)),
+        (None, None) => {
+            let recovery = recovery(state)?;
+            let reads = state.data().difference(state.unreadable).union(recovery.sources());
+            plan(WriteKind::RecoverWrite, reads, Recipe::RecoverThenGenerate(recovery, target))
+        }
+    }
+}
+
+/// Plans a read of the data strips `wanted` over all rows of the rectangle.
+///
+/// # Errors
+/// When a wanted strip is lost and cannot be reconstructed.
+///
+/// # Panics
+/// If `wanted` is empty or names a role that is not a data strip: the caller's mistake.
+pub fn read(state: &StripeState, wanted: RoleSet) -> Result<ReadPlan, Unplannable> {
+    assert!(!wanted.is_empty() && wanted.is_subset_of(state.data()), "wanted set {wanted:?}");
+    if wanted.is_disjoint_from(state.unreadable) {
+        return Ok(ReadPlan { reads: wanted, recipe: Recipe::None });
+    }
+    let recovery = recovery(state)?;
+    let reads = state.data().difference(state.unreadable).union(recovery.sources());
+    Ok(ReadPlan { reads, recipe: Recipe::Recover(recovery) })
+}
+
+/// Plans the comparison of parity with data: the first half of resync, check and repair. What has to
+/// be rewritten afterwards is the parity that [`Recipe::Check`] found wrong.
+///
+/// # Errors
+/// When any role cannot be read: there is nothing to compare then.
+pub fn check(state: &StripeState) -> Result<ReadPlan, Unplannable> {
+    let all = state.data().union(state.parities.roles());
+    if !all.is_disjoint_from(state.unreadable) {
+        return Err(Unplannable::TooManyLost);
+    }
+    Ok(ReadPlan { reads: all, recipe: Recipe::Check(state.parities) })
+}
+
+/// How every unreadable data strip can be computed.
+fn recovery(state: &StripeState) -> Result<Recovery, Unplannable> {
+    if !state.in_sync {
+        return Err(Unplannable::NotInSync);
+    }
+    let lost = state.data().intersection(state.unreadable);
+    let parities = state.readable_parities();
+    let mut strips = lost.iter();
+    match (strips.next(), strips.next(), strips.next()) {
+        (Some(x), None, _) if parities.p => Ok(Recovery::FromP(x)),
+        (Some(x), None, _) if parities.q => Ok(Recovery::FromQ(x)),
+        (Some(x), Some(y), None) if parities.p && parities.q => Ok(Recovery::Two(x, y)),
+        _ => Err(Unplannable::TooManyLost),
+    }
+}
+
+#[cfg(test)]
+mod tests;

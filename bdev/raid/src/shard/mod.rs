@@ -1,0 +1,353 @@
+//! One core's share of an array: the stripes it owns, what is queued and in flight on them.
+//!
+//! ```text
+//!   submit(piece) --> fragments --> operations, queued --unplug--> merge --> start
+//!                                                                             |
+//!       complete(piece) <-- every fragment ended <-- phases of `op` <---------+
+//! ```
+//!
+//! A piece (the part of a host request that falls into one stripe) is cut into rectangles; each becomes
+//! a stripe operation, or joins one. Operations start at the end of the reactor's turn, so that what
+//! arrives together is merged. The shard is synchronous and deterministic: the same calls give the same
+//! actions. It owns **R3** (one owner, overlapping ranges one at a time), the shard's half of **R1**
+//! and **R2** (leases) and **R6** for its tables: when they are full, pieces wait in order of arrival,
+//! and [`Shard::submit`] gives a piece back when even that queue is full.
+//!
+//! Not here: buffers, channels and messages (crate `array`); array-wide decisions (`coordinator`).
+
+pub mod op;
+
+mod merge;
+mod step;
+mod sync;
+mod table;
+
+use crate::bitmap::Bitmap;
+use crate::dirty_log::{Initially, Regions};
+use crate::event::{
+    Action, Actions, Event, OpId, PieceId, PieceKind, PieceSpec, PieceStatus, ShardCounters,
+};
+use crate::geometry::Geometry;
+use crate::lease::LeaseTable;
+use crate::limits::{FRAGMENTS_MAX, LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX, band_bytes};
+use crate::member::MemberMap;
+use crate::plan::Parities;
+use crate::rectangle;
+use crate::slab::Slab;
+use crate::units::{RoleSet, StripeId};
+use op::{Fragment, NONE, OpKind, Phase, StripeOp};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use sync::SyncWalk;
+use table::StripeTable;
+
+/// Which shard of an array owns a stripe: neighbours belong to different shards, so that a sequential
+/// stream uses all cores.
+#[must_use]
+pub fn shard_of(stripe: StripeId, shards: usize) -> usize {
+    usize::try_from(stripe.0 % shards as u64).expect("less than the number of shards")
+}
+
+/// A piece that is admitted and not answered yet.
+#[derive(Debug)]
+struct Piece {
+    spec: PieceSpec,
+    /// Row from which rectangles have not been cut yet; the strip size when all are.
+    next_row: u32,
+    /// Fragments in operations.
+    pending: u32,
+    status: PieceStatus,
+}
+
+/// Whether operations may start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Operations in flight end, none starts; the caller waits for `Quiesced`.
+    Closing,
+    Closed,
+}
+
+/// Place of a shard in its array.
+#[derive(Debug, Clone, Copy)]
+pub struct ShardPlace {
+    /// Index, from 0.
+    pub index: usize,
+    /// Number of shards.
+    pub count: usize,
+}
+
+/// The shard.
+#[derive(Debug)]
+pub struct Shard {
+    geometry: Arc<Geometry>,
+    map: MemberMap,
+    place: ShardPlace,
+    parities: Parities,
+    regions: Regions,
+    band_bytes: u32,
+    in_sync: Bitmap,
+    pieces: Slab<Piece>,
+    fragments: Slab<Fragment>,
+    ops: Slab<StripeOp>,
+    table: StripeTable,
+    leases: LeaseTable,
+    /// Operations to start at the end of the turn.
+    staged: VecDeque<OpId>,
+    /// Operations that wait for scratch memory or a lease slot, in order.
+    starved: VecDeque<OpId>,
+    /// Operations that wait for their region's lease.
+    marking: VecDeque<OpId>,
+    /// Pieces of which rectangles are still to be cut, in order.
+    uncut: VecDeque<PieceId>,
+    sync: Option<SyncWalk>,
+    gate: Gate,
+    /// Operations that are past `Queued`.
+    active: usize,
+    counters: ShardCounters,
+}
+
+impl Shard {
+    /// A shard of an array whose regions are all in sync, or all not.
+    #[must_use]
+    pub fn new(
+        geometry: Arc<Geometry>,
+        map: MemberMap,
+        place: ShardPlace,
+        regions: Regions,
+        initially: Initially,
+    ) -> Self {
+        let band_bytes = band_bytes(geometry.members(), geometry.strip_bytes());
+        let parities = Parities { p: true, q: geometry.parity_strips() == 2 };
+        let in_sync = Bitmap::new(regions.count(), initially == Initially::InSync);
+        Self {
+            geometry,
+            map,
+            place,
+            parities,
+            regions,
+            band_bytes,
+            in_sync,
+            pieces: Slab::new(PIECES_MAX),
+            fragments: Slab::new(FRAGMENTS_MAX),
+            ops: Slab::new(STRIPE_OPS_MAX),
+            table: StripeTable::new(STRIPE_OPS_MAX),
+            leases: LeaseTable::new(LEASES_MAX),
+            staged: VecDeque::with_capacity(STRIPE_OPS_MAX),
+            starved: VecDeque::with_capacity(STRIPE_OPS_MAX),
+            marking: VecDeque::with_capacity(STRIPE_OPS_MAX),
+            uncut: VecDeque::with_capacity(PIECES_MAX),
+            sync: None,
+            gate: Gate::Open,
+            active: 0,
+            counters: ShardCounters::default(),
+        }
+    }
+
+    /// Admits a piece of a host request. Nothing starts before [`Self::unplug`].
+    ///
+    /// # Errors
+    /// The spec, when the table of pieces is full: try again after a completion.
+    ///
+    /// # Panics
+    /// If the stripe is not this shard's, or the span not inside it.
+    pub fn submit(&mut self, spec: PieceSpec) -> Result<PieceId, PieceSpec> {
+        let owner = shard_of(spec.stripe, self.place.count);
+        assert_eq!(owner, self.place.index, "stripe {:?} belongs to another shard", spec.stripe);
+        let end = spec.span.start + spec.span.len;
+        assert!(spec.span.len > 0 && end <= self.geometry.stripe_bytes(), "span of {spec:?}");
+        let piece = Piece { spec, next_row: 0, pending: 0, status: PieceStatus::Done };
+        let id = self.pieces.insert(piece).map_err(|piece| piece.spec)?;
+        self.uncut.push_back(id);
+        self.cut();
+        Ok(id)
+    }
+
+    /// Whether [`Self::submit`] would give a piece back.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.pieces.vacant() == 0
+    }
+
+    /// End of the turn: merges and starts what was staged.
+    pub fn unplug(&mut self, now_ns: u64, out: &mut Actions) {
+        if self.gate != Gate::Open {
+            return;
+        }
+        for _ in 0..self.staged.len() {
+            let Some(id) = self.staged.pop_front() else { break };
+            self.try_start(id, now_ns, out);
+        }
+    }
+
+    /// What happened to something that the shard asked for.
+    pub fn handle(&mut self, now_ns: u64, event: Event, out: &mut Actions) {
+        match event {
+            Event::Acquired { op, ok } => self.acquired(now_ns, op, ok, out),
+            Event::ReadDone { op, role, ok } => self.read_done(now_ns, op, role, ok, out),
+            Event::Computed { op, mismatch } => self.computed(now_ns, op, mismatch, out),
+            Event::WriteDone { op, role: _, ok } => self.write_done(now_ns, op, ok, out),
+            Event::LeaseGranted { region } => self.lease_granted(now_ns, region, out),
+            Event::RegionSync { region, in_sync } => {
+                self.in_sync.set(region, in_sync);
+            }
+        }
+    }
+
+    /// Gives back the leases of regions that have been idle for `limits::LEASE_IDLE_NS`; with `all`,
+    /// those of every idle region.
+    pub fn return_leases(&mut self, now_ns: u64, all: bool, out: &mut Actions) {
+        self.leases.expire(now_ns, all, |region| out.push_back(Action::ReturnLease { region }));
+    }
+
+    /// Lets what is in flight end and starts nothing more, until [`Self::resume`]. Pieces are still
+    /// admitted, as long as there is room. [`Action::Quiesced`] says that nothing is in flight.
+    pub fn quiesce(&mut self, out: &mut Actions) {
+        self.gate = Gate::Closing;
+        self.check_quiesced(out);
+    }
+
+    /// Starts what was held back, with the members as they are now.
+    ///
+    /// # Panics
+    /// If operations are in flight: the shard was not quiesced.
+    pub fn resume(&mut self, map: MemberMap, now_ns: u64, out: &mut Actions) {
+        assert_eq!(self.gate, Gate::Closed, "resume follows quiesced");
+        self.map = map;
+        self.gate = Gate::Open;
+        self.staged.clear();
+        for id in 0..u32::try_from(STRIPE_OPS_MAX).expect("a small constant") {
+            self.try_start(id, now_ns, out);
+        }
+        self.continue_sync(out);
+    }
+
+    /// The geometry.
+    #[must_use]
+    pub fn geometry(&self) -> &Arc<Geometry> {
+        &self.geometry
+    }
+
+    /// The members as this shard knows them.
+    #[must_use]
+    pub fn map(&self) -> &MemberMap {
+        &self.map
+    }
+
+    /// Whether parity can be trusted on the rows of a stripe.
+    #[must_use]
+    pub fn is_in_sync(&self, stripe: StripeId) -> bool {
+        self.in_sync.is_full() || self.in_sync.get(self.regions.of(stripe))
+    }
+
+    /// An operation that actions have named and that has not ended.
+    #[must_use]
+    pub fn op(&self, id: OpId) -> &StripeOp {
+        &self.ops[id]
+    }
+
+    /// The fragments of host data that an operation carries.
+    pub fn fragments(&self, id: OpId) -> impl Iterator<Item = &Fragment> {
+        let mut at = self.ops[id].fragments;
+        std::iter::from_fn(move || {
+            let fragment = self.fragments.get(at)?;
+            at = fragment.next;
+            Some(fragment)
+        })
+    }
+
+    /// What an admitted piece asks for.
+    #[must_use]
+    pub fn piece(&self, id: PieceId) -> &PieceSpec {
+        &self.pieces[id].spec
+    }
+
+    /// Counters since the shard was built.
+    #[must_use]
+    pub fn counters(&self) -> &ShardCounters {
+        &self.counters
+    }
+
+    /// Operations past their queue.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active
+    }
+
+    /// Whether no piece is unanswered and no operation is queued or in flight.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.pieces.is_empty() && self.ops.is_empty()
+    }
+
+    /// Cuts waiting pieces into operations, first come first served, while the tables have room.
+    fn cut(&mut self) {
+        while let Some(&id) = self.uncut.front() {
+            let strip_bytes = self.geometry.strip_bytes();
+            let (spec, row) = (self.pieces[id].spec, self.pieces[id].next_row);
+            match rectangle::next(spec.span, strip_bytes, self.band_bytes, row) {
+                None => {
+                    self.pieces[id].next_row = strip_bytes;
+                    self.uncut.pop_front();
+                }
+                Some(part) => {
+                    if self.ops.vacant() == 0 || self.fragments.vacant() == 0 {
+                        return;
+                    }
+                    self.pieces[id].next_row = part.row_end;
+                    self.pieces[id].pending += 1;
+                    self.queue_fragment(id, spec, part);
+                }
+            }
+        }
+    }
+
+    fn queue_fragment(&mut self, piece: PieceId, spec: PieceSpec, part: rectangle::Rectangle) {
+        let fragment = Fragment {
+            piece,
+            row: part.row,
+            row_end: part.row_end,
+            first: part.first,
+            last: part.last,
+            next: NONE,
+        };
+        let fragment = self.fragments.insert(fragment).expect("checked by the caller");
+        let kind = match spec.kind {
+            PieceKind::Read => OpKind::Read,
+            PieceKind::Write { fua } => OpKind::Write { fua },
+        };
+        let strips = RoleSet::first_n(usize::from(part.last) + 1)
+            .difference(RoleSet::first_n(usize::from(part.first)));
+        self.queue_op(StripeOp {
+            kind,
+            stripe: spec.stripe,
+            rotation: self.geometry.rotation(spec.stripe),
+            row: part.row,
+            row_end: part.row_end,
+            strips,
+            unreadable: RoleSet::empty(),
+            phase: Phase::Queued,
+            fragments: fragment,
+            fragments_tail: fragment,
+            fragment_count: 1,
+            next: NONE,
+            prev: NONE,
+        });
+    }
+
+    fn queue_op(&mut self, op: StripeOp) {
+        let id = self.ops.insert(op).expect("checked by the caller");
+        self.table.link(&mut self.ops, id);
+        self.staged.push_back(id);
+    }
+
+    fn check_quiesced(&mut self, out: &mut Actions) {
+        if self.gate == Gate::Closing && self.active == 0 {
+            self.gate = Gate::Closed;
+            out.push_back(Action::Quiesced);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

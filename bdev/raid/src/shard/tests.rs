@@ -1,0 +1,729 @@
+//! Shards and coordinator against a plain byte array.
+//!
+//! Goal: whatever the layout, the failures and the order in which members answer, every read returns
+//! the last bytes written, and when all is quiet every parity that exists matches the data.
+//! Method: a seeded world executes the actions on members in memory and answers them in random order;
+//! requests in flight at the same time never overlap in bytes, so the model is exact, but they share
+//! rows and stripes all the time. A failing seed is printed.
+
+use super::*;
+use crate::coordinator::{Coordinator, Order};
+use crate::dirty_log::DirtyLog;
+use crate::event::{Access, Mismatch, span_at};
+use crate::geometry::GeometrySpec;
+use crate::layout::{Layout, Level};
+use crate::member::MemberState;
+use crate::plan::{ROLE_P, ROLE_Q, Recipe, Recovery, WriteKind};
+use crate::units::Slot;
+use std::collections::BTreeMap;
+
+const STRIP: usize = 4096;
+const BLOCK: usize = 512;
+
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+fn mul(mut a: u8, mut b: u8) -> u8 {
+    let mut product = 0;
+    while b != 0 {
+        if b & 1 != 0 {
+            product ^= a;
+        }
+        a = (a << 1) ^ if a & 0x80 != 0 { 0x1d } else { 0 };
+        b >>= 1;
+    }
+    product
+}
+
+fn power(exponent: u8) -> u8 {
+    (0..exponent).fold(1, |value, _| mul(value, 2))
+}
+
+fn inverse(a: u8) -> u8 {
+    (1..=255).find(|&b| mul(a, b) == 1).expect("a is not zero")
+}
+
+fn add_scaled(target: &mut [u8], source: &[u8], factor: u8) {
+    let table: Vec<u8> = (0..=255).map(|byte| mul(byte, factor)).collect();
+    for (t, s) in target.iter_mut().zip(source) {
+        *t ^= table[usize::from(*s)];
+    }
+}
+
+/// Something that a member or the coordinator will answer later.
+enum Pending {
+    Read(usize, Access),
+    Write(usize, Access, Vec<u8>),
+    Grant(usize, u64),
+}
+
+struct HostOp {
+    start: usize,
+    data: Vec<u8>,
+    is_read: bool,
+    pieces: usize,
+}
+
+struct World {
+    seed: u64,
+    rng: Rng,
+    geometry: Arc<Geometry>,
+    shards: Vec<Shard>,
+    coordinator: Coordinator,
+    members: Vec<Vec<u8>>,
+    model: Vec<u8>,
+    buffers: BTreeMap<(usize, OpId, u8), Vec<u8>>,
+    pieces: BTreeMap<(usize, PieceId), usize>,
+    hosts: BTreeMap<usize, HostOp>,
+    next_host: usize,
+    pending: Vec<Pending>,
+    quiesced: usize,
+    /// A member that fails one read in four.
+    flaky: Option<Slot>,
+    reads_checked: usize,
+}
+
+impl World {
+    fn new(seed: u64, level: Level, layout: Layout, members: usize, initially: Initially) -> Self {
+        let mut rng = Rng(seed * 0x9e37_79b9 + 1);
+        let stripes = 8;
+        let geometry = Arc::new(
+            Geometry::new(GeometrySpec {
+                level,
+                layout,
+                members,
+                strip_bytes: STRIP as u32,
+                block_size_bytes: BLOCK as u32,
+                member_bytes: (stripes * STRIP) as u64,
+                data_offsets_bytes: vec![0; members],
+            })
+            .expect("a valid geometry"),
+        );
+        let map = MemberMap::new(vec![MemberState::InSync; members]);
+        let regions = Regions::new(2 * STRIP as u64, STRIP as u32, geometry.stripes());
+        let count = 1 + rng.below(3);
+        let shards = (0..count)
+            .map(|index| {
+                let place = ShardPlace { index, count };
+                Shard::new(geometry.clone(), map.clone(), place, regions, initially)
+            })
+            .collect();
+        let log = DirtyLog::new(regions.count(), initially);
+        let mut contents = vec![vec![0; stripes * STRIP]; members];
+        if initially == Initially::OutOfSync {
+            for byte in contents.iter_mut().flatten() {
+                *byte = rng.next() as u8;
+            }
+        }
+        let mut world = Self {
+            seed,
+            rng,
+            shards,
+            coordinator: Coordinator::new(log, count, LEASES_MAX, false),
+            members: contents,
+            model: Vec::new(),
+            buffers: BTreeMap::new(),
+            pieces: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            next_host: 0,
+            pending: Vec::new(),
+            quiesced: 0,
+            flaky: None,
+            reads_checked: 0,
+            geometry,
+        };
+        world.model = world.data_on_members();
+        world
+    }
+
+    /// The array's contents as the data strips on the members say.
+    fn data_on_members(&self) -> Vec<u8> {
+        (0..self.geometry.array_bytes())
+            .map(|byte| {
+                let at = self.geometry.locate(byte);
+                let slot = self.geometry.data_slot(self.geometry.rotation(at.stripe), at.strip);
+                let offset = self.geometry.member_byte(slot, at.stripe, at.offset);
+                self.members[slot.index()][offset as usize]
+            })
+            .collect()
+    }
+
+    /// Submits a random request that overlaps none in flight; `false` when it found no room.
+    fn submit_random(&mut self) -> bool {
+        let blocks = self.model.len() / BLOCK;
+        let stripe_blocks = self.geometry.stripe_bytes() as usize / BLOCK;
+        let longest = if self.rng.one_in(3) { 2 * stripe_blocks } else { 10 };
+        let start = self.rng.below(blocks);
+        let len = (1 + self.rng.below(longest)).min(blocks - start) * BLOCK;
+        let start = start * BLOCK;
+        let overlaps =
+            |host: &HostOp| start < host.start + host.data.len() && host.start < start + len;
+        if self.hosts.values().any(overlaps) {
+            return false;
+        }
+        let is_read = self.rng.one_in(3);
+        let data = (0..len).map(|_| if is_read { 0 } else { self.rng.next() as u8 }).collect();
+        let host = self.next_host;
+        self.next_host += 1;
+        self.hosts.insert(host, HostOp { start, data, is_read, pieces: 0 });
+        let kind = if is_read { PieceKind::Read } else { PieceKind::Write { fua: false } };
+        let mut at = start as u64;
+        let end = (start + len) as u64;
+        while at < end {
+            let location = self.geometry.locate(at);
+            let span = span_at(location, STRIP as u32, u64::MAX);
+            let len = (self.geometry.stripe_bytes() - span.start).min(end - at);
+            let spec = PieceSpec {
+                kind,
+                stripe: location.stripe,
+                span: span_at(location, STRIP as u32, len),
+            };
+            let shard = shard_of(location.stripe, self.shards.len());
+            let piece = self.shards[shard].submit(spec).expect("far from full");
+            self.pieces.insert((shard, piece), host);
+            self.hosts.get_mut(&host).expect("just inserted").pieces += 1;
+            at += len;
+        }
+        true
+    }
+
+    fn unplug(&mut self) {
+        for shard in 0..self.shards.len() {
+            let mut out = Actions::new();
+            self.shards[shard].unplug(0, &mut out);
+            self.execute(shard, out);
+        }
+    }
+
+    fn handle(&mut self, shard: usize, event: Event) {
+        let mut out = Actions::new();
+        self.shards[shard].handle(0, event, &mut out);
+        self.execute(shard, out);
+    }
+
+    fn execute(&mut self, shard: usize, mut actions: Actions) {
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Acquire { op, roles, len_bytes } => {
+                    let held = self.buffers.keys().any(|&(s, ..)| s == shard);
+                    let ok = !(held && self.rng.one_in(5));
+                    if ok {
+                        for role in roles.iter() {
+                            let buffer = vec![0xee; len_bytes as usize];
+                            let old = self.buffers.insert((shard, op, role), buffer);
+                            assert!(old.is_none(), "a buffer was acquired twice");
+                        }
+                    }
+                    self.shards[shard].handle(0, Event::Acquired { op, ok }, &mut actions);
+                }
+                Action::Read(access) => {
+                    assert_eq!(self.shards[shard].map().state(access.slot), MemberState::InSync);
+                    self.pending.push(Pending::Read(shard, access));
+                }
+                Action::Write { access, .. } => {
+                    let map = self.shards[shard].map();
+                    assert_eq!(map.state(access.slot), MemberState::InSync);
+                    let region = self.shards[shard].regions.of(self.shards[shard].op(access.op).stripe);
+                    assert!(!self.coordinator.log().is_clean(region), "R1: write before mark");
+                    let data = self.contents(shard, access.op, access.role);
+                    self.pending.push(Pending::Write(shard, access, data));
+                }
+                Action::Compute { op, recipe } => {
+                    let mismatch = self.compute(shard, op, recipe);
+                    self.shards[shard].handle(0, Event::Computed { op, mismatch }, &mut actions);
+                }
+                Action::Release { op } => {
+                    let range = (shard, op, 0)..=(shard, op, u8::MAX);
+                    let keys: Vec<_> = self.buffers.range(range).map(|(&key, _)| key).collect();
+                    for key in keys {
+                        self.buffers.remove(&key);
+                    }
+                }
+                Action::Complete { piece, status } => self.complete(shard, piece, status),
+                Action::RequestLease { region } => {
+                    let mut orders = VecDeque::new();
+                    self.coordinator.mark(shard, region, &mut orders);
+                    self.obey(orders);
+                }
+                Action::ReturnLease { region } => self.coordinator.release(region),
+                Action::WriteFailed { .. } => panic!("no write fails here"),
+                Action::RegionSynced { region, ok, mismatched_rows } => {
+                    let mut orders = VecDeque::new();
+                    self.coordinator.region_synced(region, ok, mismatched_rows, &mut orders);
+                    self.obey(orders);
+                }
+                Action::Quiesced => self.quiesced += 1,
+            }
+        }
+    }
+
+    fn obey(&mut self, mut orders: VecDeque<Order>) {
+        while let Some(order) = orders.pop_front() {
+            match order {
+                Order::Grant { shard, region } => self.pending.push(Pending::Grant(shard, region)),
+                Order::RegionSync { region, in_sync } => {
+                    for shard in 0..self.shards.len() {
+                        self.handle(shard, Event::RegionSync { region, in_sync });
+                    }
+                }
+                Order::SyncRegion { region } => {
+                    for shard in 0..self.shards.len() {
+                        let mut out = Actions::new();
+                        self.shards[shard].sync_region(region, &mut out);
+                        self.execute(shard, out);
+                    }
+                }
+                Order::ResyncEnded => {}
+            }
+        }
+    }
+
+    /// Answers one pending thing, picked at random.
+    fn answer_one(&mut self) -> bool {
+        if self.pending.is_empty() {
+            return false;
+        }
+        let index = self.rng.below(self.pending.len());
+        match self.pending.swap_remove(index) {
+            Pending::Grant(shard, region) => self.handle(shard, Event::LeaseGranted { region }),
+            Pending::Read(shard, access) => {
+                let ok = self.flaky != Some(access.slot) || !self.rng.one_in(4);
+                if ok {
+                    let start = access.offset_bytes as usize;
+                    let end = start + access.len_bytes as usize;
+                    let data = self.members[access.slot.index()][start..end].to_vec();
+                    self.store(shard, access.op, access.role, data);
+                }
+                self.handle(shard, Event::ReadDone { op: access.op, role: access.role, ok });
+            }
+            Pending::Write(shard, access, data) => {
+                let start = access.offset_bytes as usize;
+                self.members[access.slot.index()][start..start + data.len()].copy_from_slice(&data);
+                let (op, role) = (access.op, access.role);
+                self.handle(shard, Event::WriteDone { op, role, ok: true });
+            }
+        }
+        true
+    }
+
+    /// Contents of (op, role): the host's where a fragment brings them, else the buffer's.
+    fn contents(&self, shard: usize, op: OpId, role: u8) -> Vec<u8> {
+        let core = &self.shards[shard];
+        let stripe_op = core.op(op);
+        if !matches!(stripe_op.kind, OpKind::Write { .. }) || !stripe_op.strips.contains(role) {
+            return self.buffers[&(shard, op, role)].clone();
+        }
+        let mut data = vec![None; stripe_op.len_bytes() as usize];
+        for fragment in core.fragments(op).filter(|f| (f.first..=f.last).contains(&role)) {
+            let host = &self.hosts[&self.pieces[&(shard, fragment.piece)]];
+            let base = self.piece_start(core.piece(fragment.piece)) - host.start;
+            let offset = core.piece(fragment.piece).buffer_offset(role, fragment.row, STRIP as u32);
+            for i in 0..(fragment.row_end - fragment.row) as usize {
+                let at = (fragment.row - stripe_op.row) as usize + i;
+                assert!(data[at].is_none(), "two fragments bring the same byte");
+                data[at] = Some(host.data[base + offset + i]);
+            }
+        }
+        data.into_iter().map(|byte| byte.expect("fragments cover the rectangle")).collect()
+    }
+
+    fn piece_start(&self, spec: &PieceSpec) -> usize {
+        (spec.stripe.0 * self.geometry.stripe_bytes() + spec.span.start) as usize
+    }
+
+    /// Puts what was read or recovered where it belongs.
+    fn store(&mut self, shard: usize, op: OpId, role: u8, data: Vec<u8>) {
+        let core = &self.shards[shard];
+        let stripe_op = core.op(op);
+        if stripe_op.kind != OpKind::Read || !stripe_op.strips.contains(role) {
+            *self.buffers.get_mut(&(shard, op, role)).expect("acquired") = data;
+            return;
+        }
+        let fragment = *core.fragments(op).next().expect("a read has one fragment");
+        let spec = *core.piece(fragment.piece);
+        let offset = spec.buffer_offset(role, stripe_op.row, STRIP as u32);
+        let start = self.piece_start(&spec);
+        let host = self.hosts.get_mut(&self.pieces[&(shard, fragment.piece)]).expect("in flight");
+        let at = start - host.start + offset;
+        host.data[at..at + data.len()].copy_from_slice(&data);
+    }
+
+    fn load(&self, shard: usize, op: OpId, role: u8) -> Vec<u8> {
+        let core = &self.shards[shard];
+        let stripe_op = core.op(op);
+        if stripe_op.kind != OpKind::Read || !stripe_op.strips.contains(role) {
+            return self.contents(shard, op, role);
+        }
+        let fragment = *core.fragments(op).next().expect("a read has one fragment");
+        let spec = core.piece(fragment.piece);
+        let host = &self.hosts[&self.pieces[&(shard, fragment.piece)]];
+        let offset = spec.buffer_offset(role, stripe_op.row, STRIP as u32);
+        let at = self.piece_start(spec) - host.start + offset;
+        host.data[at..at + stripe_op.len_bytes() as usize].to_vec()
+    }
+
+    fn factor(&self, stripe: StripeId, role: u8, strip: u8) -> u8 {
+        let rotation = self.geometry.rotation(stripe);
+        if role == ROLE_P { 1 } else { power(self.geometry.q_exponent(rotation, strip)) }
+    }
+
+    fn compute(&mut self, shard: usize, op: OpId, recipe: Recipe) -> Mismatch {
+        let (stripe, len, written) = {
+            let op = self.shards[shard].op(op);
+            (op.stripe, op.len_bytes() as usize, op.strips)
+        };
+        let strips = self.geometry.data_strips() as u8;
+        match recipe {
+            Recipe::None => {}
+            Recipe::Delta(parities) => {
+                for role in parities.roles().iter() {
+                    let mut sum = self.buffers[&(shard, op, role)].clone();
+                    for strip in written.iter() {
+                        let factor = self.factor(stripe, role, strip);
+                        add_scaled(&mut sum, &self.buffers[&(shard, op, strip)], factor);
+                        add_scaled(&mut sum, &self.contents(shard, op, strip), factor);
+                    }
+                    self.store(shard, op, role, sum);
+                }
+            }
+            Recipe::Generate(parities) => {
+                for role in parities.roles().iter() {
+                    let mut sum = vec![0; len];
+                    for strip in 0..strips {
+                        let factor = self.factor(stripe, role, strip);
+                        add_scaled(&mut sum, &self.contents(shard, op, strip), factor);
+                    }
+                    self.store(shard, op, role, sum);
+                }
+            }
+            Recipe::Recover(recovery) => self.recover(shard, op, recovery),
+            Recipe::RecoverThenGenerate(recovery, parities) => {
+                self.recover(shard, op, recovery);
+                return self.compute(shard, op, Recipe::Generate(parities));
+            }
+            Recipe::Check(parities) => {
+                let mut mismatch = Mismatch::default();
+                for role in parities.roles().iter() {
+                    let mut sum = self.buffers[&(shard, op, role)].clone();
+                    for strip in 0..strips {
+                        let factor = self.factor(stripe, role, strip);
+                        add_scaled(&mut sum, &self.buffers[&(shard, op, strip)].clone(), factor);
+                    }
+                    if sum.iter().any(|&byte| byte != 0) {
+                        let stored = self.buffers[&(shard, op, role)].clone();
+                        let right = stored.iter().zip(&sum).map(|(a, b)| a ^ b).collect();
+                        self.store(shard, op, role, right);
+                        if role == ROLE_P {
+                            mismatch.p = true;
+                        } else {
+                            mismatch.q = true;
+                        }
+                        mismatch.rows = 1;
+                    }
+                }
+                return mismatch;
+            }
+        }
+        Mismatch::default()
+    }
+
+    /// Old contents of a role, as read: for a write that is the scratch buffer even where it writes.
+    fn old(&self, shard: usize, op: OpId, role: u8) -> Vec<u8> {
+        match self.buffers.get(&(shard, op, role)) {
+            Some(buffer) => buffer.clone(),
+            None => self.load(shard, op, role),
+        }
+    }
+
+    fn recover(&mut self, shard: usize, op: OpId, recovery: Recovery) {
+        let stripe = self.shards[shard].op(op).stripe;
+        let lost = recovery.outputs();
+        let syndrome = |role: u8| {
+            let mut sum = self.buffers[&(shard, op, role)].clone();
+            for strip in 0..self.geometry.data_strips() as u8 {
+                if !lost.contains(strip) {
+                    let factor = self.factor(stripe, role, strip);
+                    add_scaled(&mut sum, &self.old(shard, op, strip), factor);
+                }
+            }
+            sum
+        };
+        let scaled = |data: &[u8], factor: u8| {
+            data.iter().map(|&byte| mul(byte, factor)).collect::<Vec<u8>>()
+        };
+        let found = match recovery {
+            Recovery::FromP(x) => vec![(x, syndrome(ROLE_P))],
+            Recovery::FromQ(x) => {
+                let factor = inverse(self.factor(stripe, ROLE_Q, x));
+                vec![(x, scaled(&syndrome(ROLE_Q), factor))]
+            }
+            Recovery::Two(x, y) => {
+                let (gx, gy) = (self.factor(stripe, ROLE_Q, x), self.factor(stripe, ROLE_Q, y));
+                let (sp, mut right) = (syndrome(ROLE_P), syndrome(ROLE_Q));
+                add_scaled(&mut right, &sp, gx);
+                let dy = scaled(&right, inverse(gx ^ gy));
+                let mut dx = sp;
+                add_scaled(&mut dx, &dy, 1);
+                vec![(x, dx), (y, dy)]
+            }
+        };
+        for (strip, data) in found {
+            // A recovered strip that the operation writes is an old value: it has a buffer.
+            match self.buffers.get_mut(&(shard, op, strip)) {
+                Some(buffer) => *buffer = data,
+                None => self.store(shard, op, strip, data),
+            }
+        }
+    }
+
+    fn complete(&mut self, shard: usize, piece: PieceId, status: PieceStatus) {
+        assert_eq!(status, PieceStatus::Done, "seed {}: a piece failed", self.seed);
+        let id = self.pieces.remove(&(shard, piece)).expect("answered once");
+        let host = self.hosts.get_mut(&id).expect("in flight");
+        host.pieces -= 1;
+        if host.pieces > 0 {
+            return;
+        }
+        let host = self.hosts.remove(&id).expect("in flight");
+        let range = host.start..host.start + host.data.len();
+        if host.is_read {
+            assert!(self.model[range.clone()] == host.data[..], "seed {}: read {range:?}", self.seed);
+            self.reads_checked += 1;
+        } else {
+            self.model[range].copy_from_slice(&host.data);
+        }
+    }
+
+    fn settle(&mut self) {
+        for _ in 0..1_000_000 {
+            self.unplug();
+            if !self.answer_one() {
+                assert!(self.hosts.is_empty(), "seed {}: requests hang", self.seed);
+                return;
+            }
+        }
+        panic!("seed {}: never settles", self.seed);
+    }
+
+    fn run(&mut self, steps: usize) {
+        for _ in 0..steps {
+            match self.rng.below(4) {
+                0 if self.hosts.len() < 24 => {
+                    self.submit_random();
+                }
+                1 => self.unplug(),
+                _ => {
+                    self.answer_one();
+                }
+            }
+        }
+    }
+
+    /// Takes a member away between two operations, as the array does: quiesce, new map, resume.
+    fn lose(&mut self, slot: Slot) {
+        self.quiesced = 0;
+        for shard in 0..self.shards.len() {
+            let mut out = Actions::new();
+            self.shards[shard].quiesce(&mut out);
+            self.execute(shard, out);
+        }
+        while self.quiesced < self.shards.len() {
+            assert!(self.answer_one(), "seed {}: quiesce hangs", self.seed);
+        }
+        self.coordinator.set_degraded(true);
+        for byte in &mut self.members[slot.index()] {
+            *byte = self.rng.next() as u8;
+        }
+        for shard in 0..self.shards.len() {
+            let map = self.shards[shard].map().with_state(slot, MemberState::Missing);
+            let mut out = Actions::new();
+            self.shards[shard].resume(map, 0, &mut out);
+            self.execute(shard, out);
+        }
+    }
+
+    fn assert_consistent(&self) {
+        let map = self.shards[0].map();
+        let data = self.data_on_members();
+        for (byte, (&on_member, &right)) in data.iter().zip(&self.model).enumerate() {
+            let at = self.geometry.locate(byte as u64);
+            let slot = self.geometry.data_slot(self.geometry.rotation(at.stripe), at.strip);
+            let present = map.state(slot) == MemberState::InSync;
+            assert!(!present || on_member == right, "seed {}: byte {byte}", self.seed);
+        }
+        let stripe_bytes = self.geometry.stripe_bytes() as usize;
+        for stripe in (0..self.geometry.stripes()).map(StripeId) {
+            let rotation = self.geometry.rotation(stripe);
+            let parities = [
+                (ROLE_P, Some(self.geometry.p_slot(rotation))),
+                (ROLE_Q, self.geometry.q_slot(rotation)),
+            ];
+            for (role, slot) in parities {
+                let Some(slot) = slot.filter(|&s| map.state(s) == MemberState::InSync) else {
+                    continue;
+                };
+                let mut sum = vec![0; STRIP];
+                for strip in 0..self.geometry.data_strips() {
+                    let start = stripe.0 as usize * stripe_bytes + strip * STRIP;
+                    let factor = self.factor(stripe, role, strip as u8);
+                    add_scaled(&mut sum, &self.model[start..start + STRIP], factor);
+                }
+                let at = self.geometry.member_byte(slot, stripe, 0) as usize;
+                let stored = &self.members[slot.index()][at..at + STRIP];
+                assert!(stored == sum, "seed {}: parity {role} of stripe {stripe:?}", self.seed);
+            }
+        }
+        for shard in &self.shards {
+            assert!(shard.is_idle() && shard.active() == 0, "seed {}: not idle", self.seed);
+        }
+        assert!(self.buffers.is_empty(), "seed {}: buffers leak", self.seed);
+    }
+}
+
+fn arrays() -> Vec<(Level, Layout, usize)> {
+    vec![
+        (Level::Raid4, Layout::ParityLast, 3),
+        (Level::Raid5, Layout::LeftSymmetric, 5),
+        (Level::Raid5, Layout::RightAsymmetric, 4),
+        (Level::Raid6, Layout::LeftSymmetric, 6),
+        (Level::Raid6, Layout::ZeroRestart, 5),
+        (Level::Raid6, Layout::RightSymmetric6, 7),
+    ]
+}
+
+fn each_world(initially: Initially, seeds: u64, mut run: impl FnMut(&mut World)) -> ShardCounters {
+    let mut total = ShardCounters::default();
+    for (level, layout, members) in arrays() {
+        for seed in 1..=seeds {
+            let mut world = World::new(seed, level, layout, members, initially);
+            run(&mut world);
+            world.assert_consistent();
+            assert!(world.reads_checked > 0);
+            for shard in &world.shards {
+                let counters = shard.counters();
+                for (sum, n) in total.writes.iter_mut().zip(counters.writes) {
+                    *sum += n;
+                }
+                total.degraded_reads += counters.degraded_reads;
+                total.merges += counters.merges;
+                total.conflicts += counters.conflicts;
+                total.starvations += counters.starvations;
+                total.replans += counters.replans;
+            }
+        }
+    }
+    total
+}
+
+#[test]
+fn healthy_arrays_keep_every_byte() {
+    let counters = each_world(Initially::InSync, 12, |world| {
+        world.run(3000);
+        world.settle();
+    });
+    assert!(counters.writes_of(WriteKind::FullStripe) > 0, "{counters:?}");
+    assert!(counters.writes_of(WriteKind::ReadModifyWrite) > 0, "{counters:?}");
+    assert!(counters.writes_of(WriteKind::ReconstructWrite) > 0, "{counters:?}");
+    assert!(counters.merges > 0 && counters.conflicts > 0, "{counters:?}");
+    assert!(counters.starvations > 0, "{counters:?}");
+}
+
+#[test]
+fn members_lost_under_load_cost_no_byte() {
+    let counters = each_world(Initially::InSync, 12, |world| {
+        world.run(1000);
+        for _ in 0..world.geometry.parity_strips() {
+            let slots = world.geometry.members();
+            let slot = loop {
+                let slot = Slot(world.rng.below(slots) as u8);
+                if world.shards[0].map().state(slot) == MemberState::InSync {
+                    break slot;
+                }
+            };
+            world.lose(slot);
+            world.run(1500);
+        }
+        world.settle();
+    });
+    assert!(counters.degraded_reads > 0, "{counters:?}");
+    assert!(counters.writes_of(WriteKind::RecoverWrite) > 0, "{counters:?}");
+    assert!(counters.writes_of(WriteKind::DataOnly) > 0, "{counters:?}");
+}
+
+#[test]
+fn read_errors_within_the_redundancy_are_reconstructed() {
+    let counters = each_world(Initially::InSync, 8, |world| {
+        world.flaky = Some(Slot(world.rng.below(world.geometry.members()) as u8));
+        world.run(3000);
+        world.settle();
+    });
+    assert!(counters.replans > 0, "{counters:?}");
+}
+
+#[test]
+fn resync_under_load_makes_every_parity_right_and_changes_no_data() {
+    let mut mismatched_rows = 0;
+    let counters = each_world(Initially::OutOfSync, 8, |world| {
+        world.run(300);
+        let mut orders = VecDeque::new();
+        world.coordinator.start_resync(&mut orders);
+        world.obey(orders);
+        world.run(2500);
+        world.settle();
+        let log = world.coordinator.log();
+        assert_eq!(log.sync_count(), log.regions(), "seed {}", world.seed);
+        mismatched_rows += world.coordinator.mismatched_rows();
+        assert!(world.shards.iter().all(|shard| shard.in_sync.is_full()));
+    });
+    assert!(counters.writes_of(WriteKind::ReconstructWrite) > 0, "{counters:?}");
+    assert!(mismatched_rows > 0, "random contents were never wrong");
+}
+
+#[test]
+fn rows_out_of_sync_are_never_read_modified_written() {
+    let counters = each_world(Initially::OutOfSync, 2, |world| {
+        world.run(1000);
+        world.settle();
+        // Nothing made the parity of untouched rows right: give the checker what it wants to see.
+        let mut orders = VecDeque::new();
+        world.coordinator.start_resync(&mut orders);
+        assert_eq!(
+            world.shards.iter().map(|s| s.counters().writes_of(WriteKind::ReadModifyWrite)).sum::<u64>(),
+            0
+        );
+        world.obey(orders);
+        world.settle();
+    });
+    assert_eq!(counters.writes_of(WriteKind::ReadModifyWrite), 0);
+}
+
+#[test]
+fn leases_are_returned_when_a_region_is_idle() {
+    let mut world =
+        World::new(3, Level::Raid5, Layout::LeftSymmetric, 4, Initially::InSync);
+    world.run(500);
+    world.settle();
+    assert!(world.coordinator.log().dirty_count() > 0);
+    for shard in 0..world.shards.len() {
+        let mut out = Actions::new();
+        world.shards[shard].return_leases(crate::limits::LEASE_IDLE_NS, false, &mut out);
+        world.execute(shard, out);
+    }
+    assert_eq!(world.coordinator.log().dirty_count(), 0);
+}
