@@ -1,1 +1,5 @@
-//! raid456.
+//! x
+#![forbid(unsafe_code)]
+pub mod control;
+pub mod limits;
+pub mod methods;

@@ -1,1 +1,66 @@
-//! Block devices: Bdev and IoChannel, and every backend
+//! Block devices: [`Bdev`] and [`IoChannel`], and every backend.
+//!
+//! A bdev is an immutable description that any thread may hold; its data path is a channel, of
+//! which every user opens one per reactor. Requests go in by value and come back by value, with
+//! their buffers ([`BdevIo`], [`Completion`]).
+//!
+//! ```text
+//!             Arc<dyn Bdev>                            any thread
+//!   ===============|================================== one reactor ====================
+//!        Box<dyn IoChannel>   submit, poll             one per user
+//!                  |
+//!        +---------+----------+-------------------+
+//!        |         |          |                   |
+//!      null     malloc      uring                aio
+//!    (nothing) (copies)  UringEngine          AioEngine   one per reactor and kind, with one
+//!                        one ring             one context poller: one system call a turn
+//!                             \                  /
+//!                              files/  what both share: opening, sizes, the steps of a request
+//! ```
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`limits`] | every bound |
+//! | `io`, `bdev` | requests and the two traits |
+//! | `create` | why a bdev could not be created |
+//! | `null` | completes everything at once |
+//! | `malloc` | RAM disk |
+//! | `files` | files and block devices, without an engine |
+//! | `uring` | io_uring engine |
+//! | `aio` | Linux AIO engine |
+//!
+//! # Who owns a buffer
+//!
+//! The submitter until `submit`; the engine, in its table of requests in flight, until the kernel
+//! has answered; the channel's queue until `poll`; then the submitter again. A channel that is
+//! dropped leaves its requests in the engine's table; an engine that is dropped waits for the
+//! kernel first. So no buffer is freed while the kernel may write to it.
+//!
+//! # Unsafe code
+//!
+//! Only in `uring/`, `aio/` and `malloc/memory.rs`.
+//!
+//! Not here: names and claims (the service), striping (array), retries of failed requests (the
+//! array decides what a media error means).
+
+#![deny(unsafe_code)]
+
+mod aio;
+mod bdev;
+#[cfg(test)]
+mod conformance;
+mod create;
+mod files;
+mod io;
+pub mod limits;
+mod malloc;
+mod null;
+mod uring;
+
+pub use aio::{AioBdev, AioSpec};
+pub use bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
+pub use create::CreateError;
+pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
+pub use malloc::{MallocBdev, MallocSpec};
+pub use null::{NullBdev, NullSpec};
+pub use uring::{UringBdev, UringSpec};

@@ -21,7 +21,7 @@ impl Bitmap {
         let mut map = Self { words: vec![0; words], len, ones: 0 };
         if value {
             map.words.fill(u64::MAX);
-            if len % 64 != 0 {
+            if !len.is_multiple_of(64) {
                 map.words[words - 1] = (1 << (len % 64)) - 1;
             }
             map.ones = len;

@@ -15,17 +15,17 @@
 //!   slot, stripe, offset     --member_byte->  byte on the member
 //! ```
 //!
-//! The arrangements and formulas are Linux's, byte for byte (linux-raid.md, section 4): an array that
-//! the kernel wrote is read here and the other way round.
+//! The arrangements and formulas are Linux's, byte for byte (md's `raid5_compute_sector`;
+//! linux-raid.md, section 4): an array that the kernel wrote is read here and the other way round.
 //!
-//! Every function here is pure and total within the array; questions beyond it are the caller's bug and
-//! panic. Nothing allocates but [`Geometry::new`], which refuses whatever is outside the bounds of
-//! [`limits`](crate::limits) (**R6**). `locate` and `rotation` run for every I/O: the strip size is a
-//! power of two, and the number of data strips and the period are divided by multiplication
+//! Every function here is pure and total within the array; questions beyond it are the caller's bug
+//! and panic. Nothing allocates but [`Geometry::new`], which refuses whatever is outside the bounds
+//! of [`limits`](crate::limits) (**R6**). `locate` and `rotation` run for every I/O: the strip size
+//! is a power of two, and the number of data strips and the period are divided by multiplication
 //! (`geometry/reciprocal.rs`).
 //!
-//! Not here: which members are readable (`plan`), names of layouts (`layout`), field arithmetic (crate
-//! `parity`).
+//! Not here: which members are readable (`plan`), names of layouts (`layout`), field arithmetic
+//! (crate `parity`).
 
 mod reciprocal;
 mod rotation;
@@ -316,8 +316,8 @@ impl Geometry {
         self.tables.exponents(rotation)
     }
 
-    /// The byte on the member, data offset included, of the `offset`-th byte of its strip in a stripe,
-    /// whatever its role there.
+    /// The byte on the member, data offset included, of the `offset`-th byte of its strip in a
+    /// stripe, whatever its role there.
     ///
     /// # Panics
     /// If the array has no such slot, or the stripe no such byte.
@@ -428,8 +428,8 @@ pub enum GeometryError {
     },
     /// The block size is out of bounds or no power of two.
     #[error(
-        "block size of {block_size_bytes} bytes must be a power of two from {BLOCK_BYTES_MIN} to the \
-         strip size of {strip_bytes}"
+        "block size of {block_size_bytes} bytes must be a power of two from {BLOCK_BYTES_MIN} to \
+         the strip size of {strip_bytes}"
     )]
     BlockSize {
         /// As given.

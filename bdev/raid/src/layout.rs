@@ -1,7 +1,9 @@
-//! RAID levels and layouts by name: md's, mdadm's and device-mapper's words for the same arrangements.
+//! RAID levels and layouts by name: md's, mdadm's and device-mapper's words for the same
+//! arrangements.
 //!
 //! A *layout* says which member holds P, Q and each data strip of a row. The names come from three
-//! programs that agree on the bytes and on little else (linux-raid.md, section 4):
+//! programs that agree on the bytes and on little else (md's raid5.h, mdadm's maps.c, dm-raid.c;
+//! linux-raid.md, sections 2.3 and 4):
 //!
 //! ```text
 //!   mdadm, md                dm-raid              level  who holds parity
@@ -9,9 +11,9 @@
 //!   parity-last              raid5_n, raid6_n_6   4..6   the last member (level 6: the last two)
 //!   left-, right-...         raid5_la ...         5      rotates over all members
 //!   left-, right-...         (none)               6      P and Q rotate side by side
-//!   left-...-6, right-...-6  raid6_la_6 ...       6      P rotates over all but the last; Q is last
+//!   left-...-6, right-...-6  raid6_la_6 ...       6      P rotates, Q stays on the last
 //!   parity-first-6           (none)               6      P first, Q last
-//!   ddf-...                  raid6_zr, _nr, _nc   6      P and Q rotate, Q in the order of SNIA's DDF
+//!   ddf-...                  raid6_zr, _nr, _nc   6      P and Q rotate; Q in the order of DDF
 //!
 //!   left:  parity starts at the end and moves towards the first member
 //!   right: parity starts at the first member and moves towards the end
@@ -20,8 +22,8 @@
 //! ```
 //!
 //! "RAID 4" alone means three things: md's native level 4 and dm-raid45 put parity on the *last*
-//! member, dm-raid's type `raid4` on the *first* (section 4.3 there), and dm-raid45 can name any. Here
-//! [`Level::Raid4`] without a layout is md's; [`Layout::from_dm_type`] gives dm-raid's.
+//! member, dm-raid's type `raid4` on the *first* (section 4.3 there), and dm-raid45 can name any.
+//! Here [`Level::Raid4`] without a layout is md's; [`Layout::from_dm_type`] gives dm-raid's.
 //!
 //! Not here: the positions themselves (`geometry`).
 
@@ -71,7 +73,10 @@ impl fmt::Display for Level {
     }
 }
 
-/// Takes md's and SPDK's words in any case: `raid4`, `4`, `raid5`, `5`, `raid5f`, `5f`, `raid6`, `6`.
+/// Takes md's and SPDK's words in any case: `raid4`, `4`, `raid5`, `5`, `raid5f`, `5f`, `raid6`,
+/// `6`.
+///
+/// The level alone does not give SPDK's bytes: its raid5f is [`Layout::LeftAsymmetric`].
 impl FromStr for Level {
     type Err = LayoutError;
 
@@ -89,8 +94,8 @@ impl FromStr for Level {
     }
 }
 
-/// Which member holds which strip of a row. What each one means in formulas stands in linux-raid.md,
-/// section 4, and in `geometry`.
+/// Which member holds which strip of a row. What each one means in formulas stands in
+/// linux-raid.md, section 4, and in `geometry`.
 ///
 /// Five names of level 5 return at level 6 with two parities side by side; a layout therefore means
 /// something only together with its level.
@@ -116,8 +121,8 @@ pub enum Layout {
     /// Level 6, DDF: its row r is row r + 1 of [`LeftAsymmetric`](Self::LeftAsymmetric), with Q in
     /// DDF's order.
     NRestart,
-    /// Level 6, DDF: P as in [`LeftSymmetric`](Self::LeftSymmetric), Q on the member before it and in
-    /// DDF's order.
+    /// Level 6, DDF: P as in [`LeftSymmetric`](Self::LeftSymmetric), Q on the member before it and
+    /// in DDF's order.
     NContinue,
     /// Level 6: P and Q on the last two members.
     N6,

@@ -1,7 +1,7 @@
 //! The small words of the core: positions, rows, roles, and sets of up to 256 of them.
 //!
-//! Sets are four machine words, `Copy` and free of allocation, because every I/O works with a handful
-//! of them (which slots are readable, which strips are written):
+//! Sets are four machine words, `Copy` and free of allocation, because every I/O works with a
+//! handful of them (which slots are readable, which strips are written):
 //!
 //! ```text
 //!   element    0 ........ 63 | 64 ....... 127 | 128 ...... 191 | 192 ...... 255
@@ -36,7 +36,8 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Number of a stripe: a row of strips, one on each member, counted from the start of the members' data.
+/// Number of a stripe: a row of strips, one on each member, counted from the start of the members'
+/// data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StripeId(pub u64);
 
@@ -71,7 +72,8 @@ impl fmt::Display for Role {
 /// A set of members.
 pub type SlotSet = BitSet256<Slot>;
 
-/// A set of roles, each named by a byte: data ordinals from 0 up; the planner puts P and Q at the top.
+/// A set of roles, each named by a byte: data ordinals from 0 up; the planner puts P and Q at the
+/// top.
 pub type RoleSet = BitSet256<u8>;
 
 /// A set of data strips of a stripe, by ordinal: a [`RoleSet`] without parities.
@@ -206,8 +208,8 @@ impl<T> Iter<T> {
     }
 }
 
-/// The methods that take or give an element, for one type of element. They are a macro and not a trait
-/// because the methods of a trait cannot be `const`.
+/// The methods that take or give an element, for one type of element. They are a macro and not a
+/// trait because the methods of a trait cannot be `const`.
 macro_rules! elements {
     ($element:ty, $value:ident => $to_index:expr, $index:ident => $from_index:expr) => {
         impl BitSet256<$element> {

@@ -1,13 +1,13 @@
 //! The role tables: who holds what in each row, for as many rows as it takes until they repeat.
 //!
-//! Every layout of linux-raid.md, section 4, is three choices, and this file is the one place that
-//! makes them ([`rule`]):
+//! Every layout of md (`raid5_compute_sector`; linux-raid.md, section 4) is three choices, and this
+//! file is the one place that makes them ([`rule`]):
 //!
 //! ```text
 //!   P     stays at a slot, or falls (last, last - 1, ...) or rises (0, 1, ...) row by row
 //!   Q     follows P, precedes P, or stays on the last slot (P then rotates over the others)
-//!   data  walks over all slots in ascending order, cyclically, past the parities; it starts at slot 0
-//!         (restart) or behind P (continue)
+//!   data  walks over all slots in ascending order, cyclically, past the parities; it starts at
+//!         slot 0 (restart) or at P (continue)
 //!
 //!   left-symmetric, 4 members          raid6_ls_6, 5 members           md raid6 left-symmetric
 //!   row 0   D0  D1  D2  P              row 0   D0  D1  D2  P   Q       row 0   Q   D0  D1  D2  P
@@ -15,8 +15,8 @@
 //!   row 2   D2  P   D0  D1             row 2   D2  P   D0  D1  Q       row 2   D1  D2  P   Q   D0
 //! ```
 //!
-//! The section gives closed formulas per layout instead; `geometry`'s tests compute those, so the two
-//! descriptions check each other.
+//! The section gives closed formulas per layout instead; `geometry`'s tests compute those, so the
+//! two descriptions check each other.
 //!
 //! A table has at most 255 rows of 255 members. It is built once per array; reading it is a load.
 //!
@@ -62,8 +62,9 @@ struct Parities {
 }
 
 impl RoleTables {
-    /// Builds the tables. The caller has checked that the level has the layout, that there are enough
-    /// members and at most 255 of them, and that the slot of [`Layout::ParityAt`] is one of theirs.
+    /// Builds the tables. The caller has checked that the level has the layout, that there are
+    /// enough members and at most 255 of them, and that the slot of [`Layout::ParityAt`] is one of
+    /// theirs.
     pub(super) fn new(level: Level, layout: Layout, members: usize) -> Self {
         let rule = rule(level, layout);
         let data_strips = members - level.parity_count();
@@ -188,7 +189,7 @@ enum DataOrder {
 
 /// Which power of the generator multiplies a data strip in Q (section 4.1).
 enum ExponentOrder {
-    /// md: data strips are numbered 0, 1, ... from the slot behind Q on, cyclically. Also stands where
+    /// md: data strips are numbered 0, 1, ... from Q on, cyclically. Also stands where
     /// there is no Q.
     Md,
     /// DDF: the number of the slot; parities count as zeroes and leave gaps.
@@ -265,7 +266,7 @@ impl Rule {
     fn data_slots(&self, members: usize, parity: Parities) -> impl Iterator<Item = Slot> {
         let start = match self.data {
             DataOrder::Restart => 0,
-            DataOrder::Continue => parity.p.index() + 1,
+            DataOrder::Continue => parity.p.index(),
         };
         walk_data(start, members, parity)
     }
@@ -279,7 +280,7 @@ impl Rule {
         slots: &[Slot],
     ) -> impl Iterator<Item = u8> {
         let mut by_slot = vec![0; members];
-        for (number, slot) in walk_data(q.index() + 1, members, parity).enumerate() {
+        for (number, slot) in walk_data(q.index(), members, parity).enumerate() {
             by_slot[slot.index()] = match self.exponents {
                 ExponentOrder::Md => byte(number),
                 ExponentOrder::Ddf => slot.0,

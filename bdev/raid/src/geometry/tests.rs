@@ -1,6 +1,6 @@
-//! Geometry against section 4 of linux-raid.md three times over: its fixture tables (`fixtures`), its
-//! formulas (`formulas`), and what the kernel wrote (`golden`). Then what must hold of any geometry
-//! (`bijection`), the division by multiplication, and here the bounds.
+//! Geometry against section 4 of linux-raid.md three times over: its fixture tables (`fixtures`),
+//! its formulas (`formulas`), and what the kernel wrote (`golden`). Then what must hold of any
+//! geometry (`bijection`), the division by multiplication, and here the bounds.
 
 mod bijection;
 mod fixtures;

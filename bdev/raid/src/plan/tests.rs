@@ -87,10 +87,10 @@ impl Model {
         let lost = recovery.outputs();
         let syndrome = |role: u8| {
             let mut sum = read[usize::from(role)].clone().expect("the parity was read");
-            for strip in 0..self.strips {
+            for (strip, data) in read.iter().enumerate().take(self.strips) {
                 if !lost.contains(u8::try_from(strip).unwrap()) {
                     let factor = if role == ROLE_P { 1 } else { power(self.exponents[strip]) };
-                    let data = read[strip].as_ref().expect("every other strip was read");
+                    let data = data.as_ref().expect("every other strip was read");
                     add_scaled(&mut sum, data, factor);
                 }
             }
@@ -107,10 +107,8 @@ impl Model {
             }
             Recovery::Two(x, y) => {
                 // x + y = sp and gx x + gy y = sq, hence (gx + gy) y = gx sp + sq.
-                let (gx, gy) = (
-                    power(self.exponents[usize::from(x)]),
-                    power(self.exponents[usize::from(y)]),
-                );
+                let (gx, gy) =
+                    (power(self.exponents[usize::from(x)]), power(self.exponents[usize::from(y)]));
                 let (sp, sq) = (syndrome(ROLE_P), syndrome(ROLE_Q));
                 let mut right = scaled(&sp, gx);
                 add_scaled(&mut right, &sq, 1);
@@ -197,7 +195,9 @@ fn every_stripe(mut check: impl FnMut(&Model, &StripeState)) {
         for q in [false, true] {
             let parities = Parities { p: true, q };
             let roles: Vec<u8> = (0..strips).chain(parities.roles().iter()).collect();
-            for exponents in [(0..strips).collect::<Vec<u8>>(), (0..strips).map(|i| 2 * i + 1).collect()] {
+            for exponents in
+                [(0..strips).collect::<Vec<u8>>(), (0..strips).map(|i| 2 * i + 1).collect()]
+            {
                 let model = Model { strips: usize::from(strips), exponents };
                 for unreadable in subsets(&roles).filter(|set| set.len() <= parities.count() + 1) {
                     let lost: Vec<u8> = unreadable.iter().collect();
@@ -242,8 +242,7 @@ fn a_planned_write_leaves_data_and_parity_right() {
                 let right = model.parity(role, |strip| model.current(strip, written));
                 assert_eq!(after[usize::from(role)].as_ref(), Some(&right), "{}", context());
             }
-            let expected =
-                written.union(state.parities.roles()).difference(state.absent);
+            let expected = written.union(state.parities.roles()).difference(state.absent);
             assert_eq!(plan.writes, expected, "{}", context());
         }
     });
@@ -300,12 +299,17 @@ fn a_write_reads_as_little_as_it_can() {
             let kept = state.data().difference(written);
             let old = written.union(state.parities.roles().difference(state.absent));
             let reconstruct = kept.is_disjoint_from(state.unreadable).then_some(kept.len());
-            let modify = (state.in_sync && old.is_disjoint_from(state.unreadable)).then_some(old.len());
+            let modify =
+                (state.in_sync && old.is_disjoint_from(state.unreadable)).then_some(old.len());
             let best = [reconstruct, modify].into_iter().flatten().min();
             match plan.kind {
                 WriteKind::DataOnly => assert!(plan.reads.is_empty()),
-                WriteKind::RecoverWrite => assert_eq!(best, None, "{state:?} {written:?}: {plan:?}"),
-                WriteKind::FullStripe | WriteKind::ReadModifyWrite | WriteKind::ReconstructWrite => {
+                WriteKind::RecoverWrite => {
+                    assert_eq!(best, None, "{state:?} {written:?}: {plan:?}")
+                }
+                WriteKind::FullStripe
+                | WriteKind::ReadModifyWrite
+                | WriteKind::ReconstructWrite => {
                     assert_eq!(Some(plan.reads.len()), best, "{state:?} {written:?}: {plan:?}");
                 }
             }

@@ -43,7 +43,9 @@ impl Shard {
         op.strips = op.strips.union(other.strips);
         op.row = op.row.min(other.row);
         op.row_end = op.row_end.max(other.row_end);
-        if let (OpKind::Write { fua }, OpKind::Write { fua: other_fua }) = (&mut op.kind, other.kind) {
+        if let (OpKind::Write { fua }, OpKind::Write { fua: other_fua }) =
+            (&mut op.kind, other.kind)
+        {
             *fua |= other_fua;
         }
         debug_assert_ne!(op.fragments_tail, NONE);

@@ -228,6 +228,12 @@ impl Shard {
         &self.geometry
     }
 
+    /// Height of a band in bytes: no operation covers rows of two bands.
+    #[must_use]
+    pub fn band_bytes(&self) -> u32 {
+        self.band_bytes
+    }
+
     /// The members as this shard knows them.
     #[must_use]
     pub fn map(&self) -> &MemberMap {

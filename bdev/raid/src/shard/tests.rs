@@ -239,7 +239,8 @@ impl World {
                 Action::Write { access, .. } => {
                     let map = self.shards[shard].map();
                     assert_eq!(map.state(access.slot), MemberState::InSync);
-                    let region = self.shards[shard].regions.of(self.shards[shard].op(access.op).stripe);
+                    let region =
+                        self.shards[shard].regions.of(self.shards[shard].op(access.op).stripe);
                     assert!(!self.coordinator.log().is_clean(region), "R1: write before mark");
                     let data = self.contents(shard, access.op, access.role);
                     self.pending.push(Pending::Write(shard, access, data));
@@ -503,7 +504,11 @@ impl World {
         let host = self.hosts.remove(&id).expect("in flight");
         let range = host.start..host.start + host.data.len();
         if host.is_read {
-            assert!(self.model[range.clone()] == host.data[..], "seed {}: read {range:?}", self.seed);
+            assert!(
+                self.model[range.clone()] == host.data[..],
+                "seed {}: read {range:?}",
+                self.seed
+            );
             self.reads_checked += 1;
         } else {
             self.model[range].copy_from_slice(&host.data);
@@ -704,7 +709,11 @@ fn rows_out_of_sync_are_never_read_modified_written() {
         let mut orders = VecDeque::new();
         world.coordinator.start_resync(&mut orders);
         assert_eq!(
-            world.shards.iter().map(|s| s.counters().writes_of(WriteKind::ReadModifyWrite)).sum::<u64>(),
+            world
+                .shards
+                .iter()
+                .map(|s| s.counters().writes_of(WriteKind::ReadModifyWrite))
+                .sum::<u64>(),
             0
         );
         world.obey(orders);
@@ -715,8 +724,7 @@ fn rows_out_of_sync_are_never_read_modified_written() {
 
 #[test]
 fn leases_are_returned_when_a_region_is_idle() {
-    let mut world =
-        World::new(3, Level::Raid5, Layout::LeftSymmetric, 4, Initially::InSync);
+    let mut world = World::new(3, Level::Raid5, Layout::LeftSymmetric, 4, Initially::InSync);
     world.run(500);
     world.settle();
     assert!(world.coordinator.log().dirty_count() > 0);

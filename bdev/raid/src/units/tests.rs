@@ -76,7 +76,10 @@ fn words_print_as_layouts_are_drawn() {
 
 proptest! {
     #[test]
-    fn set_algebra_is_that_of_sets(a in btree_set(any::<u8>(), 0..80), b in btree_set(any::<u8>(), 0..80)) {
+    fn set_algebra_is_that_of_sets(
+        a in btree_set(any::<u8>(), 0..80),
+        b in btree_set(any::<u8>(), 0..80),
+    ) {
         let (x, y): (RoleSet, RoleSet) = (a.iter().copied().collect(), b.iter().copied().collect());
         prop_assert_eq!(&model_of(x), &a);
         prop_assert_eq!(model_of(x.union(y)), &a | &b);

@@ -12,8 +12,8 @@ fn stored_at(geometry: &Geometry, array_byte: u64) -> (Slot, u64) {
     (slot, geometry.member_byte(slot, at.stripe, at.offset))
 }
 
-/// Goal: strip by strip, every layout: the data strips fill exactly the cells (member, row) that hold
-/// no parity, in address order row by row.
+/// Goal: strip by strip, every layout: the data strips fill exactly the cells (member, row) that
+/// hold no parity, in address order row by row.
 #[test]
 fn data_fills_exactly_what_parity_leaves() {
     const STRIPES: u64 = 21;

@@ -1,9 +1,12 @@
 //! A second implementation: the table of linux-raid.md, section 4, formula by formula, and the
-//! syndrome orders of its section 4.1. It shares nothing with `geometry/rotation.rs`, which builds its
-//! tables from three choices per layout.
+//! syndrome orders of its section 4.1. It shares nothing with `geometry/rotation.rs`, which builds
+//! its tables from three choices per layout.
 
 use super::*;
-use crate::layout::Layout as L;
+use crate::layout::Layout::{
+    LeftAsymmetric, LeftAsymmetric6, LeftSymmetric6, N6, NContinue, NRestart, ParityFirst,
+    ParityFirst6, RightAsymmetric, RightAsymmetric6, RightSymmetric, RightSymmetric6, ZeroRestart,
+};
 use std::collections::BTreeSet;
 
 /// Who holds what in one row: P, Q, D(0), D(1), ... and the exponents of D(0), D(1), ...
@@ -21,33 +24,33 @@ fn parities(level: Level, layout: Layout, n: u64, row: u64) -> (u64, Option<u64>
     if level != Raid6 {
         let p = match layout {
             ParityLast => n - 1,
-            L::ParityFirst => 0,
+            ParityFirst => 0,
             ParityAt(p) => p.into(),
-            L::LeftAsymmetric | LeftSymmetric => k - row % n,
-            L::RightAsymmetric | L::RightSymmetric => row % n,
+            LeftAsymmetric | LeftSymmetric => k - row % n,
+            RightAsymmetric | RightSymmetric => row % n,
             other => panic!("{other} is no layout of {level}"),
         };
         return (p, None);
     }
     let wrap = |p: u64| (p, Some(if p == n - 1 { 0 } else { p + 1 }));
     match layout {
-        L::ZeroRestart | L::RightAsymmetric => wrap(row % n),
-        L::NRestart => wrap(n - 1 - (row + 1) % n),
-        L::LeftAsymmetric => wrap(n - 1 - row % n),
-        L::NContinue => {
+        ZeroRestart | RightAsymmetric => wrap(row % n),
+        NRestart => wrap(n - 1 - (row + 1) % n),
+        LeftAsymmetric => wrap(n - 1 - row % n),
+        NContinue => {
             let p = n - 1 - row % n;
             (p, Some((p + n - 1) % n))
         }
-        L::N6 => (n - 2, Some(n - 1)),
-        L::LeftAsymmetric6 | L::LeftSymmetric6 => (k - row % (n - 1), Some(n - 1)),
-        L::RightAsymmetric6 | L::RightSymmetric6 => (row % (n - 1), Some(n - 1)),
-        L::ParityFirst6 => (0, Some(n - 1)),
+        N6 => (n - 2, Some(n - 1)),
+        LeftAsymmetric6 | LeftSymmetric6 => (k - row % (n - 1), Some(n - 1)),
+        RightAsymmetric6 | RightSymmetric6 => (row % (n - 1), Some(n - 1)),
+        ParityFirst6 => (0, Some(n - 1)),
         LeftSymmetric => {
             let p = n - 1 - row % n;
             (p, Some((p + 1) % n))
         }
-        L::RightSymmetric => (row % n, Some((row % n + 1) % n)),
-        L::ParityFirst => (0, Some(1)),
+        RightSymmetric => (row % n, Some((row % n + 1) % n)),
+        ParityFirst => (0, Some(1)),
         ParityLast | ParityAt(_) => panic!("{layout} is no layout of {level}"),
     }
 }
@@ -56,34 +59,34 @@ fn parities(level: Level, layout: Layout, n: u64, row: u64) -> (u64, Option<u64>
 fn data(level: Level, layout: Layout, n: u64, p: u64, d: u64) -> u64 {
     if level != Raid6 {
         return match layout {
-            L::ParityFirst => d + 1,
+            ParityFirst => d + 1,
             ParityLast => d,
-            ParityAt(_) | L::LeftAsymmetric | L::RightAsymmetric => d + u64::from(d >= p),
+            ParityAt(_) | LeftAsymmetric | RightAsymmetric => d + u64::from(d >= p),
             _ => (p + 1 + d) % n,
         };
     }
     match layout {
-        L::ZeroRestart | L::NRestart | L::LeftAsymmetric | L::RightAsymmetric => {
+        ZeroRestart | NRestart | LeftAsymmetric | RightAsymmetric => {
             if p == n - 1 {
                 d + 1
             } else {
                 d + if d >= p { 2 } else { 0 }
             }
         }
-        L::NContinue => (p + 1 + d) % n,
-        L::N6 => d,
-        L::LeftAsymmetric6 | L::RightAsymmetric6 => d + u64::from(d >= p),
-        L::LeftSymmetric6 | L::RightSymmetric6 => (p + 1 + d) % (n - 1),
-        L::ParityFirst6 => d + 1,
-        LeftSymmetric | L::RightSymmetric => (p + 2 + d) % n,
-        L::ParityFirst => d + 2,
+        NContinue => (p + 1 + d) % n,
+        N6 => d,
+        LeftAsymmetric6 | RightAsymmetric6 => d + u64::from(d >= p),
+        LeftSymmetric6 | RightSymmetric6 => (p + 1 + d) % (n - 1),
+        ParityFirst6 => d + 1,
+        LeftSymmetric | RightSymmetric => (p + 2 + d) % n,
+        ParityFirst => d + 2,
         ParityLast | ParityAt(_) => panic!("{layout} is no layout of {level}"),
     }
 }
 
 /// Section 4.1: DDF takes the member's number; md numbers the data members from the one after Q on.
 fn exponent(layout: Layout, n: u64, row: &Row, slot: u64) -> u64 {
-    if matches!(layout, L::ZeroRestart | L::NRestart | L::NContinue) {
+    if matches!(layout, ZeroRestart | NRestart | NContinue) {
         return slot;
     }
     let q = row.q.expect("level 6");
@@ -139,8 +142,8 @@ fn tables_agree_with_the_formulas() {
             rows += 1;
         }
     });
-    // Levels 4 and 5: 2 and 6 named layouts of 3 to 9 members, 42 slots for parity-at at each; level
-    // 6: 14 layouts of 4 to 9.
+    // Levels 4 and 5: 2 and 6 named layouts of 3 to 9 members, 42 slots for parity-at at each;
+    // level 6: 14 layouts of 4 to 9.
     assert_eq!(rows, 60 * ((2 + 6) * 7 + 2 * 42 + 14 * 6));
 }
 
@@ -211,8 +214,8 @@ fn every_row_is_a_permutation_with_distinct_exponents() {
     });
 }
 
-/// Goal: a rotation stands for one arrangement, and tables are no longer than they must be: two rows
-/// have the same rotation exactly if every member has the same role in both.
+/// Goal: a rotation stands for one arrangement, and tables are no longer than they must be: two
+/// rows have the same rotation exactly if every member has the same role in both.
 #[test]
 fn rows_with_the_same_roles_have_the_same_rotation() {
     every_array(&[3, 4, 5, 6, 7, 8, 9], 60, |geometry| {

@@ -143,8 +143,8 @@ fn the_kernels_arrays_cover_every_layout() {
     }
 }
 
-/// Goal: mdadm's name of an arrangement and dm-raid's are one arrangement here too, since the kernel
-/// wrote the same images for both.
+/// Goal: mdadm's name of an arrangement and dm-raid's are one arrangement here too, since the
+/// kernel wrote the same images for both.
 #[test]
 fn names_that_the_kernel_takes_for_one_layout_are_one_here() {
     let sets = ::golden::sets();

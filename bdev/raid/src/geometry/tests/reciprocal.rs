@@ -13,9 +13,9 @@ fn check(divisor: u8, numerator: u64) {
     );
 }
 
-/// The approximation is largest just below a multiple of the divisor and grows with the numerator, so
-/// these are the numerators that would fail first: around multiples of the divisor near every power
-/// of two up to the end, and around the powers themselves.
+/// The approximation is largest just below a multiple of the divisor and grows with the numerator,
+/// so these are the numerators that would fail first: around multiples of the divisor near every
+/// power of two up to the end, and around the powers themselves.
 #[test]
 fn division_is_exact_around_every_boundary() {
     for divisor in 1..=u8::MAX {

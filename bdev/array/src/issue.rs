@@ -1,0 +1,220 @@
+//! Issuing host requests: the fast path of reads, and pieces for everything else.
+//!
+//! A read of members in sync goes from the reactor on which it arrived straight to the member's channel
+//! on that reactor: no message, no stripe state, no allocation. What needs a stripe's owner (writes,
+//! reads that touch a missing member, reads that a member failed) goes there as a piece.
+//!
+//! Not here: what becomes of pieces (`execute`).
+
+use crate::host::Body;
+use crate::limits::PARTS_MAX;
+use crate::member::Purpose;
+use crate::message::{Message, PieceData};
+use crate::segments;
+use crate::shard::{ArrayShard, Incoming};
+use device::{BdevIo, IoOp, IoStatus, Sgl};
+use raid::event::{PieceKind, PieceSpec, PieceStatus, span_at};
+use raid::geometry::{Geometry, Location, Rotation};
+use raid::rectangle::Span;
+use raid::shard::shard_of;
+use raid::units::{Role, Slot, StripeId};
+use reactor::memory::IoBufMut;
+
+impl ArrayShard {
+    /// Issues parts of a request, up to the bound on parts under way.
+    pub(crate) fn issue(&mut self, id: u32) {
+        loop {
+            let host = &self.hosts[id];
+            if matches!(host.body, Body::Flush) {
+                return self.issue_flush(id);
+            }
+            if host.is_issued() || host.pending >= PARTS_MAX || !host.status.is_ok() {
+                return;
+            }
+            let at = self.core.geometry().locate(host.offset_bytes + host.issued_bytes);
+            let left = host.len_bytes - host.issued_bytes;
+            match host.body {
+                Body::Read(_) | Body::Reading { .. } => self.issue_read(id, at, left),
+                Body::Write { fua, .. } | Body::Zeroes { fua, .. } => {
+                    self.issue_write(id, at, left, fua);
+                }
+                Body::Lent | Body::LentWrite { .. } | Body::Flush => {
+                    panic!("request {id} is issued already: {host:?}")
+                }
+            }
+        }
+    }
+
+    fn issue_read(&mut self, id: u32, at: Location, left: u64) {
+        let geometry = self.core.geometry();
+        let rotation = geometry.rotation(at.stripe);
+        if !self.core.map().is_optimal() {
+            let span = self.stripe_span(at, left);
+            if self.touches_missing(rotation, span) {
+                let buffers = self.lend(id, span.len);
+                let spec = PieceSpec { kind: PieceKind::Read, stripe: at.stripe, span };
+                return self.send_piece(id, spec, PieceData::Read(buffers));
+            }
+        }
+        let geometry = self.core.geometry();
+        let len = u64::from(geometry.strip_bytes() - at.offset).min(left);
+        let slot = geometry.data_slot(rotation, at.strip);
+        let offset_bytes = geometry.member_byte(slot, at.stripe, at.offset);
+        let token = Purpose::HostRead { host: id, slot }.token();
+        let op = IoOp::Read { into: self.lend(id, len) };
+        self.direct += 1;
+        self.counters.direct_reads += 1;
+        self.member(slot).submit(BdevIo { token, op, offset_bytes, len_bytes: len });
+    }
+
+    fn issue_write(&mut self, id: u32, at: Location, left: u64, fua: bool) {
+        let span = self.stripe_span(at, left);
+        let host = &mut self.hosts[id];
+        let from = host.issued_bytes as usize;
+        let whole = host.issued_bytes == 0 && span.len == host.len_bytes;
+        host.issued_bytes += span.len;
+        host.pending += 1;
+        let data = match &host.body {
+            Body::Write { .. } if whole => {
+                match std::mem::replace(&mut host.body, Body::LentWrite { fua }) {
+                    Body::Write { from, .. } => PieceData::Write(from),
+                    body => panic!("{body:?} is not what it was"),
+                }
+            }
+            Body::Write { from: buffers, .. } => {
+                PieceData::Write(segments::slice(buffers, from..from + span.len as usize))
+            }
+            _ => PieceData::Zeroes,
+        };
+        let spec = PieceSpec { kind: PieceKind::Write { fua }, stripe: at.stripe, span };
+        self.send_piece(id, spec, data);
+    }
+
+    fn issue_flush(&mut self, id: u32) {
+        let present = self.members.iter().flatten().count();
+        self.hosts[id].pending = u32::try_from(present).expect("at most 255 members");
+        self.direct += present;
+        for member in self.members.iter_mut().flatten() {
+            member.submit(BdevIo::flush(Purpose::HostFlush { host: id }.token()));
+        }
+    }
+
+    /// Cuts the next `len` bytes of a read's buffers off, and counts the part.
+    fn lend(&mut self, id: u32, len: u64) -> Sgl<IoBufMut> {
+        let host = &mut self.hosts[id];
+        let whole = host.issued_bytes == 0 && len == host.len_bytes;
+        host.issued_bytes += len;
+        host.pending += 1;
+        if let Body::Read(_) = host.body {
+            let Body::Read(buffers) = std::mem::replace(&mut host.body, Body::Lent) else {
+                panic!("the body is a read's");
+            };
+            if whole {
+                return buffers;
+            }
+            let (join, rest) = segments::open(buffers);
+            host.body = Body::Reading { rest, join };
+        }
+        match &mut host.body {
+            Body::Reading { rest, .. } => rest.take(len as usize),
+            body => panic!("buffers of {body:?} were lent before"),
+        }
+    }
+
+    /// The share of a request that falls into the stripe of `at`.
+    fn stripe_span(&self, at: Location, left: u64) -> Span {
+        let geometry = self.core.geometry();
+        let mut span = span_at(at, geometry.strip_bytes(), left);
+        span.len = span.len.min(geometry.stripe_bytes() - span.start);
+        span
+    }
+
+    fn touches_missing(&self, rotation: Rotation, span: Span) -> bool {
+        let geometry = self.core.geometry();
+        let strip_bytes = u64::from(geometry.strip_bytes());
+        let (first, last) = (span.start / strip_bytes, (span.start + span.len - 1) / strip_bytes);
+        self.core.map().missing().iter().any(|slot| match geometry.role(rotation, slot) {
+            Role::Data(strip) => (first..=last).contains(&u64::from(strip)),
+            Role::P | Role::Q => false,
+        })
+    }
+
+    fn send_piece(&mut self, host: u32, spec: PieceSpec, data: PieceData) {
+        let owner = shard_of(spec.stripe, self.post.shards());
+        let origin = self.index;
+        if owner == self.index {
+            self.counters.local_pieces += 1;
+            self.incoming.push_back(Incoming { origin, host, spec, data });
+        } else {
+            self.counters.forwards += 1;
+            self.post.send(owner, Message::Piece { origin, host, spec, data });
+        }
+    }
+
+    /// A strip read straight from a member came back. What the member failed, the owner reconstructs.
+    pub(crate) fn direct_read_done(&mut self, host: u32, slot: Slot, io: BdevIo, status: IoStatus) {
+        if status.is_ok() {
+            return self.part_ended(host, status, Some(io.op));
+        }
+        self.counters.failed_direct_reads += 1;
+        let IoOp::Read { into } = io.op else { panic!("a read came back as {:?}", io.op) };
+        let geometry = self.core.geometry();
+        let at = location_of(geometry, slot, io.offset_bytes);
+        let span = span_at(at, geometry.strip_bytes(), io.len_bytes);
+        let spec = PieceSpec { kind: PieceKind::Read, stripe: at.stripe, span };
+        self.send_piece(host, spec, PieceData::Read(into));
+    }
+
+    /// A piece came back.
+    pub(crate) fn piece_done(&mut self, host: u32, status: IoStatus, data: PieceData) {
+        let part = match data {
+            PieceData::Read(into) => Some(IoOp::Read { into }),
+            PieceData::Write(from) => Some(IoOp::Write { from, fua: false }),
+            PieceData::Zeroes => None,
+        };
+        self.part_ended(host, status, part);
+    }
+
+    /// A part of a request ended; the last one answers it.
+    pub(crate) fn part_ended(&mut self, id: u32, status: IoStatus, part: Option<IoOp>) {
+        let host = &mut self.hosts[id];
+        host.part_ended(status);
+        let part = match (&mut host.body, part) {
+            (Body::Reading { join, .. }, Some(IoOp::Read { into })) => {
+                join.absorb(into);
+                None
+            }
+            (Body::Write { .. }, _) => None,
+            (_, part) => part,
+        };
+        let over = host.is_issued() || !host.status.is_ok();
+        let quiet = host.pending == 0;
+        if quiet && over {
+            self.complete_host(id, part);
+        } else if !over && self.may_issue() {
+            self.issue(id);
+        } else if quiet {
+            self.hold(id);
+        }
+    }
+}
+
+/// The status of a request whose piece ended so.
+pub(crate) fn io_status(status: PieceStatus) -> IoStatus {
+    match status {
+        PieceStatus::Done => IoStatus::Ok,
+        PieceStatus::Failed => IoStatus::MediaError,
+    }
+}
+
+/// Where a byte of a member that holds data lies in its stripe.
+fn location_of(geometry: &Geometry, slot: Slot, member_byte: u64) -> Location {
+    let strip_bytes = u64::from(geometry.strip_bytes());
+    let byte = member_byte - geometry.data_offset_bytes(slot);
+    let stripe = StripeId(byte / strip_bytes);
+    let Role::Data(strip) = geometry.role(geometry.rotation(stripe), slot) else {
+        panic!("slot {slot:?} holds parity at byte {member_byte}, and was read as data");
+    };
+    let offset = u32::try_from(byte % strip_bytes).expect("a strip has at most 16 MiB");
+    Location { stripe, strip, offset }
+}

@@ -1,0 +1,28 @@
+//! The bounds of the raid bdev's shell (invariant R6).
+//!
+//! Not here: the bounds of the core (`raid::limits`) and of the members' channels (`device::limits`).
+
+/// Host requests that one shard has taken and not answered.
+pub const HOSTS_MAX: usize = 2048;
+
+/// Parts (member reads and pieces) of one host request that are under way at a time. A request of any
+/// length goes on as its parts end.
+pub const PARTS_MAX: u32 = 64;
+
+/// Messages that wait in one shard's mailbox. What finds it full waits with its sender, who has a
+/// bound of its own: [`HOSTS_MAX`] requests of [`PARTS_MAX`] parts.
+pub const MAILBOX_MAX: usize = 1024;
+
+/// Messages that one turn takes out of the mailbox.
+pub const MESSAGES_PER_TURN_MAX: usize = 256;
+
+/// Users of one array on one reactor.
+pub const CLIENTS_MAX: usize = 4096;
+
+/// How often a shard looks for idle leases.
+pub const LEASE_CHECK_NS: u64 = 500_000_000;
+
+/// How long the control path waits for an array to come to rest before it says that it does not.
+pub const QUIESCE_TIMEOUT_S: u64 = 60;
+
+const _: () = assert!(HOSTS_MAX <= 1 << 24 && CLIENTS_MAX <= 1 << 16, "they are packed in tokens");

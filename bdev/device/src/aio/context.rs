@@ -1,0 +1,248 @@
+//! The AIO context of one reactor: requests become iocbs, events become answers.
+//!
+//! ```text
+//!   start --stage--> list --kick: io_submit--> kernel --event--> ring --reap--> answers
+//!     |    '--fallocate--> allocator thread --------outcome------------^
+//!     '--> slab: owns the request from start until its event or outcome
+//! ```
+//!
+//! One `io_submit` a turn takes what all channels have staged. Events are read from the completion
+//! ring that the kernel maps into the process, without a system call. Every iocb names the
+//! engine's eventfd, so that a sleeping reactor is woken.
+//!
+//! A request that the kernel refuses in `io_submit` itself is answered at the next reap.
+//!
+//! Not here: structures and calls (`abi.rs`).
+
+#![expect(unsafe_code, reason = "the kernel reads and writes memory by address")]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::abi::{
+    CMD_FDSYNC, CMD_PREAD, CMD_PREADV, CMD_PWRITE, CMD_PWRITEV, Context, FLAG_RESFD, IoEvent, Iocb,
+};
+use super::allocator::{Allocator, Job};
+use crate::files::disk::FileDisk;
+use crate::files::engine::{Answer, Kernel};
+use crate::files::request::{Request, Step};
+use crate::files::slab::Slab;
+use crate::limits::{DRAIN_SECONDS_MAX, ENGINE_IN_FLIGHT_MAX, REAPED_PER_TURN_MAX};
+
+/// One reactor's AIO.
+pub(super) struct Aio {
+    context: Context,
+    slab: Slab,
+    /// One per slot of the slab; filled in while its request is staged.
+    iocbs: Box<[Iocb]>,
+    /// Slots that `kick` hands to the kernel.
+    staged: Vec<u32>,
+    /// What `io_submit` is given: addresses of staged iocbs.
+    list: Vec<*mut Iocb>,
+    /// Slots that the kernel has refused.
+    refused: Vec<(u32, Errno)>,
+    events: Box<[IoEvent]>,
+    allocator: Allocator,
+    event: Arc<OwnedFd>,
+}
+
+impl Kernel for Aio {
+    const NAME: &'static str = "aio";
+    const HINT: &'static str = "if the limit on AIO requests is reached, raise fs.aio-max-nr";
+    type File = Arc<FileDisk>;
+
+    fn create() -> io::Result<Self> {
+        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        Ok(Self {
+            context: Context::set_up(ENGINE_IN_FLIGHT_MAX)?,
+            slab: Slab::new(ENGINE_IN_FLIGHT_MAX),
+            iocbs: vec![Iocb::default(); ENGINE_IN_FLIGHT_MAX].into_boxed_slice(),
+            staged: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
+            list: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
+            refused: Vec::new(),
+            events: vec![IoEvent::default(); REAPED_PER_TURN_MAX].into_boxed_slice(),
+            allocator: Allocator::new(&event),
+            event,
+        })
+    }
+
+    fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    fn attach(&mut self, disk: &Arc<FileDisk>) -> io::Result<Self::File> {
+        Ok(Arc::clone(disk))
+    }
+
+    fn detach(&mut self, file: Self::File) {
+        drop(file);
+    }
+
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.slab.has_room()
+    }
+
+    fn start(&mut self, request: Request, disk: &Arc<FileDisk>) {
+        let mode = match request.step {
+            Step::PunchHole => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            Step::ZeroRange => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
+            Step::Transfer | Step::ZeroFill(_) | Step::Sync => {
+                let index = self.slab.insert(request);
+                self.iocbs[index as usize] = self.describe(index, disk);
+                self.staged.push(index);
+                return;
+            }
+        };
+        let (offset_bytes, len_bytes) = (request.offset_bytes(), request.left_bytes());
+        let index = self.slab.insert(request);
+        let disk = Arc::clone(disk);
+        self.allocator.push(Job { index, disk, mode, offset_bytes, len_bytes });
+    }
+
+    fn kick(&mut self) {
+        let mut taken = 0;
+        while taken < self.staged.len() {
+            let iocbs = self.iocbs.as_mut_ptr();
+            self.list.clear();
+            self.list.extend(
+                self.staged[taken..].iter().map(|&index| iocbs.wrapping_add(index as usize)),
+            );
+            // SAFETY: each iocb points to buffers and to a segment list that belong to its slot
+            // of the slab. They stay there until `reap` has seen the event of that number; `Drop`
+            // waits for it or leaks the slab.
+            let submitted = unsafe { self.context.submit(&mut self.list) };
+            match submitted {
+                Ok(count) => {
+                    taken += count;
+                    // Less than all: the next one is at fault or there is no room; the next turn
+                    // will tell.
+                    break;
+                }
+                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(errno) => {
+                    self.refused.push((self.staged[taken], errno));
+                    taken += 1;
+                }
+            }
+        }
+        self.staged.drain(..taken);
+    }
+
+    fn reap(&mut self, answers: &mut Vec<Answer>) {
+        if self.slab.is_empty() {
+            return;
+        }
+        for (index, errno) in self.refused.drain(..) {
+            answers.push(Answer { request: self.slab.remove(index), result: Err(errno) });
+        }
+        while let Some((index, outcome)) = self.allocator.pop() {
+            let request = self.slab.remove(index);
+            answers.push(Answer { request, result: outcome.map(|()| 0) });
+        }
+        let count = self.context.reap(&mut self.events);
+        for event in &self.events[..count] {
+            let request = self.slab.remove(event.data as u32);
+            answers.push(Answer { request, result: decode(event.res) });
+        }
+    }
+
+    fn may_sleep(&mut self) -> bool {
+        if self.slab.is_empty() {
+            return true;
+        }
+        // What was signalled before is looked at now; what is signalled from here on ends the
+        // sleep: the kernel and the thread first make something to reap, then signal.
+        let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
+        fence(Ordering::SeqCst);
+        self.staged.is_empty()
+            && self.refused.is_empty()
+            && self.allocator.is_quiet()
+            && self.context.is_quiet()
+    }
+}
+
+impl Aio {
+    /// The iocb for a request's step.
+    fn describe(&mut self, index: u32, disk: &FileDisk) -> Iocb {
+        let (request, segments) = self.slab.get_mut(index);
+        let mut iocb = Iocb {
+            data: u64::from(index),
+            fd: disk.backing.fd().as_raw_fd() as u32,
+            flags: FLAG_RESFD,
+            resfd: self.event.as_raw_fd() as u32,
+            offset: request.offset_bytes() as i64,
+            ..Iocb::default()
+        };
+        if matches!(request.step, Step::Sync) {
+            // The kernel takes no range with a sync, and refuses one that is given.
+            return Iocb { opcode: CMD_FDSYNC, offset: 0, ..iocb };
+        }
+        if request.writes() && request.fua() {
+            iocb.rw_flags = libc::RWF_DSYNC;
+        }
+        if let Some(piece) = request.piece() {
+            iocb.opcode = if request.writes() { CMD_PWRITE } else { CMD_PREAD };
+            iocb.buf = piece.base.expose_provenance() as u64;
+            iocb.nbytes = u64::from(piece.len_bytes);
+        } else {
+            request.gather(segments);
+            iocb.opcode = if request.writes() { CMD_PWRITEV } else { CMD_PREADV };
+            iocb.buf = segments.as_ptr().expose_provenance() as u64;
+            iocb.nbytes = segments.len() as u64;
+        }
+        iocb
+    }
+
+    /// Waits until the kernel has answered everything; false when it does not.
+    fn drain(&mut self) -> bool {
+        let one_second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let mut idle_seconds = 0;
+        let mut answers = Vec::new();
+        while !self.slab.is_empty() {
+            let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
+            self.kick();
+            self.reap(&mut answers);
+            if answers.is_empty() {
+                if idle_seconds == DRAIN_SECONDS_MAX {
+                    return false;
+                }
+                let mut signalled = [PollFd::new(&self.event, PollFlags::IN)];
+                // Whatever it says, the completion ring tells whether there was progress.
+                let _ = poll(&mut signalled, Some(&one_second));
+                idle_seconds += 1;
+            }
+            answers.clear();
+        }
+        true
+    }
+}
+
+impl Drop for Aio {
+    fn drop(&mut self) {
+        if !self.drain() {
+            tracing::error!(
+                requests = self.slab.len(),
+                "the kernel still has requests of an AIO context that ends; their buffers are \
+                 leaked"
+            );
+            std::mem::forget(std::mem::replace(&mut self.slab, Slab::new(0)));
+            self.context.abandon();
+        }
+    }
+}
+
+/// An event's result: a count, or an error number with its sign turned.
+#[inline]
+fn decode(result: i64) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| {
+        let errno = i32::try_from(-result).unwrap_or(libc::EIO);
+        Errno::from_raw_os_error(errno)
+    })
+}

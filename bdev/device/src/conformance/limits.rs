@@ -1,0 +1,175 @@
+//! Back-pressure, refusals, and buffers whose owners have gone.
+
+use reactor::memory::IoBufMut;
+
+use super::backends::{Backend, DEVICE_BYTES, File};
+use super::rig::{POOL_BYTES, Rig, buffer_of};
+use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
+use crate::{BdevIo, IoOp, IoStatus, NullBdev, NullSpec};
+
+/// Goal: a full channel hands the request back and takes it after a poll; polls are bounded;
+/// nothing is lost. Method: one request more than the bound, before any poll.
+pub(super) fn full_channel_hands_back(backend: Backend) {
+    let Some(subject) = backend.make(4096) else { return };
+    let mut rig = Rig::new(&*subject.bdev);
+    for token in 0..CHANNEL_IN_FLIGHT_MAX as u64 {
+        let buf = rig.buffer(4096, true);
+        rig.channel.submit(BdevIo::read(token, token * 4096, buf)).unwrap();
+    }
+    let refused = rig.channel.submit(BdevIo::read(77, 4096, IoBufMut::heap(4096))).unwrap_err();
+    assert_eq!((refused.token, refused.len_bytes), (77, 4096));
+    assert!(matches!(refused.op, IoOp::Read { .. }));
+
+    let mut done = Vec::new();
+    while done.len() < CHANNEL_IN_FLIGHT_MAX {
+        rig.reactor.turn();
+        let before = done.len();
+        let count = rig.channel.poll(&mut done);
+        assert!(count <= COMPLETIONS_PER_POLL_MAX);
+        assert_eq!(done.len() - before, count);
+    }
+    let mut tokens: Vec<_> = done.iter().map(|done| done.io.token).collect();
+    tokens.sort_unstable();
+    assert!(tokens.into_iter().eq(0..CHANNEL_IN_FLIGHT_MAX as u64));
+    assert_eq!(rig.run(refused).status, IoStatus::Ok);
+}
+
+/// Goal: what cannot be served completes with the status that says so, gives its buffers back, and
+/// changes nothing. Method: one of each kind.
+pub(super) fn bad_requests_complete_with_a_status(backend: Backend) {
+    let Some(subject) = backend.make(4096) else { return };
+    let mut rig = Rig::new(&*subject.bdev);
+    rig.write(0, &[0x11; 8192]);
+    let write = |offset_bytes, len_bytes| {
+        BdevIo::write(1, offset_bytes, buffer_of(&vec![0xee; len_bytes]), false)
+    };
+    let mut wrong_len = write(0, 4096);
+    wrong_len.len_bytes = 8192;
+    let bad = vec![
+        write(512, 4096),
+        write(0, 512),
+        write(0, 0),
+        write(DEVICE_BYTES, 4096),
+        write(DEVICE_BYTES - 4096, 8192),
+        write(u64::MAX - 4095, 4096),
+        wrong_len,
+        BdevIo::read(1, 100, IoBufMut::heap(4096)),
+        BdevIo::write_zeroes(1, 0, u64::MAX - 4095, false),
+        BdevIo::write_zeroes(1, 0, 100, false),
+        BdevIo::unmap(1, 4096, DEVICE_BYTES),
+        BdevIo::unmap(1, 0, 0),
+    ];
+    let count = bad.len();
+    let done = rig.run_all(bad);
+    assert_eq!(done.len(), count);
+    let unmap = subject.bdev.info().supported.unmap;
+    for done in done {
+        let expected = match done.io.op {
+            IoOp::Unmap if !unmap => IoStatus::Unsupported,
+            _ => IoStatus::InvalidRequest,
+        };
+        assert_eq!(done.status, expected, "{:?}", done.io);
+    }
+
+    // A buffer that O_DIRECT cannot take is refused, not handed to the kernel.
+    let mut odd = IoBufMut::heap(4096 + 1);
+    drop(odd.split_to(1));
+    odd.fill(0xee);
+    let status = rig.run(BdevIo::write(1, 0, odd.freeze(), false)).status;
+    let tolerant = match backend {
+        Backend::Malloc | Backend::Uring(File::Buffered) | Backend::Aio(File::Buffered) => true,
+        Backend::Uring(file) | Backend::Aio(file) => {
+            assert!(file == File::InMemory || status == IoStatus::InvalidRequest);
+            status.is_ok()
+        }
+    };
+    assert!(status == if tolerant { IoStatus::Ok } else { IoStatus::InvalidRequest });
+    let expected = if tolerant { 0xee } else { 0x11 };
+    assert!(rig.read(0, 4096).iter().all(|&byte| byte == expected));
+    assert!(rig.read(4096, 4096).iter().all(|&byte| byte == 0x11));
+}
+
+/// Goal: dropping a channel with requests in flight loses no buffer and harms no other channel.
+/// Method: the pool is whole again afterwards, and a second channel goes on.
+pub(super) fn dropped_channel_frees_its_buffers(backend: Backend) {
+    let Some(subject) = backend.make(4096) else { return };
+    let mut rig = Rig::new(&*subject.bdev);
+    for round in 0..3 {
+        let other = subject.bdev.open_channel(rig.reactor.cx()).unwrap();
+        let mut channel = std::mem::replace(&mut rig.channel, other);
+        for token in 0..64 {
+            let mut buf = rig.reactor.cx().pool().alloc(4096).unwrap();
+            buf.fill(0x33);
+            let io = match token % 4 {
+                0 => BdevIo::read(token, token * 4096, buf),
+                1 => BdevIo::write_zeroes(token, token * 4096, DEVICE_BYTES / 2, true),
+                2 => BdevIo::flush(token),
+                _ => BdevIo::write(token, token * 4096, buf.freeze(), false),
+            };
+            channel.submit(io).unwrap();
+        }
+        // In the first round nothing has reached the kernel yet, in the others something has.
+        for _ in 0..round {
+            rig.reactor.turn();
+        }
+        drop(channel);
+        let limit = reactor::Ticks::from_secs(20);
+        rig.reactor.run_until(limit, |cx| cx.pool().free_bytes() == POOL_BYTES);
+        rig.write(DEVICE_BYTES - 4096, &[0x44; 4096]);
+        assert!(rig.read(DEVICE_BYTES - 4096, 4096).iter().all(|&byte| byte == 0x44));
+    }
+}
+
+/// Goal: a reactor may end while the kernel has requests: their memory stays until it is done.
+/// Method: the reactor goes first, then the channel, with requests at every stage; the buffers'
+/// memory is mapped until the last of them is gone, so a kernel that still wrote would be seen by
+/// the sanitizer or by a crash; what was acknowledged before is on the device.
+pub(super) fn engine_may_end_with_requests_in_flight(backend: Backend) {
+    let Some(subject) = backend.make(4096) else { return };
+    for turns in 0..3 {
+        let mut rig = Rig::new(&*subject.bdev);
+        rig.write(0, &[0x55; 4096]);
+        for token in 1..100 {
+            let buf = rig.buffer(4096, true);
+            rig.channel.submit(BdevIo::read(token, token * 4096, buf)).unwrap();
+            let buf = rig.buffer(4096, true);
+            rig.channel.submit(BdevIo::write(token, token * 4096, buf.freeze(), true)).unwrap();
+        }
+        for _ in 0..turns {
+            rig.reactor.turn();
+        }
+        let Rig { channel, reactor } = rig;
+        drop(reactor);
+        drop(channel);
+    }
+    let mut rig = Rig::new(&*subject.bdev);
+    assert!(rig.read(0, 4096).iter().all(|&byte| byte == 0x55));
+}
+
+/// Goal: the null bdev keeps the promises that are not about data. Method: the same bounds and
+/// refusals; and a read leaves its buffer as it is.
+#[test]
+fn null_keeps_bounds_and_touches_nothing() {
+    let spec =
+        NullSpec { name: "null0".into(), uuid: None, block_size_bytes: 4096, num_blocks: 512 };
+    let bdev = NullBdev::create(spec).unwrap();
+    assert_eq!(bdev.info().product_name, "Null disk");
+    let mut rig = Rig::new(&*bdev);
+    let mut buf = IoBufMut::heap(4096);
+    buf.fill(0x77);
+    let done = rig.run(BdevIo::read(1, 0, buf));
+    assert_eq!(done.status, IoStatus::Ok);
+    assert!(super::rig::contents(&done.io).iter().all(|&byte| byte == 0x77));
+    let outside = rig.run(BdevIo::unmap(2, 512 * 4096, 4096));
+    assert_eq!(outside.status, IoStatus::InvalidRequest);
+
+    for token in 0..CHANNEL_IN_FLIGHT_MAX as u64 {
+        rig.channel.submit(BdevIo::flush(token)).unwrap();
+    }
+    let refused = rig.channel.submit(BdevIo::flush(9)).unwrap_err();
+    let mut done = Vec::new();
+    assert_eq!(rig.channel.poll(&mut done), COMPLETIONS_PER_POLL_MAX);
+    let tokens: Vec<_> = done.iter().map(|done| done.io.token).collect();
+    assert!(tokens.into_iter().eq(0..COMPLETIONS_PER_POLL_MAX as u64), "out of order");
+    rig.channel.submit(refused).unwrap();
+}

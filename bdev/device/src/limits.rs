@@ -1,0 +1,65 @@
+//! Every bound of the crate in one place (invariant R6: full means back-pressure, never growth).
+//!
+//! A bound on requests is enforced where they come in: `IoChannel::submit` hands the request
+//! back. A bound on resources (channels, file slots, buffer slots) is enforced where they are
+//! opened or registered, on the control path.
+//!
+//! Not here: sizes that belong to one device (its block size, its number of blocks).
+
+/// Block sizes that a bdev may have, in bytes: what the RAID layouts and NVMe hosts agree on.
+pub const BLOCK_SIZES_BYTES: [u32; 2] = [512, 4096];
+
+/// Completions that one `IoChannel::poll` appends at most, so that one busy channel cannot keep
+/// a reactor from its other work.
+pub const COMPLETIONS_PER_POLL_MAX: usize = 128;
+
+/// Requests that one channel holds at most, from `submit` until `poll` has given them back.
+pub const CHANNEL_IN_FLIGHT_MAX: usize = 256;
+
+/// Requests that one engine (the io_uring or the AIO context of one reactor) has with the kernel
+/// at most. It is also the size of the submission ring: a request has one entry in it at most,
+/// so the ring cannot be full while the engine has a free slot.
+pub const ENGINE_IN_FLIGHT_MAX: usize = 1024;
+
+/// Channels that one engine serves at most; each holds one slot of the ring's file table.
+pub const ENGINE_CHANNELS_MAX: usize = 1024;
+
+/// Slots of a ring's buffer table. A memory region takes one per [`BUFFER_SLOT_BYTES_MAX`].
+pub const BUFFER_SLOTS_MAX: usize = 1024;
+
+/// Largest piece of memory that the kernel registers as one fixed buffer
+/// (`io_buffer_validate` in io_uring/rsrc.c: 1 GiB).
+pub const BUFFER_SLOT_BYTES_MAX: usize = 1 << 30;
+
+/// Bytes that one kernel request moves at most. The kernel itself stops at `MAX_RW_COUNT`
+/// (2 GiB less a page); what is longer goes on where the kernel stopped, as after any short
+/// transfer.
+pub const TRANSFER_BYTES_MAX: usize = 1 << 30;
+
+/// Segments that one kernel request carries at most (`UIO_MAXIOV`).
+pub const SEGMENTS_PER_TRANSFER_MAX: usize = 1024;
+
+/// Times that a request is tried again after `EAGAIN`, `EINTR`, `EBUSY` or `ENOMEM`, once a turn
+/// of the reactor, before it completes with `IoStatus::TimedOut`.
+pub const RETRIES_MAX: u32 = 1 << 16;
+
+/// Size of an engine's buffer of zeroes, in bytes, for write-zeroes where the kernel has no better
+/// way. Longer ranges take several writes.
+pub const ZERO_BUFFER_BYTES: usize = 1 << 20;
+
+/// Bytes of a RAM disk that one turn of the reactor zeroes at most (about 20 us).
+pub const MALLOC_ZERO_STEP_BYTES: usize = 256 << 10;
+
+/// Completion-queue entries that one turn reaps at most.
+pub const REAPED_PER_TURN_MAX: usize = 256;
+
+/// How long the drop of an engine waits for requests that the kernel still has, in seconds. After
+/// that their buffers are leaked on purpose: the kernel may write to them at any later time.
+pub const DRAIN_SECONDS_MAX: u32 = 30;
+
+const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 4 <= ENGINE_IN_FLIGHT_MAX);
+const _: () = assert!(ENGINE_IN_FLIGHT_MAX.is_power_of_two());
+const _: () = assert!(ENGINE_CHANNELS_MAX <= u16::MAX as usize);
+const _: () = assert!(BUFFER_SLOTS_MAX <= u16::MAX as usize);
+const _: () = assert!(TRANSFER_BYTES_MAX <= 0x7fff_f000);
+const _: () = assert!(ZERO_BUFFER_BYTES <= TRANSFER_BYTES_MAX);

@@ -1,0 +1,208 @@
+//! The few vector operations that the kernels are made of, one implementation per instruction set.
+//!
+//! A value of a type that implements [`Isa`] is the proof that this CPU has those instructions:
+//! the types have no size and no public constructor, and their `detect` is the only way to one.
+//! So the operations are safe to call, and the algorithms above them ([`crate::passes`]) are
+//! plain safe Rust, written once.
+//!
+//! A pass walks over its slices column by column:
+//!
+//! ```text
+//!              column 0          column 1                    last vectors   tail
+//! source 0  |v v v v v v v v|v v v v v v v v| ...        ... |v|v|v|v|v|v|bytes|
+//! source 1  |v v v v v v v v|v v v v v v v v| ...        ... |v|v|v|v|v|v|bytes|
+//!   ...             |               |
+//! P, Q      |v v v v v v v v|v v v v v v v v| ...        ... |v|v|v|v|v|v|bytes|
+//! ```
+//!
+//! Everything is `inline(always)`: the whole algorithm must end up inside [`Isa::enter`]'s
+//! function, the only one that is compiled with the instruction set switched on. A call left
+//! over would pass every vector through memory.
+//!
+//! Not here: what is computed in a column ([`crate::passes`]); the choice of an instruction set
+//! ([`crate::select`]).
+
+use std::fmt::Debug;
+
+/// Proof that this CPU has an instruction set, and that set's vector operations.
+pub(crate) trait Isa: Copy + Debug + Sync + 'static {
+    /// The name by which users force this kernel.
+    const NAME: &'static str;
+    /// Bytes in one vector, at most [`VECTOR_BYTES_MAX`].
+    const BYTES: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
+    /// Whether doubling costs less than [`Isa::mul`]: then Q is computed by Horner's rule, else
+    /// as a sum of independent products.
+    const HORNER: bool;
+
+    /// One vector of bytes.
+    type Vector: Copy;
+    /// A coefficient, ready to multiply vectors with.
+    type Factor: Copy;
+
+    /// Runs `pass` over columns of `len_bytes` with the instruction set switched on.
+    fn enter<P: Pass>(self, len_bytes: usize, pass: &mut P);
+
+    /// The vector of zeros.
+    fn zero(self) -> Self::Vector;
+    /// Reads a slice of exactly [`Isa::BYTES`] bytes, at any alignment.
+    fn load(self, from: &[u8]) -> Self::Vector;
+    /// Writes a slice of exactly [`Isa::BYTES`] bytes, at any alignment.
+    fn store(self, to: &mut [u8], v: Self::Vector);
+    /// As [`Isa::store`], past the caches where the set can and the alignment allows it.
+    /// Other threads may see it late: a pass that streams ends with [`Isa::finish_streaming`].
+    #[inline(always)]
+    fn store_streaming(self, to: &mut [u8], v: Self::Vector) {
+        self.store(to, v);
+    }
+    /// Orders streaming stores before whatever this thread publishes next.
+    #[inline(always)]
+    fn finish_streaming(self) {}
+
+    /// a + b in the field.
+    fn xor(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// a + b + c in the field.
+    #[inline(always)]
+    fn xor3(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector {
+        self.xor(a, self.xor(b, c))
+    }
+    /// Bits set in either.
+    fn or(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Whether every bit is zero.
+    fn is_zero(self, v: Self::Vector) -> bool;
+
+    /// g^`exponent`.
+    fn factor(self, exponent: u8) -> Self::Factor;
+    /// Every byte of `v` times `factor`.
+    fn mul(self, factor: Self::Factor, v: Self::Vector) -> Self::Vector;
+    /// Every byte of `v` times g.
+    #[inline(always)]
+    fn double(self, v: Self::Vector) -> Self::Vector {
+        self.mul(self.factor(1), v)
+    }
+}
+
+/// A computation over equally long slices that treats every column of bytes alike.
+pub(crate) trait Pass {
+    /// Vectors that stay in registers for each vector of a column.
+    const ACCUMULATORS: usize;
+
+    /// Does one column's work.
+    fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>);
+    /// Called once, after the last column.
+    #[inline(always)]
+    fn finish<I: Isa>(&mut self, _isa: I) {}
+}
+
+/// Where in the slices a column is: N vectors beside each other.
+pub(crate) trait Column<I: Isa, const N: usize>: Copy {
+    /// The column's bytes of one slice.
+    fn load(self, isa: I, from: &[u8]) -> [I::Vector; N];
+    /// Puts the column's bytes into one slice.
+    fn store(self, isa: I, to: &mut [u8], v: [I::Vector; N]);
+    /// As [`Column::store`], past the caches.
+    fn store_streaming(self, isa: I, to: &mut [u8], v: [I::Vector; N]);
+}
+
+/// Cuts `len_bytes` into columns: wide ones, then single vectors, then a tail.
+///
+/// Eight vectors a column where the registers hold the accumulators and as many operands, else
+/// four: one alone is half as fast, because the walk over the sources then costs more than the
+/// arithmetic, and with many sources eight are up to 1.3 times as fast as four, because each
+/// source is read in longer runs.
+#[inline(always)]
+pub(crate) fn run<I: Isa, P: Pass>(isa: I, len_bytes: usize, pass: &mut P) {
+    let mut at = if I::REGISTERS / P::ACCUMULATORS >= 16 {
+        columns::<I, P, 8>(isa, 0, len_bytes, pass)
+    } else {
+        columns::<I, P, 4>(isa, 0, len_bytes, pass)
+    };
+    at = columns::<I, P, 1>(isa, at, len_bytes, pass);
+    if at < len_bytes {
+        pass.column(isa, Tail { at });
+    }
+    pass.finish(isa);
+}
+
+/// Does the columns of N vectors that fit from `at` on, and returns where they end.
+#[inline(always)]
+fn columns<I: Isa, P: Pass, const N: usize>(
+    isa: I,
+    mut at: usize,
+    len_bytes: usize,
+    pass: &mut P,
+) -> usize {
+    while len_bytes - at >= N * I::BYTES {
+        pass.column(isa, Whole::<N> { at });
+        at += N * I::BYTES;
+    }
+    at
+}
+
+/// N whole vectors from `at` on.
+#[derive(Clone, Copy)]
+struct Whole<const N: usize> {
+    at: usize,
+}
+
+impl<I: Isa, const N: usize> Column<I, N> for Whole<N> {
+    #[inline(always)]
+    fn load(self, isa: I, from: &[u8]) -> [I::Vector; N] {
+        let mut v = [isa.zero(); N];
+        let lanes = from[self.at..self.at + N * I::BYTES].chunks_exact(I::BYTES);
+        for (v, lane) in v.iter_mut().zip(lanes) {
+            *v = isa.load(lane);
+        }
+        v
+    }
+
+    #[inline(always)]
+    fn store(self, isa: I, to: &mut [u8], v: [I::Vector; N]) {
+        let lanes = to[self.at..self.at + N * I::BYTES].chunks_exact_mut(I::BYTES);
+        for (lane, v) in lanes.zip(v) {
+            isa.store(lane, v);
+        }
+    }
+
+    #[inline(always)]
+    fn store_streaming(self, isa: I, to: &mut [u8], v: [I::Vector; N]) {
+        let lanes = to[self.at..self.at + N * I::BYTES].chunks_exact_mut(I::BYTES);
+        for (lane, v) in lanes.zip(v) {
+            isa.store_streaming(lane, v);
+        }
+    }
+}
+
+/// No instruction set here has longer vectors.
+const VECTOR_BYTES_MAX: usize = 64;
+
+/// The last bytes from `at` on, fewer than a vector. They go through a vector on the stack:
+/// strips are whole blocks, so only callers with odd lengths ever get here.
+#[derive(Clone, Copy)]
+struct Tail {
+    at: usize,
+}
+
+impl<I: Isa> Column<I, 1> for Tail {
+    #[inline(always)]
+    fn load(self, isa: I, from: &[u8]) -> [I::Vector; 1] {
+        let mut lane = [0; VECTOR_BYTES_MAX];
+        let tail = &from[self.at..];
+        lane[..tail.len()].copy_from_slice(tail);
+        [isa.load(&lane[..I::BYTES])]
+    }
+
+    #[inline(always)]
+    fn store(self, isa: I, to: &mut [u8], [v]: [I::Vector; 1]) {
+        let mut lane = [0; VECTOR_BYTES_MAX];
+        isa.store(&mut lane[..I::BYTES], v);
+        let tail = &mut to[self.at..];
+        tail.copy_from_slice(&lane[..tail.len()]);
+    }
+
+    #[inline(always)]
+    fn store_streaming(self, isa: I, to: &mut [u8], v: [I::Vector; 1]) {
+        self.store(isa, to, v);
+    }
+}

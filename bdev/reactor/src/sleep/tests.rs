@@ -1,0 +1,183 @@
+//! Goal: a sleep ends for each of its reasons, and no wake-up is lost. Method: the doorbell's
+//! race is run many times and its outcome checked as a statement about both sides; the idle
+//! machine is walked through every transition; sleeps are real ones.
+
+use super::*;
+use crate::clock::now;
+use std::hint::spin_loop;
+use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
+use std::sync::atomic::AtomicUsize;
+use std::thread;
+
+fn bed() -> (Bed, Arc<Doorbell>) {
+    let doorbell = Arc::new(Doorbell::new(true).expect("an eventfd"));
+    (Bed::new(Arc::clone(&doorbell)).expect("an epoll fd"), doorbell)
+}
+
+/// Whether a sleep without end would end at once. (It is given an end, so that a failure is one.)
+fn wakes_at_once(bed: &mut Bed) -> bool {
+    let before = now();
+    bed.sleep(Some(Ticks::from_millis(200)));
+    now() - before < Ticks::from_millis(150)
+}
+
+#[test]
+fn nobody_is_rung_while_awake() {
+    let (mut bed, doorbell) = bed();
+    doorbell.ring();
+    assert!(!wakes_at_once(&mut bed));
+}
+
+#[test]
+fn a_ring_after_arming_ends_the_sleep_once() {
+    let (mut bed, doorbell) = bed();
+    doorbell.arm();
+    doorbell.ring();
+    doorbell.ring();
+    assert!(wakes_at_once(&mut bed));
+    doorbell.arm();
+    assert!(!wakes_at_once(&mut bed), "one ring, one wake-up");
+    doorbell.disarm();
+    doorbell.ring();
+    assert!(!wakes_at_once(&mut bed), "disarmed");
+}
+
+#[test]
+fn a_reactor_that_never_sleeps_is_never_rung() {
+    let doorbell = Arc::new(Doorbell::new(false).expect("an eventfd"));
+    let mut bed = Bed::new(Arc::clone(&doorbell)).expect("an epoll fd");
+    doorbell.arm();
+    doorbell.ring();
+    assert!(!wakes_at_once(&mut bed));
+}
+
+/// The statement of the module: of "the sender has seen ASLEEP" and "the reactor's last look has
+/// seen the work" at least one is true. Run with both sides let loose at the same moment.
+#[test]
+fn the_work_is_seen_or_the_bell_is_rung() {
+    const ROUNDS: usize = 20_000;
+    let doorbell = Doorbell::new(true).expect("an eventfd");
+    let work = AtomicUsize::new(0);
+    let start = Barrier::new(2);
+    let (mut seen, mut rung) = (0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1..=ROUNDS {
+                start.wait();
+                for _ in 0..round % 23 {
+                    spin_loop();
+                }
+                work.store(round, Ordering::Relaxed);
+                doorbell.ring();
+                start.wait();
+            }
+        });
+        for round in 1..=ROUNDS {
+            start.wait();
+            for _ in 0..round % 29 {
+                spin_loop();
+            }
+            doorbell.arm();
+            let last_look = work.load(Ordering::Relaxed) == round;
+            start.wait();
+            let was_rung = !doorbell.asleep.load(Ordering::Relaxed);
+            assert!(last_look || was_rung, "round {round}: the reactor would sleep for ever");
+            seen += usize::from(last_look);
+            rung += usize::from(was_rung);
+            doorbell.disarm();
+        }
+    });
+    assert!(seen + rung >= ROUNDS);
+}
+
+#[test]
+fn a_sleep_ends_at_its_time_and_not_before() {
+    let (mut bed, _) = bed();
+    for millis in [0, 1, 20] {
+        let before = now();
+        bed.sleep(Some(Ticks::from_millis(millis) + Ticks::from_micros(900)));
+        // Rounded down to whole milliseconds; the kernel never wakes early.
+        assert!(now() - before >= Ticks::from_millis(millis));
+    }
+}
+
+#[test]
+fn a_watched_fd_ends_the_sleep_until_the_watch_ends() {
+    let (mut bed, _) = bed();
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let watch = bed.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
+    assert!(!wakes_at_once(&mut bed));
+    write(&theirs, b"x").expect("room in the socket");
+    assert!(wakes_at_once(&mut bed));
+    assert!(wakes_at_once(&mut bed), "level-triggered: it is still there");
+    drop(watch);
+    assert!(!wakes_at_once(&mut bed));
+}
+
+#[test]
+fn interest_can_change() {
+    let (mut bed, _) = bed();
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let watch = bed.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
+    watch.set_interest(Interest::Writable);
+    assert!(wakes_at_once(&mut bed), "there is room to write");
+    watch.set_interest(Interest::Readable);
+    assert!(!wakes_at_once(&mut bed));
+    write(&theirs, b"x").expect("room in the socket");
+    watch.set_interest(Interest::Both);
+    assert!(wakes_at_once(&mut bed));
+}
+
+#[test]
+fn a_watch_outlives_its_fd_and_its_reactor() {
+    let (mut bed, _) = bed();
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let watch = bed.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
+    drop(ours);
+    write(&theirs, b"x").expect("the watch keeps the socket open");
+    assert!(wakes_at_once(&mut bed));
+    drop(bed);
+    drop(watch);
+    write(&theirs, b"x").expect_err("now both are gone");
+}
+
+#[test]
+fn a_regular_file_cannot_be_watched() {
+    let (bed, _) = bed();
+    let file = std::fs::File::open("/proc/self/exe").expect("the test itself");
+    let error = bed.watch(file.as_fd(), Interest::Readable).expect_err("EPERM");
+    assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
+}
+
+#[test]
+fn the_idle_machine_walks_as_drawn() {
+    const FULL: Ticks = limits::IDLE_BEFORE_SLEEP;
+    let at = |since: u64| Ticks(1_000) + Ticks(since);
+    let never_asked = || -> bool { panic!("asked too early") };
+
+    let mut idle = Idle::Awake;
+    assert_eq!(idle.after_turn(at(0), 1, never_asked), Next::Turn);
+    assert_eq!(idle.after_turn(at(0), 0, never_asked), Next::Pause);
+    assert_eq!(idle, Idle::Spinning { since: at(0) });
+    assert_eq!(idle.after_turn(at(FULL.0 - 1), 0, never_asked), Next::Pause);
+    // A poller minds: asked again every turn.
+    assert_eq!(idle.after_turn(at(FULL.0), 0, || false), Next::Pause);
+    assert_eq!(idle, Idle::Spinning { since: at(0) });
+    assert_eq!(idle.after_turn(at(FULL.0), 0, || true), Next::Arm);
+    assert_eq!(idle, Idle::Armed);
+
+    // The last look finds something, or somebody minds after all, or nothing: sleep.
+    let mut found = idle;
+    assert_eq!(found.after_turn(at(FULL.0), 3, never_asked), Next::Disarm);
+    assert_eq!(found, Idle::Awake);
+    let mut minds = idle;
+    assert_eq!(minds.after_turn(at(FULL.0), 0, || false), Next::Disarm);
+    assert_eq!(minds, Idle::Spinning { since: at(FULL.0) });
+    assert_eq!(idle.after_turn(at(FULL.0), 0, || true), Next::Sleep);
+    assert_eq!(idle, Idle::Awake);
+
+    let mut spinning = Idle::Spinning { since: at(0) };
+    assert_eq!(spinning.after_turn(at(FULL.0), 1, never_asked), Next::Turn);
+    assert_eq!(spinning, Idle::Awake);
+}

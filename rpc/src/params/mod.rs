@@ -1,0 +1,134 @@
+//! The parameters of every method, and the registry of all methods.
+//!
+//! A method is declared once, by [`params!`](self), in a form that reads like a struct:
+//!
+//! ```text
+//!   params! {
+//!       /// What the method does.
+//!       #[method("bdev_aio_create", Runtime, "what it returns", aliases: "construct_aio_bdev")]
+//!       pub struct BdevAioCreate {
+//!           /// What the parameter is.
+//!           name: String,                  required
+//!           /// ...
+//!           uuid: Option<Uuid>,            optional
+//!           /// ...
+//!           readonly: bool = false,        optional, with a default, which is JSON
+//!       }
+//!   }
+//! ```
+//!
+//! Of it are made the struct, its decoder ([`Params`]), its encoder (serde), and the [`Method`]
+//! that stands in [`METHODS`].
+//!
+//! Names and defaults are SPDK's (`schema/schema.yaml`). Some parameters are accepted without
+//! effect, since their default value asks for nothing; each says so. Aliases are the names that
+//! SPDK gave up in 2019, where they still mean the same.
+//!
+//! Not here: what the methods do.
+
+use crate::schema::{Method, Params};
+
+macro_rules! params {
+    (
+        $(#[doc = $doc:literal])+
+        #[method($method:literal, $phase:ident, $result:literal $(, aliases: $($alias:literal),+)?)]
+        pub struct $name:ident {
+            $(
+                $(#[doc = $field_doc:literal])+
+                $field:ident: $ty:ty $(= $default:literal)?,
+            )*
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq, ::serde::Serialize, ::serde::Deserialize)]
+        #[serde(try_from = "::serde_json::Value")]
+        pub struct $name {
+            $(
+                $(#[doc = $field_doc])+
+                #[serde(skip_serializing_if = "crate::schema::Param::is_absent")]
+                pub $field: $ty,
+            )*
+        }
+
+        impl crate::schema::Params for $name {
+            const METHOD: crate::schema::Method = crate::schema::Method {
+                name: $method,
+                aliases: &[$($($alias),+)?],
+                phase: crate::schema::Phase::$phase,
+                doc: concat!($($doc, "\n"),+),
+                params: &[$(
+                    crate::schema::Field {
+                        name: stringify!($field),
+                        ty: <$ty as crate::schema::Param>::TYPE,
+                        required: <$ty as crate::schema::Param>::REQUIRED
+                            && params!(@text $($default)?).is_none(),
+                        default: params!(@text $($default)?),
+                        doc: concat!($($field_doc, "\n"),+),
+                    }
+                ),*],
+                result: $result,
+            };
+
+            fn take_from(
+                members: &mut crate::schema::Members,
+            ) -> Result<Self, crate::error::RpcError> {
+                // A method without parameters takes none out.
+                let _ = &members;
+                Ok(Self {
+                    $($field: members.take(stringify!($field), params!(@json $($default)?))?,)*
+                })
+            }
+        }
+
+        impl TryFrom<::serde_json::Value> for $name {
+            type Error = crate::error::RpcError;
+
+            fn try_from(value: ::serde_json::Value) -> Result<Self, Self::Error> {
+                Ok(<Self as crate::schema::Params>::decode(Some(value))?.params)
+            }
+        }
+    };
+    (@text) => { None::<&str> };
+    (@text $default:literal) => { Some(stringify!($default)) };
+    (@json) => { None::<::serde_json::Value> };
+    (@json $default:literal) => { Some(::serde_json::json!($default)) };
+}
+
+mod bdev;
+mod framework;
+mod raid;
+
+pub use bdev::{
+    BdevAioCreate, BdevAioDelete, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete, BdevNullCreate,
+    BdevNullDelete, BdevUringCreate, BdevUringDelete,
+};
+pub use framework::{RpcGetMethods, SpdkGetVersion};
+pub use raid::{
+    BaseBdevs, BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, Category, DataOffset, RaidLevel,
+};
+
+/// Every method, by family.
+pub const METHODS: &[Method] = &[
+    RpcGetMethods::METHOD,
+    SpdkGetVersion::METHOD,
+    BdevGetBdevs::METHOD,
+    BdevNullCreate::METHOD,
+    BdevNullDelete::METHOD,
+    BdevMallocCreate::METHOD,
+    BdevMallocDelete::METHOD,
+    BdevUringCreate::METHOD,
+    BdevUringDelete::METHOD,
+    BdevAioCreate::METHOD,
+    BdevAioDelete::METHOD,
+    BdevRaidCreate::METHOD,
+    BdevRaidGetBdevs::METHOD,
+    BdevRaidDelete::METHOD,
+];
+
+/// The method of that name or alias.
+pub fn find(name: &str) -> Option<&'static Method> {
+    METHODS.iter().find(|method| method.name == name || method.aliases.contains(&name))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! The registry and the decoders: SPDK's schema as a table, and every way to get a value wrong.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::error::INVALID_PARAMS;
+use crate::schema::{Field, Phase, Type};
+
+/// SPDK's parameters (`schema/schema.yaml`, 26.09-pre) of the methods that we have in common, as
+/// "name:type", with a `!` after those that are required there.
+const UPSTREAM: &[(&str, &str)] = &[
+    ("rpc_get_methods", "current:boolean include_aliases:boolean"),
+    ("spdk_get_version", ""),
+    ("bdev_get_bdevs", "name:string timeout:uint64"),
+    (
+        "bdev_null_create",
+        "name:string! block_size:uint32! num_blocks:uint64! uuid:uuid physical_block_size:uint32 \
+         md_size:uint32 dif_type:int32 dif_pi_format:uint32 dif_is_head_of_md:boolean \
+         preferred_write_granularity:uint32 preferred_write_alignment:uint32 \
+         optimal_write_size:uint32 preferred_unmap_granularity:uint32 \
+         preferred_unmap_alignment:uint32",
+    ),
+    ("bdev_null_delete", "name:string!"),
+    (
+        "bdev_malloc_create",
+        "name:string block_size:uint32! num_blocks:uint64! uuid:uuid optimal_io_boundary:uint32 \
+         md_size:uint32 md_interleave:boolean dif_type:int32 dif_is_head_of_md:boolean \
+         physical_block_size:uint32 dif_pi_format:uint32 numa_id:int32",
+    ),
+    ("bdev_malloc_delete", "name:string!"),
+    ("bdev_uring_create", "filename:string! name:string! block_size:uint32 uuid:uuid"),
+    ("bdev_uring_delete", "name:string!"),
+    (
+        "bdev_aio_create",
+        "name:string! filename:string! block_size:uint32 readonly:boolean fallocate:boolean \
+         uuid:uuid nowait:boolean",
+    ),
+    ("bdev_aio_delete", "name:string!"),
+    (
+        "bdev_raid_create",
+        "name:string! strip_size_kb:uint32 raid_level:enum! base_bdevs:array! uuid:uuid \
+         superblock:boolean",
+    ),
+    ("bdev_raid_get_bdevs", "category:enum!"),
+    ("bdev_raid_delete", "name:string! clear_sb:boolean"),
+];
+
+/// Ours, and only ours.
+const EXTENSIONS: &[(&str, &[&str])] =
+    &[("bdev_raid_create", &["layout", "data_offset", "assume_clean", "parity_device"])];
+
+fn upstream_type(ty: Type) -> &'static str {
+    match ty {
+        Type::Bool => "boolean",
+        Type::I32 => "int32",
+        Type::U32 => "uint32",
+        Type::U64 => "uint64",
+        Type::Text => "string",
+        Type::Uuid => "uuid",
+        Type::Word(_) | Type::RaidLevel => "enum",
+        Type::BaseBdevs => "array",
+        Type::DataOffset => "ours",
+    }
+}
+
+#[test]
+fn every_method_takes_what_spdks_takes() {
+    assert_eq!(METHODS.len(), UPSTREAM.len());
+    for (name, params) in UPSTREAM {
+        let method = find(name).unwrap();
+        let mut known = 0;
+        for param in params.split_whitespace() {
+            let (key, ty) = param.trim_end_matches('!').split_once(':').unwrap();
+            let field = method.field(key).unwrap_or_else(|| panic!("{name}: no {key}"));
+            assert_eq!(upstream_type(field.ty), ty, "{name}: {key}");
+            // Where SPDK does without, so do we; a strip size has no sensible default.
+            let optional = !param.ends_with('!') && key != "strip_size_kb";
+            assert!(!(field.required && optional), "{name}: {key} is required");
+            known += 1;
+        }
+        let ours = EXTENSIONS.iter().find(|(method, _)| method == name).map_or(&[][..], |e| e.1);
+        assert_eq!(method.params.len(), known + ours.len(), "{name}");
+        assert!(ours.iter().all(|key| method.field(key).is_some()), "{name}");
+    }
+}
+
+#[test]
+fn every_declared_method_is_registered_once() {
+    let sources = [include_str!("framework.rs"), include_str!("bdev.rs"), include_str!("raid.rs")];
+    let declared: usize = sources.iter().map(|source| source.matches("#[method(").count()).sum();
+    assert_eq!(declared, METHODS.len());
+
+    let mut names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+    names.extend(METHODS.iter().flat_map(|method| method.aliases));
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+    assert!(all > METHODS.len(), "aliases are part of the registry");
+}
+
+#[test]
+fn every_method_and_parameter_is_explained() {
+    for method in METHODS {
+        assert!(method.doc.trim().ends_with('.'), "{}", method.name);
+        assert!(!method.result.is_empty(), "{}", method.name);
+        for field in method.params {
+            let text = field.doc.trim();
+            assert!(text.ends_with('.') && text.len() > 10, "{}: {}", method.name, field.name);
+            assert!(!(field.required && field.default.is_some()));
+        }
+    }
+}
+
+/// A value that a parameter takes.
+fn sample(field: &Field) -> Value {
+    match field.ty {
+        Type::Bool => json!(true),
+        Type::I32 => json!(-1),
+        Type::U32 => json!(u32::MAX),
+        Type::U64 => json!(u64::MAX),
+        Type::Text => json!("name"),
+        Type::Uuid => json!(Uuid::from_u128(7)),
+        Type::Word(words) => json!(words[words.len() - 1]),
+        Type::RaidLevel => json!("raid6"),
+        Type::BaseBdevs => json!(["a", null, "c"]),
+        Type::DataOffset => json!([2048, 0]),
+    }
+}
+
+fn full(method: &Method) -> Value {
+    method.params.iter().map(|field| (field.name.to_owned(), sample(field))).collect()
+}
+
+/// What holds for the struct behind every method.
+fn check<P>()
+where
+    P: Params
+        + serde::Serialize
+        + serde::de::DeserializeOwned
+        + PartialEq
+        + Clone
+        + std::fmt::Debug,
+{
+    let method = P::METHOD;
+    // The struct is the schema: what goes in comes out, key by key.
+    let decoded = P::decode(Some(full(&method))).unwrap();
+    assert_eq!(decoded.unknown, Vec::<String>::new());
+    assert_eq!(serde_json::to_value(&decoded.params).unwrap(), full(&method), "{}", method.name);
+    assert_eq!(serde_json::from_value::<P>(full(&method)).unwrap(), decoded.params);
+
+    for field in method.params {
+        let mut params = full(&method);
+        for absent in [None, Some(Value::Null)] {
+            let object = params.as_object_mut().unwrap();
+            object.remove(field.name);
+            object.extend(absent.map(|null| (field.name.to_owned(), null)));
+            match P::decode(Some(params.clone())) {
+                Ok(decoded) => {
+                    assert!(!field.required, "{}: {}", method.name, field.name);
+                    let value = serde_json::to_value(decoded.params).unwrap();
+                    let default = field.default.map(|text| text.parse::<Value>().unwrap());
+                    assert_eq!(value.get(field.name), default.as_ref());
+                }
+                Err(error) => {
+                    assert!(field.required, "{}: {}: {error}", method.name, field.name);
+                    assert_eq!(error.code, INVALID_PARAMS);
+                    let expected = format!("{} is missing: it should be {}", field.name, field.ty);
+                    assert!(error.message.ends_with(&expected), "{error}");
+                }
+            }
+        }
+        // No parameter of ours takes an object.
+        params[field.name] = json!({"wrong": 1});
+        let error = P::decode(Some(params)).unwrap_err();
+        assert_eq!(error.code, INVALID_PARAMS);
+        assert_eq!(
+            error.message,
+            format!(
+                "Invalid parameters: {}: {}: {{\"wrong\":1}} should be {}",
+                method.name, field.name, field.ty
+            )
+        );
+    }
+}
+
+#[test]
+fn structs_decoders_and_schema_agree() {
+    check::<RpcGetMethods>();
+    check::<SpdkGetVersion>();
+    check::<BdevGetBdevs>();
+    check::<BdevNullCreate>();
+    check::<BdevNullDelete>();
+    check::<BdevMallocCreate>();
+    check::<BdevMallocDelete>();
+    check::<BdevUringCreate>();
+    check::<BdevUringDelete>();
+    check::<BdevAioCreate>();
+    check::<BdevAioDelete>();
+    check::<BdevRaidCreate>();
+    check::<BdevRaidGetBdevs>();
+    check::<BdevRaidDelete>();
+}
+
+#[test]
+fn absent_parameters_have_many_forms() {
+    for none in [None, Some(json!(null)), Some(json!({})), Some(json!([]))] {
+        assert!(SpdkGetVersion::decode(none.clone()).is_ok());
+        let get = BdevGetBdevs::decode(none).unwrap().params;
+        assert_eq!(get, BdevGetBdevs { name: None, timeout: 0 });
+    }
+    let positional = BdevGetBdevs::decode(Some(json!(["a"]))).unwrap_err();
+    assert_eq!(
+        positional.message,
+        "Invalid parameters: bdev_get_bdevs: params: [\"a\"] should be an object with named members"
+    );
+}
+
+#[test]
+fn unknown_keys_are_reported_and_ignored() {
+    let params = json!({"name": "r0", "io_unmap_limit": 4, "nothing": null});
+    let decoded = BdevRaidDelete::decode(Some(params)).unwrap();
+    assert_eq!(decoded.unknown, ["io_unmap_limit"]);
+    assert_eq!(decoded.params, BdevRaidDelete { name: "r0".to_owned(), clear_sb: false });
+}
+
+fn null_bdev_with(key: &str, value: Value) -> Result<BdevNullCreate, String> {
+    let mut params = json!({"name": "n0", "block_size": 512, "num_blocks": 8});
+    params[key] = value;
+    BdevNullCreate::decode(Some(params)).map(|decoded| decoded.params).map_err(|e| e.message)
+}
+
+#[test]
+fn numbers_are_whole_and_in_range() {
+    assert_eq!(null_bdev_with("block_size", json!(4096.0)).unwrap().block_size, 4096);
+    assert_eq!(null_bdev_with("num_blocks", json!(u64::MAX)).unwrap().num_blocks, u64::MAX);
+    assert_eq!(null_bdev_with("dif_type", json!(-1)).unwrap().dif_type, -1);
+    for wrong in [json!(-1), json!(1_u64 << 32), json!(0.5), json!("512"), json!(true), json!([])] {
+        let error = null_bdev_with("block_size", wrong.clone()).unwrap_err();
+        let expected = format!(
+            "Invalid parameters: bdev_null_create: block_size: {wrong} should be a number from 0 \
+             to 4294967295"
+        );
+        assert_eq!(error, expected);
+    }
+    for wrong in [json!(-1), json!(1e18), json!(1e300)] {
+        assert!(null_bdev_with("num_blocks", wrong).is_err());
+    }
+    assert!(null_bdev_with("dif_type", json!(1_u32 << 31)).is_err());
+}
+
+#[test]
+fn a_uuid_is_a_uuid_and_a_name_is_not_empty() {
+    let uuid = Uuid::from_u128(0xab);
+    let upper = uuid.to_string().to_uppercase();
+    assert_eq!(null_bdev_with("uuid", json!(upper)).unwrap().uuid, Some(uuid));
+    assert!(null_bdev_with("uuid", json!("ab")).unwrap_err().contains("should be a UUID like"));
+    assert!(null_bdev_with("name", json!("")).unwrap_err().contains("name: \"\" should be"));
+}
+
+#[test]
+fn long_values_are_shown_in_part() {
+    let error = null_bdev_with("block_size", json!("x".repeat(100_000))).unwrap_err();
+    assert!(error.len() < 300 && error.contains("xxx... should be"), "{error}");
+}
+
+fn raid_with(key: &str, value: Value) -> Result<BdevRaidCreate, String> {
+    let mut params =
+        json!({"name": "r0", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a"]});
+    params[key] = value;
+    BdevRaidCreate::decode(Some(params)).map(|decoded| decoded.params).map_err(|e| e.message)
+}
+
+#[test]
+fn a_level_has_many_spellings_and_one_name() {
+    let spellings = [
+        (RaidLevel::Raid4, vec![json!("raid4"), json!("4"), json!(4)]),
+        (
+            RaidLevel::Raid5,
+            vec![json!("raid5"), json!("5"), json!(5), json!("raid5f"), json!("5f")],
+        ),
+        (RaidLevel::Raid6, vec![json!("raid6"), json!("6"), json!(6), json!(6.0)]),
+    ];
+    for (level, spellings) in spellings {
+        for spelling in spellings {
+            assert_eq!(raid_with("raid_level", spelling).unwrap().raid_level, level);
+        }
+        assert_eq!(serde_json::to_value(level).unwrap(), level.name());
+    }
+    for wrong in [json!("raid0"), json!("RAID5"), json!(1), json!(-5), json!(["raid5"])] {
+        let error = raid_with("raid_level", wrong).unwrap_err();
+        assert!(error.contains("should be \"raid4\", \"raid5\" or \"raid6\""), "{error}");
+    }
+}
+
+#[test]
+fn base_bdevs_come_as_an_array_or_as_one_string() {
+    let some = |name: &str| Some(name.to_owned());
+    let array = raid_with("base_bdevs", json!(["a", null, "c"])).unwrap().base_bdevs;
+    assert_eq!(array, BaseBdevs(vec![some("a"), None, some("c")]));
+    let string = raid_with("base_bdevs", json!(" a  b\tc ")).unwrap().base_bdevs;
+    assert_eq!(string, BaseBdevs(vec![some("a"), some("b"), some("c")]));
+    for wrong in [json!(["a", ""]), json!(["a", 1]), json!(3), json!(vec!["a"; 256])] {
+        let error = raid_with("base_bdevs", wrong).unwrap_err();
+        assert!(error.contains("an array of at most 255 bdev names"), "{error}");
+    }
+    assert_eq!(raid_with("base_bdevs", json!(vec!["a"; 255])).unwrap().base_bdevs.0.len(), 255);
+}
+
+#[test]
+fn a_data_offset_is_one_number_or_one_for_each_member() {
+    assert_eq!(raid_with("data_offset", json!(8)).unwrap().data_offset, Some(DataOffset::All(8)));
+    assert_eq!(
+        raid_with("data_offset", json!([8, 0])).unwrap().data_offset,
+        Some(DataOffset::Each(vec![8, 0]))
+    );
+    for wrong in [json!(-8), json!([8, null]), json!("8")] {
+        assert!(raid_with("data_offset", wrong).unwrap_err().contains("a number of sectors"));
+    }
+}
+
+#[test]
+fn what_is_absent_is_not_sent() {
+    let create = raid_with("superblock", json!(true)).unwrap();
+    assert_eq!(
+        serde_json::to_value(create).unwrap(),
+        json!({"name": "r0", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a"],
+               "superblock": true, "assume_clean": false})
+    );
+}
+
+#[test]
+fn a_method_has_its_phase() {
+    let runtime = find("bdev_get_bdevs").unwrap();
+    assert!(runtime.check_phase(true).is_ok());
+    assert_eq!(runtime.check_phase(false).unwrap_err().code, -1);
+    let both = find("get_rpc_methods").unwrap();
+    assert_eq!((both.name, both.phase), ("rpc_get_methods", Phase::Both));
+    assert!(both.check_phase(true).is_ok() && both.check_phase(false).is_ok());
+    assert!(Phase::Startup.allows(false) && !Phase::Startup.allows(true));
+}

@@ -1,0 +1,176 @@
+//! The socket in the file system, and the lock file beside it.
+//!
+//! ```text
+//!   <path>        socket, mode 0600
+//!   <path>.lock   empty, mode 0600, flock(LOCK_EX) for as long as the server lives
+//! ```
+//!
+//! The lock, which dies with its process, tells a socket that is served from one that a crash left
+//! behind. SPDK locks the same file in the same way, so neither takes the other's socket away.
+//!
+//! Not here: what is said over the socket.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen};
+
+use crate::limits;
+
+/// Why a server cannot have its socket.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// Another server holds the lock.
+    #[error(
+        "rpc socket {path}: in use by another server, which holds {path}.lock; \
+         stop that one or choose another path"
+    )]
+    InUse {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// Something else than a socket is there, and it is not ours to remove.
+    #[error("rpc socket {path}: exists and is not a socket; remove it or choose another path")]
+    NotASocket {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// The path does not fit a socket address.
+    #[error(
+        "rpc socket {path}: a socket's path may be at most 107 bytes long, without a zero byte"
+    )]
+    BadPath {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// A system call failed.
+    #[error("rpc socket {path}: cannot {action}: {source}")]
+    Io {
+        /// The socket's path.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// The two files. Dropping it removes them, the lock last.
+#[derive(Debug)]
+pub(super) struct SocketFiles {
+    path: PathBuf,
+    lock_path: PathBuf,
+    /// Holds the lock until it is closed, which is after the file is removed.
+    _lock: File,
+    bound: bool,
+}
+
+impl SocketFiles {
+    /// Locks `path` and listens on it.
+    pub(super) fn listen(path: &Path) -> Result<(Self, UnixListener), ServerError> {
+        let address = SocketAddrUnix::new(path)
+            .map_err(|_| ServerError::BadPath { path: path.to_owned() })?;
+        let mut files = Self::lock(path)?;
+        files.remove_stale()?;
+        let listener = files.bind(&address).map_err(|(action, errno)| ServerError::Io {
+            path: path.to_owned(),
+            action,
+            source: errno.into(),
+        })?;
+        Ok((files, listener))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn lock(path: &Path) -> Result<Self, ServerError> {
+        let mut lock_path = path.as_os_str().to_owned();
+        lock_path.push(".lock");
+        let lock_path = PathBuf::from(lock_path);
+        let failed = |action, source| ServerError::Io { path: path.to_owned(), action, source };
+        loop {
+            let lock = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&lock_path)
+                .map_err(|error| failed("open its lock file", error))?;
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(ServerError::InUse { path: path.to_owned() });
+                }
+                Err(errno) => return Err(failed("lock its lock file", errno.into())),
+            }
+            // A server that was just leaving may have removed the file that we opened; then the
+            // lock on it excludes nobody, and the next attempt makes a new one. Each turn of the
+            // loop needs another server that leaves, so it ends.
+            let ours = lock.metadata().map_err(|error| failed("look at its lock file", error))?;
+            let there = fs::metadata(&lock_path);
+            if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+                return Ok(Self { path: path.to_owned(), lock_path, _lock: lock, bound: false });
+            }
+        }
+    }
+
+    /// Removes the socket of a server that did not stop properly: we hold the lock, so it is dead.
+    fn remove_stale(&self) -> Result<(), ServerError> {
+        let path = &self.path;
+        let failed = |action, source| ServerError::Io { path: path.to_owned(), action, source };
+        match fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => {
+                fs::remove_file(path).map_err(|error| failed("remove the stale socket", error))
+            }
+            Ok(_) => Err(ServerError::NotASocket { path: path.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed("look at it", error)),
+        }
+    }
+
+    fn bind(&mut self, address: &SocketAddrUnix) -> Result<UnixListener, (&'static str, Errno)> {
+        let socket = rustix::net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|errno| ("make a socket", errno))?;
+        // Linux gives the file the mode of the unbound socket, less the umask: so there is no
+        // moment in which others may connect.
+        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|errno| ("set its mode", errno))?;
+        bind(&socket, address).map_err(|errno| ("bind", errno))?;
+        self.bound = true;
+        listen(&socket, limits::LISTEN_BACKLOG).map_err(|errno| ("listen", errno))?;
+        Ok(UnixListener::from(socket))
+    }
+
+    /// Removes the socket, so that no client finds it any more; the path stays locked.
+    pub(super) fn remove_socket(&mut self) {
+        if self.bound {
+            self.bound = false;
+            report(&self.path, fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Drop for SocketFiles {
+    fn drop(&mut self) {
+        self.remove_socket();
+        report(&self.lock_path, fs::remove_file(&self.lock_path));
+    }
+}
+
+fn report(path: &Path, removed: io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "cannot remove");
+    }
+}

@@ -1,0 +1,429 @@
+//! The control plane: what exists, and how it comes and goes.
+//!
+//! [`Control`] is the one object of a running service: the reactors and the registry of bdevs. Its
+//! methods are straight-line code on the caller's thread: they check, build, and only then change
+//! the registry, under one lock, so that each happens entirely or not at all and none sees another
+//! half done. Where a reactor has to act, they send it a message and wait for the answer; reactors
+//! never take this lock.
+//!
+//! ```text
+//!   Starting --- finish_startup ---> Running --- shutdown ---> Stopped
+//!      |                                                         ^
+//!      `---------- shutdown: files made so far are removed ------'
+//! ```
+//!
+//! Files that a configuration makes are provisional until the whole of it has been applied: a
+//! service that refuses to start leaves nothing behind.
+//!
+//! Invariants: R6 through [`crate::limits`]; R9: a flush that fails on the way out is reported, not
+//! repeated.
+//!
+//! Not here: JSON (`methods`, and `config` for its shape), threads of the RPC server (`rpc`).
+
+pub mod config;
+mod error;
+mod flush;
+mod new_file;
+mod raid;
+mod registry;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use array::RaidBdev;
+use device::{
+    AioBdev, AioSpec, Bdev, MallocBdev, MallocSpec, NullBdev, NullSpec, UringBdev, UringSpec,
+};
+use reactor::{CpuSet, PollMode, ReactorHandle, Reactors, ReactorsConfig, clock};
+use uuid::Uuid;
+
+pub use config::{Config, ConfigError};
+pub use error::ControlError;
+pub use flush::{FlushError, flush};
+pub use raid::RaidRequest;
+pub use reactor::StartError;
+pub use registry::{Claim, Kind};
+
+use crate::limits;
+use new_file::NewFile;
+use registry::{Backing, Entry, Registry};
+
+/// How the reactors of a service are to run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// One reactor on each of these cores.
+    pub cores: CpuSet,
+    /// What they do when there is nothing to do.
+    pub poll: PollMode,
+    /// Buffers of each reactor, in bytes.
+    pub buffer_bytes: usize,
+}
+
+impl Default for Options {
+    /// Every core that the process may use, adaptive polling.
+    fn default() -> Self {
+        let cores = core_affinity::get_core_ids().unwrap_or_default();
+        Self {
+            cores: CpuSet::from_cores(cores.iter().map(|core| core.id))
+                .unwrap_or_else(|| CpuSet::single(0)),
+            poll: PollMode::Adaptive,
+            buffer_bytes: limits::BUFFER_BYTES_PER_REACTOR,
+        }
+    }
+}
+
+/// A bdev as others may see it.
+#[derive(Debug, Clone)]
+pub struct BdevView {
+    /// The bdev.
+    pub bdev: Arc<dyn Bdev>,
+    /// The array, if it is one.
+    pub raid: Option<Arc<RaidBdev>>,
+    /// Who uses it.
+    pub claim: Option<Claim>,
+}
+
+impl From<&Entry> for BdevView {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            bdev: Arc::clone(&entry.bdev),
+            raid: entry.raid().cloned(),
+            claim: entry.claim.clone(),
+        }
+    }
+}
+
+/// Where a bdev's blocks are, for the kinds that live in files.
+#[derive(Debug, Clone)]
+pub struct FileRequest {
+    /// Name of the new bdev.
+    pub name: String,
+    /// The file or block device.
+    pub filename: PathBuf,
+    /// Absent: the device's own.
+    pub block_size_bytes: Option<u32>,
+    /// Drawn at random when absent.
+    pub uuid: Option<Uuid>,
+    /// A file that is missing is made with this many MiB; absent: it has to be there.
+    pub create_size_mib: Option<u64>,
+}
+
+/// What has gone wrong on the way out. Everything is stopped all the same.
+#[derive(Debug, thiserror::Error)]
+#[error("not everything is known to be on its device: {}", .0.join("; "))]
+pub struct ShutdownError(Vec<String>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lifecycle {
+    Starting,
+    Running,
+    Stopped,
+}
+
+#[derive(Debug)]
+struct State {
+    lifecycle: Lifecycle,
+    registry: Registry,
+}
+
+impl State {
+    /// Refuses changes while the service is on its way out.
+    fn admit_change(&self, name: &str) -> Result<(), ControlError> {
+        match self.lifecycle {
+            Lifecycle::Starting | Lifecycle::Running => Ok(()),
+            Lifecycle::Stopped => Err(ControlError::Stopping { name: name.to_owned() }),
+        }
+    }
+}
+
+/// The running service: reactors and bdevs. Any thread may use it, except a reactor's. Dropping it
+/// shuts it down.
+#[derive(Debug)]
+pub struct Control {
+    handles: Vec<ReactorHandle>,
+    reactors: Mutex<Option<Reactors>>,
+    state: Mutex<State>,
+    /// Whenever a bdev has come or gone, or the service has stopped.
+    changed: Condvar,
+}
+
+impl Control {
+    /// Starts the reactors. There are no bdevs yet.
+    ///
+    /// # Errors
+    ///
+    /// A core that does not exist, or what the system refuses.
+    pub fn start(options: Options) -> Result<Arc<Self>, StartError> {
+        let Options { cores, poll, buffer_bytes } = options;
+        let reactors = Reactors::start(ReactorsConfig { cores, poll, buffer_bytes })?;
+        Ok(Arc::new(Self {
+            handles: reactors.handles().to_vec(),
+            reactors: Mutex::new(Some(reactors)),
+            state: Mutex::new(State {
+                lifecycle: Lifecycle::Starting,
+                registry: Registry::default(),
+            }),
+            changed: Condvar::new(),
+        }))
+    }
+
+    /// The reactors, in ascending order of their cores.
+    pub fn reactors(&self) -> &[ReactorHandle] {
+        &self.handles
+    }
+
+    /// The configuration is applied, or there is none: from now on clients may ask for changes, and
+    /// files that were made for bdevs stay.
+    pub fn finish_startup(&self) {
+        let mut state = self.state();
+        if state.lifecycle == Lifecycle::Starting {
+            state.lifecycle = Lifecycle::Running;
+            state.registry.keep_files();
+        }
+    }
+
+    /// Whether [`finish_startup`](Self::finish_startup) was called.
+    pub fn is_started(&self) -> bool {
+        self.state().lifecycle != Lifecycle::Starting
+    }
+
+    /// The bdev of that name or alias.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBdev`.
+    pub fn bdev(&self, name: &str) -> Result<Arc<dyn Bdev>, ControlError> {
+        self.state().registry.get(name).map(|entry| Arc::clone(&entry.bdev))
+    }
+
+    /// All bdevs in the order of their creation.
+    pub fn bdevs(&self) -> Vec<BdevView> {
+        self.state().registry.entries().iter().map(BdevView::from).collect()
+    }
+
+    /// The bdev of that name or alias, which may take until `patience` is at its end to appear.
+    /// Gives up early when `give_up` says so or the service stops.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBdev`.
+    pub fn wait_for_bdev(
+        &self,
+        name: &str,
+        patience: Duration,
+        give_up: impl Fn() -> bool,
+    ) -> Result<BdevView, ControlError> {
+        let begin = clock::now();
+        let mut state = self.state();
+        loop {
+            let found = state.registry.get(name).map(BdevView::from);
+            let waited = Duration::from_nanos(clock::now().as_nanos() - begin.as_nanos());
+            let left = patience.min(limits::WAIT_MAX).saturating_sub(waited);
+            let over = left.is_zero() || state.lifecycle == Lifecycle::Stopped || give_up();
+            if found.is_ok() || over {
+                return found;
+            }
+            let slice = left.min(limits::WAIT_SLICE);
+            let woken = self.changed.wait_timeout(state, slice);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Makes a null bdev and returns its name.
+    ///
+    /// # Errors
+    ///
+    /// A name or UUID that is taken; what the device refuses.
+    pub fn create_null(&self, spec: NullSpec) -> Result<String, ControlError> {
+        let name = spec.name.clone();
+        self.create(|_| name, spec.uuid, |_| Ok((NullBdev::create(spec)?, Backing::Null)))
+    }
+
+    /// Makes a RAM disk and returns its name, which is made up if none is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_null`](Self::create_null).
+    pub fn create_malloc(
+        &self,
+        name: Option<String>,
+        uuid: Option<Uuid>,
+        block_size_bytes: u32,
+        num_blocks: u64,
+    ) -> Result<String, ControlError> {
+        let name_of = |registry: &Registry| name.unwrap_or_else(|| registry.free_malloc_name());
+        self.create(name_of, uuid, |name| {
+            let spec = MallocSpec { name, uuid, block_size_bytes, num_blocks };
+            Ok((MallocBdev::create(spec)?, Backing::Malloc))
+        })
+    }
+
+    /// Makes a bdev of a file or block device behind `io_uring` and returns its name.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_null`](Self::create_null), and what the file system refuses.
+    pub fn create_uring(&self, request: FileRequest) -> Result<String, ControlError> {
+        let FileRequest { name, filename, block_size_bytes, uuid, create_size_mib } = request;
+        self.create(
+            |_| name,
+            uuid,
+            |name| {
+                let file = make_file(&name, &filename, create_size_mib)?;
+                let bdev = UringBdev::create(UringSpec { name, filename, block_size_bytes, uuid })?;
+                Ok((bdev, Backing::Uring(file)))
+            },
+        )
+    }
+
+    /// Makes a bdev of a file or block device behind Linux AIO and returns its name. `fallocate`
+    /// offers unmap and write-zeroes.
+    ///
+    /// # Errors
+    ///
+    /// As [`create_uring`](Self::create_uring).
+    pub fn create_aio(
+        &self,
+        request: FileRequest,
+        readonly: bool,
+        fallocate: bool,
+    ) -> Result<String, ControlError> {
+        let FileRequest { name, filename, block_size_bytes, uuid, create_size_mib } = request;
+        self.create(
+            |_| name,
+            uuid,
+            |name| {
+                let file = make_file(&name, &filename, create_size_mib)?;
+                let bdev = AioBdev::create(AioSpec {
+                    name,
+                    filename,
+                    block_size_bytes,
+                    uuid,
+                    readonly,
+                    fallocate,
+                })?;
+                Ok((bdev, Backing::Aio(file)))
+            },
+        )
+    }
+
+    /// The frame of every creation: name, admit, make, add.
+    fn create(
+        &self,
+        name: impl FnOnce(&Registry) -> String,
+        uuid: Option<Uuid>,
+        make: impl FnOnce(String) -> Result<(Arc<dyn Bdev>, Backing), ControlError>,
+    ) -> Result<String, ControlError> {
+        let mut state = self.state();
+        let name = name(&state.registry);
+        state.admit_change(&name)?;
+        state.registry.admit(&name, uuid)?;
+        let (bdev, backing) = make(name.clone())?;
+        self.add(&mut state, bdev, backing);
+        tracing::info!(bdev = name, "created");
+        Ok(name)
+    }
+
+    fn add(&self, state: &mut State, bdev: Arc<dyn Bdev>, backing: Backing) {
+        state.registry.insert(bdev, backing);
+        if state.lifecycle == Lifecycle::Running {
+            state.registry.keep_files();
+        }
+        self.changed.notify_all();
+    }
+
+    /// Deletes a bdev of the kind that is named. What is on its device stays.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev, it is of another kind, or an array uses it.
+    pub fn delete(&self, kind: Kind, name: &str) -> Result<(), ControlError> {
+        let mut state = self.state();
+        state.admit_change(name)?;
+        let raid = state.registry.check_delete(kind, name)?.raid().cloned();
+        // Stopped before its members are given back: nobody else may have them while it writes.
+        let stopped = raid.map_or(Ok(()), |raid| raid.stop());
+        let removed = state.registry.remove(name);
+        self.changed.notify_all();
+        drop(state);
+        drop(removed);
+        tracing::info!(bdev = name, "deleted");
+        stopped.map_err(ControlError::Stop)
+    }
+
+    /// Stops everything, top of the stack first: arrays are stopped, then files flushed, then all
+    /// bdevs dropped, then the reactors stopped. The second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// What could not be flushed.
+    pub fn shutdown(&self) -> Result<(), ShutdownError> {
+        let entries = {
+            let mut state = self.state();
+            state.lifecycle = Lifecycle::Stopped;
+            self.changed.notify_all();
+            state.registry.drain_backwards()
+        };
+        let mut problems = Vec::new();
+        for entry in entries {
+            tracing::debug!(bdev = entry.name(), "stopping");
+            if let Err(problem) = self.stop_entry(&entry) {
+                tracing::error!(bdev = entry.name(), problem, "cannot stop cleanly");
+                problems.push(problem);
+            }
+        }
+        let reactors = lock(&self.reactors).take();
+        if let Some(reactors) = reactors {
+            reactors.stop();
+        }
+        if problems.is_empty() { Ok(()) } else { Err(ShutdownError(problems)) }
+    }
+
+    /// An array flushes its members itself.
+    fn stop_entry(&self, entry: &Entry) -> Result<(), String> {
+        if let Some(raid) = entry.raid() {
+            return raid.stop().map_err(|error| error.to_string());
+        }
+        let info = entry.bdev.info();
+        if !(info.volatile_cache && info.supported.write && info.supported.flush) {
+            return Ok(());
+        }
+        let Some(reactor) = self.handles.first() else { return Ok(()) };
+        flush(reactor, &entry.bdev, limits::FLUSH_TIME_LIMIT).map_err(|error| error.to_string())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Err(error) = self.shutdown() {
+            tracing::error!(%error, "the service did not stop cleanly");
+        }
+    }
+}
+
+fn make_file(
+    name: &str,
+    path: &std::path::Path,
+    size_mib: Option<u64>,
+) -> Result<Option<NewFile>, ControlError> {
+    let Some(size_mib) = size_mib else { return Ok(None) };
+    let size_bytes = size_mib.checked_mul(1 << 20).filter(|bytes| i64::try_from(*bytes).is_ok());
+    match size_bytes {
+        Some(size_bytes) if size_bytes > 0 => NewFile::make_if_missing(name, path, size_bytes),
+        _ => Err(ControlError::BadValue {
+            what: "create_size_mib",
+            value: size_mib.to_string(),
+            right: "give 1 to 8796093022207 (less than 2^63 bytes)".to_owned(),
+        }),
+    }
+}
+
+/// Locks. A thread that panicked has changed nothing: changes are made last, and in one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

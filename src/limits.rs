@@ -1,0 +1,31 @@
+//! Every bound of the service itself (R6: everything is bounded, and full means a clear refusal).
+//!
+//! Not here: the bounds of sockets (`rpc::limits`), devices, reactors and the core, which have
+//! files of this name of their own.
+
+use std::time::Duration;
+
+/// Bdevs that exist at a time. `bdev_get_bdevs` writes about 1 KiB for each, so all of them fit
+/// into one reply of at most [`rpc::limits::RESPONSE_BYTES_MAX`].
+pub const BDEVS_MAX: usize = 4096;
+
+/// Longest name of a bdev, in bytes: what fits a log line, and a path component if one is ever made
+/// of it.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Largest configuration file. The largest that makes sense, [`BDEVS_MAX`] bdevs, is below 2 MiB.
+pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
+
+/// Buffers of one reactor. They are mapped at the start and touched only when used.
+pub const BUFFER_BYTES_PER_REACTOR: usize = 256 << 20;
+
+/// How long the flush of one bdev may take when the service stops.
+pub const FLUSH_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often a call that waits for a bdev looks whether its caller is still there.
+pub const WAIT_SLICE: Duration = Duration::from_millis(100);
+
+/// Longest that a call waits for a bdev, whatever it asks for: a day.
+pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+const _: () = assert!(BDEVS_MAX * 4096 <= rpc::limits::RESPONSE_BYTES_MAX);

@@ -1,0 +1,185 @@
+//! Methods that list, make and delete plain bdevs.
+//!
+//! Not here: arrays (`raid`), though `bdev_get_bdevs` shows them too.
+
+use std::time::Duration;
+
+use device::{BackendDetail, NullSpec};
+use rpc::RpcError;
+use rpc::error::errno;
+use rpc::params::{
+    BdevAioCreate, BdevAioDelete, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete, BdevNullCreate,
+    BdevNullDelete, BdevUringCreate, BdevUringDelete,
+};
+use rpc::results::{BdevEntry, RateLimits, SupportedIoTypes};
+use serde_json::{Value, json};
+
+use super::raid::raid_info;
+use super::{Call, Context, errno_error, json as to_json, refused};
+use crate::control::{BdevView, FileRequest, Kind};
+
+/// SPDK's name for the claim that its raid module makes.
+const CLAIM_TYPE: &str = "exclusive_write";
+
+impl Call for BdevGetBdevs {
+    const MAY_WAIT: bool = true;
+
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let views = match self.name {
+            None => context.control.bdevs(),
+            Some(name) => {
+                let patience = Duration::from_millis(self.timeout);
+                let left = || context.caller.has_left();
+                let found = context.control.wait_for_bdev(&name, patience, left);
+                vec![found.map_err(|error| refused(&error))?]
+            }
+        };
+        to_json(views.iter().map(entry).collect::<Result<Vec<_>, _>>()?)
+    }
+}
+
+fn entry(view: &BdevView) -> Result<BdevEntry, RpcError> {
+    let info = view.bdev.info();
+    let supported = info.supported;
+    Ok(BdevEntry {
+        name: info.name.clone(),
+        aliases: vec![info.uuid.to_string()],
+        product_name: info.product_name.to_owned(),
+        block_size: info.block_size_bytes,
+        num_blocks: info.num_blocks,
+        preferred_write_alignment: 0,
+        preferred_write_granularity: 0,
+        optimal_write_size: info.optimal_write_bytes / info.block_size_bytes,
+        preferred_unmap_alignment: 0,
+        preferred_unmap_granularity: 0,
+        uuid: info.uuid,
+        numa_id: None,
+        assigned_rate_limits: RateLimits::default(),
+        claimed: view.claim.is_some(),
+        claim_type: view.claim.is_some().then(|| CLAIM_TYPE.to_owned()),
+        zoned: false,
+        supported_io_types: SupportedIoTypes {
+            read: supported.read,
+            write: supported.write,
+            unmap: supported.unmap,
+            flush: supported.flush,
+            write_zeroes: supported.write_zeroes,
+            ..SupportedIoTypes::default()
+        },
+        driver_specific: driver_specific(view)?,
+        volatile_write_cache: info.volatile_cache,
+        unmap_reads_zero: info.unmap_reads_zero,
+    })
+}
+
+fn driver_specific(view: &BdevView) -> Result<Value, RpcError> {
+    if let Some(raid) = &view.raid {
+        let info = raid_info(raid).driver_specific();
+        return info.map_err(|error| RpcError::internal(error.to_string()));
+    }
+    Ok(match &view.bdev.info().detail {
+        BackendDetail::None | BackendDetail::Null | BackendDetail::Malloc => json!({}),
+        BackendDetail::Uring { filename, direct } => {
+            json!({ "uring": { "filename": filename, "direct": direct } })
+        }
+        BackendDetail::Aio { filename, direct, block_size_override, readonly, fallocate } => {
+            json!({ "aio": {
+                "filename": filename,
+                "block_size_override": block_size_override,
+                "readonly": readonly,
+                "fallocate": fallocate,
+                "nowait": false,
+                "direct": direct,
+            } })
+        }
+    })
+}
+
+/// Parameters of SPDK that ask for what is not there must not be passed over in silence.
+fn only_default(what: &str, is_default: bool) -> Result<(), RpcError> {
+    if is_default {
+        return Ok(());
+    }
+    let detail = format_args!("{what}: bdevs have no metadata and no protection: leave it out");
+    Err(errno_error(errno::ENOTSUP, detail))
+}
+
+fn created(result: Result<String, crate::control::ControlError>) -> Result<Value, RpcError> {
+    result.map(Value::from).map_err(|error| refused(&error))
+}
+
+fn deleted(context: Context<'_>, kind: Kind, name: &str) -> Result<Value, RpcError> {
+    context.control.delete(kind, name).map_err(|error| refused(&error))?;
+    Ok(Value::from(true))
+}
+
+impl Call for BdevNullCreate {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        only_default("md_size", self.md_size == 0)?;
+        only_default("dif_type", self.dif_type == 0)?;
+        created(context.control.create_null(NullSpec {
+            name: self.name,
+            uuid: self.uuid,
+            block_size_bytes: self.block_size,
+            num_blocks: self.num_blocks,
+        }))
+    }
+}
+
+impl Call for BdevNullDelete {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        deleted(context, Kind::Null, &self.name)
+    }
+}
+
+impl Call for BdevMallocCreate {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        only_default("md_size", self.md_size == 0)?;
+        only_default("dif_type", self.dif_type == 0)?;
+        let Self { name, uuid, block_size, num_blocks, .. } = self;
+        created(context.control.create_malloc(name, uuid, block_size, num_blocks))
+    }
+}
+
+impl Call for BdevMallocDelete {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        deleted(context, Kind::Malloc, &self.name)
+    }
+}
+
+impl Call for BdevUringCreate {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        created(context.control.create_uring(FileRequest {
+            name: self.name,
+            filename: self.filename.into(),
+            block_size_bytes: (self.block_size != 0).then_some(self.block_size),
+            uuid: self.uuid,
+            create_size_mib: self.create_size_mib,
+        }))
+    }
+}
+
+impl Call for BdevUringDelete {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        deleted(context, Kind::Uring, &self.name)
+    }
+}
+
+impl Call for BdevAioCreate {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let request = FileRequest {
+            name: self.name,
+            filename: self.filename.into(),
+            block_size_bytes: (self.block_size != 0).then_some(self.block_size),
+            uuid: self.uuid,
+            create_size_mib: self.create_size_mib,
+        };
+        created(context.control.create_aio(request, self.readonly, self.fallocate))
+    }
+}
+
+impl Call for BdevAioDelete {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        deleted(context, Kind::Aio, &self.name)
+    }
+}

@@ -1,0 +1,164 @@
+//! The JSON-RPC methods: names and parameters in, [`Control`] commands, results out.
+//!
+//! ```text
+//!   request --> HANDLERS by name --> phase --> decode (rpc::params) --> Call::call --> reply
+//! ```
+//!
+//! A method is an `impl` of [`Call`] for its parameters, in the file of its family, and one line in
+//! [`HANDLERS`]. Error codes are SPDK's: a negative errno with the text of that errno first, because
+//! clients look for either, and then which object, which value, and what would be right.
+//!
+//! Not here: what commands do (`control`), names and types of parameters (`rpc::params`).
+
+mod bdev;
+mod framework;
+mod raid;
+mod replay;
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use rpc::error::errno_text;
+use rpc::params as p;
+use rpc::schema::{Method, Params};
+use rpc::{Caller, RpcError, Service};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::control::{Control, ControlError};
+
+/// What a call may look at beside its parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    control: &'a Control,
+    caller: &'a Caller,
+}
+
+/// A method: parameters that know what to do.
+pub(crate) trait Call: Params {
+    /// Whether it may wait for an event.
+    const MAY_WAIT: bool = false;
+
+    /// Does it.
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError>;
+}
+
+/// A method as the dispatcher sees it.
+struct Handler {
+    method: Method,
+    may_wait: bool,
+    run: fn(Context<'_>, Option<Value>) -> Result<Value, RpcError>,
+}
+
+const fn handler<P: Call>() -> Handler {
+    Handler { method: P::METHOD, may_wait: P::MAY_WAIT, run: run::<P> }
+}
+
+/// Every method that there is.
+const HANDLERS: &[Handler] = &[
+    handler::<p::RpcGetMethods>(),
+    handler::<p::SpdkGetVersion>(),
+    handler::<p::BdevGetBdevs>(),
+    handler::<p::BdevNullCreate>(),
+    handler::<p::BdevNullDelete>(),
+    handler::<p::BdevMallocCreate>(),
+    handler::<p::BdevMallocDelete>(),
+    handler::<p::BdevUringCreate>(),
+    handler::<p::BdevUringDelete>(),
+    handler::<p::BdevAioCreate>(),
+    handler::<p::BdevAioDelete>(),
+    handler::<p::BdevRaidCreate>(),
+    handler::<p::BdevRaidGetBdevs>(),
+    handler::<p::BdevRaidDelete>(),
+    handler::<p::BdevRaidRemoveBaseBdev>(),
+];
+
+fn find(name: &str) -> Option<&'static Handler> {
+    HANDLERS.iter().find(|h| h.method.name == name || h.method.aliases.contains(&name))
+}
+
+/// Decodes the parameters and calls the method.
+fn run<P: Call>(context: Context<'_>, params: Option<Value>) -> Result<Value, RpcError> {
+    let decoded = P::decode(params)?;
+    if !decoded.unknown.is_empty() {
+        let method = P::METHOD.name;
+        tracing::warn!(method, keys = ?decoded.unknown, "parameters that the method does not have");
+    }
+    decoded.params.call(context)
+}
+
+/// The service behind the RPC socket.
+#[derive(Debug)]
+pub struct Methods {
+    control: Arc<Control>,
+}
+
+impl Methods {
+    /// Serves the methods on `control`.
+    pub fn new(control: Arc<Control>) -> Self {
+        Self { control }
+    }
+}
+
+impl Service for Methods {
+    fn call(&self, method: &str, params: Option<Value>) -> Result<Value, RpcError> {
+        self.call_waiting(method, params, &Caller::default())
+    }
+
+    fn may_wait(&self, method: &str) -> bool {
+        find(method).is_some_and(|handler| handler.may_wait)
+    }
+
+    fn call_waiting(
+        &self,
+        method: &str,
+        params: Option<Value>,
+        caller: &Caller,
+    ) -> Result<Value, RpcError> {
+        let handler = find(method).ok_or_else(|| RpcError::method_not_found(method))?;
+        handler.method.check_phase(self.control.is_started())?;
+        tracing::debug!(method, "rpc");
+        let context = Context { control: &self.control, caller };
+        (handler.run)(context, params).inspect_err(|error| {
+            tracing::info!(method, code = error.code, error = error.message, "rpc refused");
+        })
+    }
+}
+
+/// SPDK's words for an error number, then ours.
+fn errno_error(errno: i32, detail: impl Display) -> RpcError {
+    RpcError::new(-i64::from(errno), format!("{}: {detail}", errno_text(errno)))
+}
+
+/// The reply for what the control plane refuses.
+fn refused(error: &ControlError) -> RpcError {
+    errno_error(error.errno(), error)
+}
+
+/// A result as JSON.
+fn json(result: impl Serialize) -> Result<Value, RpcError> {
+    serde_json::to_value(result).map_err(|error| RpcError::internal(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: what the schema explains is what there is, in the same order, and the other way round.
+    #[test]
+    fn every_method_of_the_schema_is_served_and_no_other() {
+        let served: Vec<_> = HANDLERS.iter().map(|handler| handler.method.name).collect();
+        let explained: Vec<_> = p::METHODS.iter().map(|method| method.name).collect();
+        assert_eq!(served, explained);
+    }
+
+    #[test]
+    fn errors_begin_with_what_clients_look_for() {
+        let error = refused(&ControlError::NoSuchBdev { name: "x".to_owned() });
+        assert_eq!(error.code, -19);
+        assert_eq!(
+            error.message,
+            "No such device: bdev \"x\": bdev_get_bdevs lists those that are there"
+        );
+    }
+}
