@@ -80,10 +80,9 @@ impl Mix {
     pub(crate) fn next(&mut self) -> Direction {
         match self {
             Self::Pure(direction) => *direction,
-            Self::Random { random, read_percent } if random.below(100) < *read_percent => {
-                Direction::Read
+            Self::Random { random, read_percent } => {
+                if random.below(100) < *read_percent { Direction::Read } else { Direction::Write }
             }
-            Self::Random { .. } => Direction::Write,
         }
     }
 }

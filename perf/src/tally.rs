@@ -16,11 +16,10 @@ use hdrhistogram::Histogram;
 use reactor::Ticks;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Requests of one direction.
+/// Requests of one direction that were done. Failed ones have no latency worth counting.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) ios: u64,
-    pub(crate) errors: u64,
     latency: Histogram<u64>,
     /// A value that has been seen that often in a row and is not in the histogram yet. Requests
     /// that were submitted in one turn and come back in another have one latency, so a fast device
@@ -30,7 +29,7 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Self { ios: 0, errors: 0, latency: empty_histogram(), run: (0, 0) }
+        Self { ios: 0, latency: empty_histogram(), run: (0, 0) }
     }
 
     /// A request that was done.
@@ -48,11 +47,6 @@ impl Tally {
         }
     }
 
-    /// A request that failed. Its latency says nothing of the device's.
-    pub(crate) fn failed(&mut self) {
-        self.errors += 1;
-    }
-
     /// The latencies of all that was done, in nanoseconds.
     pub(crate) fn latency(&mut self) -> &Histogram<u64> {
         let (value, count) = std::mem::take(&mut self.run);
@@ -64,7 +58,7 @@ impl Tally {
 
     /// Forgets everything.
     pub(crate) fn restart(&mut self) {
-        (self.ios, self.errors, self.run) = (0, 0, (0, 0));
+        (self.ios, self.run) = (0, (0, 0));
         self.latency.reset();
     }
 }
@@ -82,7 +76,8 @@ pub(crate) fn empty_histogram() -> Histogram<u64> {
 pub(crate) struct Gauge {
     reads: AtomicU64,
     writes: AtomicU64,
-    errors: AtomicU64,
+    read_errors: AtomicU64,
+    write_errors: AtomicU64,
 }
 
 impl Gauge {
@@ -91,14 +86,16 @@ impl Gauge {
     pub(crate) fn set(&self, counts: Counts) {
         self.reads.store(counts.reads, Ordering::Relaxed);
         self.writes.store(counts.writes, Ordering::Relaxed);
-        self.errors.store(counts.errors, Ordering::Relaxed);
+        self.read_errors.store(counts.read_errors, Ordering::Relaxed);
+        self.write_errors.store(counts.write_errors, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> Counts {
         Counts {
             reads: self.reads.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
-            errors: self.errors.load(Ordering::Relaxed),
+            read_errors: self.read_errors.load(Ordering::Relaxed),
+            write_errors: self.write_errors.load(Ordering::Relaxed),
         }
     }
 }
@@ -110,15 +107,30 @@ pub struct Counts {
     pub reads: u64,
     /// Writes that were done.
     pub writes: u64,
+    /// Reads that failed.
+    pub read_errors: u64,
+    /// Writes that failed.
+    pub write_errors: u64,
+}
+
+impl Counts {
+    /// Requests that were done.
+    pub fn ios(&self) -> u64 {
+        self.reads + self.writes
+    }
+
     /// Requests that failed.
-    pub errors: u64,
+    pub fn errors(&self) -> u64 {
+        self.read_errors + self.write_errors
+    }
 }
 
 impl std::ops::AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
         self.reads += other.reads;
         self.writes += other.writes;
-        self.errors += other.errors;
+        self.read_errors += other.read_errors;
+        self.write_errors += other.write_errors;
     }
 }
 
@@ -148,10 +160,11 @@ mod tests {
     #[test]
     fn a_gauge_tells_what_was_set() {
         let gauge = Gauge::default();
-        let counts = Counts { reads: 1, writes: 2, errors: 3 };
+        let counts = Counts { reads: 1, writes: 2, read_errors: 3, write_errors: 4 };
         gauge.set(counts);
         let mut sum = gauge.get();
         sum += counts;
-        assert_eq!(sum, Counts { reads: 2, writes: 4, errors: 6 });
+        assert_eq!(sum, Counts { reads: 2, writes: 4, read_errors: 6, write_errors: 8 });
+        assert_eq!((sum.ios(), sum.errors()), (6, 14));
     }
 }

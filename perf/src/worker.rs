@@ -201,18 +201,17 @@ impl<S: Source> Worker<S> {
         let (submitted, note) = (slot.submitted, slot.note);
         let latency = self.clock(now) - submitted;
         let direction = Direction::of(&io.op);
-        let (tally, count) = match direction {
-            Direction::Read => (&mut self.read, &mut self.counts.reads),
-            Direction::Write => (&mut self.write, &mut self.counts.writes),
-        };
         if status.is_ok() {
+            let (tally, count) = match direction {
+                Direction::Read => (&mut self.read, &mut self.counts.reads),
+                Direction::Write => (&mut self.write, &mut self.counts.writes),
+            };
             *count += 1;
             // In the ramp this is forgotten again, and while draining it is too late to count.
             if !matches!(self.phase, Phase::Draining { .. }) {
                 tally.done(latency);
             }
         } else {
-            tally.failed();
             self.note_fault(Fault { direction, offset_bytes: io.offset_bytes, status });
         }
         self.source.inspect(io, note, status);
@@ -220,7 +219,10 @@ impl<S: Source> Worker<S> {
 
     #[cold]
     fn note_fault(&mut self, fault: Fault) {
-        self.counts.errors += 1;
+        match fault.direction {
+            Direction::Read => self.counts.read_errors += 1,
+            Direction::Write => self.counts.write_errors += 1,
+        }
         self.fault.get_or_insert(fault);
         if self.stop_on_error {
             self.post.signals.stop();

@@ -222,6 +222,27 @@ fn errors_are_found_before_the_value_is_complete() {
     }
 }
 
+/// Looking for errors in a value that trickles in must not cost quadratic time, so looks become
+/// rare as the value grows. (Each of them finds what is wrong anywhere in the value.)
+#[test]
+fn looks_at_a_value_that_trickles_in_are_rationed() {
+    let mut decoder = Decoder::new();
+    let mut push = |byte: u8| {
+        decoder.push(&[byte]);
+        decoder.next_message()
+    };
+    let good_bytes = 60_000;
+    assert_eq!(push(b'['), Ok(None));
+    assert_eq!(push(b'"'), Ok(None));
+    for _ in 0..good_bytes {
+        assert_eq!(push(b'a'), Ok(None));
+    }
+    assert_eq!(push(b'"'), Ok(None));
+    let unnoticed = (0..).take_while(|_| push(b'x').is_ok()).count();
+    // Eight bytes of looking are earned with every byte, so this is how far two looks are apart.
+    assert!((100..=good_bytes / 8 + 1000).contains(&unnoticed), "noticed after {unnoticed} bytes");
+}
+
 #[test]
 fn a_parse_error_tells_what_and_where() {
     let (_, error) = decode([&b"{\"a\":1,}"[..]]);

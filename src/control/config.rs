@@ -58,8 +58,8 @@ pub enum ConfigError {
     Shape {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
-        place: Place,
+        /// Where in the file: `subsystems[0] "bdev", config[3]`, counted from 0.
+        place: String,
         /// What is wrong, and what would be right.
         problem: String,
     },
@@ -68,8 +68,8 @@ pub enum ConfigError {
     Entry {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
-        place: Place,
+        /// Where in the file: `subsystems[0] "bdev", config[3]`, counted from 0.
+        place: String,
         /// The entry's method.
         method: String,
         /// What the method says.
@@ -77,9 +77,9 @@ pub enum ConfigError {
     },
 }
 
-/// Where in the file: `subsystems[0] "bdev", config[3]`, counted from 0.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Place {
+/// A place in the file while it is read.
+#[derive(Debug, Clone, Default)]
+struct Place {
     subsystem: Option<(usize, Option<String>)>,
     entry: Option<usize>,
     batch: Option<usize>,
@@ -105,8 +105,8 @@ impl fmt::Display for Place {
 /// One call that the file asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConfigEntry {
-    /// Where it stands.
-    pub place: Place,
+    /// Where it stands: `subsystems[0] "bdev", config[3]`, counted from 0.
+    pub place: String,
     /// The method.
     pub method: String,
     /// Its parameters.
@@ -149,7 +149,7 @@ impl Config {
         let mut entries = Vec::new();
         read_root(&root, &mut entries).map_err(|(place, problem)| ConfigError::Shape {
             path: path.to_owned(),
-            place,
+            place: place.to_string(),
             problem,
         })?;
         Ok(Self { path: path.to_owned(), entries })
@@ -240,7 +240,7 @@ fn read_entry(entry: &Value, place: Place) -> Result<ConfigEntry, Problem> {
         Some(params @ Value::Object(_)) => Some(params.clone()),
         Some(_) => return Err((place, "\"params\" should be an object".to_owned())),
     };
-    Ok(ConfigEntry { place, method: method.clone(), params })
+    Ok(ConfigEntry { place: place.to_string(), method: method.clone(), params })
 }
 
 fn object<'a>(value: &'a Value, place: &Place) -> Result<&'a Map<String, Value>, Problem> {
@@ -276,15 +276,15 @@ mod tests {
         let entries: Vec<_> = config
             .entries()
             .iter()
-            .map(|entry| (entry.method.as_str(), entry.params.is_some(), entry.place.to_string()))
+            .map(|entry| (entry.method.as_str(), entry.params.is_some(), entry.place.as_str()))
             .collect();
         assert_eq!(
             entries,
             [
-                ("a", true, "subsystems[3] \"bdev\", config[0]".to_owned()),
-                ("b", false, "subsystems[3] \"bdev\", config[1][0]".to_owned()),
-                ("c", false, "subsystems[3] \"bdev\", config[1][1]".to_owned()),
-                ("d", true, "subsystems[3] \"bdev\", config[2]".to_owned()),
+                ("a", true, "subsystems[3] \"bdev\", config[0]"),
+                ("b", false, "subsystems[3] \"bdev\", config[1][0]"),
+                ("c", false, "subsystems[3] \"bdev\", config[1][1]"),
+                ("d", true, "subsystems[3] \"bdev\", config[2]"),
             ]
         );
     }

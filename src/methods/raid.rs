@@ -11,7 +11,7 @@ use ::raid::layout::{Layout, Level};
 use array::{MemberSnapshot, RaidBdev, RaidSnapshot, ResyncProgress};
 use device::{Bdev, BdevInfo};
 use rpc::RpcError;
-use rpc::error::{errno, errno_text};
+use rpc::error::errno_text;
 use rpc::params::{
     BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, BdevRaidRemoveBaseBdev, Category, DataOffset,
     RaidLevel,
@@ -26,51 +26,46 @@ use crate::control::{ControlError, RaidRequest};
 impl Call for BdevRaidCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let name = self.name.clone();
-        let request = self.into_request();
-        request.and_then(|request| context.control.create_raid(request)).map_err(|error| {
-            let (code, text) = (error.errno(), errno_text(error.errno()));
-            let message = format!("Failed to create RAID bdev {name}: {text}: {error}");
-            RpcError::new(-i64::from(code), message)
-        })?;
+        request(self).and_then(|request| context.control.create_raid(request)).map_err(
+            |error| {
+                let (code, text) = (error.errno(), errno_text(error.errno()));
+                let message = format!("Failed to create RAID bdev {name}: {text}: {error}");
+                RpcError::new(-i64::from(code), message)
+            },
+        )?;
         Ok(Value::from(true))
     }
 }
 
 /// What the parameters ask for.
-trait IntoRequest {
-    fn into_request(self) -> Result<RaidRequest, ControlError>;
-}
-
-impl IntoRequest for BdevRaidCreate {
-    fn into_request(self) -> Result<RaidRequest, ControlError> {
-        if self.superblock {
-            return Err(ControlError::Unsupported {
-                what: "superblock true",
-                instead: "leave it out, and create the array from the configuration at each start",
-            });
-        }
-        let members = self.base_bdevs.0;
-        let data_offsets_sectors = match self.data_offset {
-            None => vec![0; members.len()],
-            Some(DataOffset::All(sectors)) => vec![sectors; members.len()],
-            Some(DataOffset::Each(sectors)) => sectors,
-        };
-        Ok(RaidRequest {
-            name: self.name,
-            uuid: self.uuid,
-            level: match self.raid_level {
-                RaidLevel::Raid4 => Level::Raid4,
-                RaidLevel::Raid5 => Level::Raid5,
-                RaidLevel::Raid6 => Level::Raid6,
-            },
-            layout: self.layout,
-            parity_slot: self.parity_device,
-            strip_size_kib: self.strip_size_kb,
-            members,
-            data_offsets_sectors,
-            assume_clean: self.assume_clean,
-        })
+fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
+    if params.superblock {
+        return Err(ControlError::Unsupported {
+            what: "superblock true",
+            instead: "leave it out, and create the array from the configuration at each start",
+        });
     }
+    let members = params.base_bdevs.0;
+    let data_offsets_sectors = match params.data_offset {
+        None => vec![0; members.len()],
+        Some(DataOffset::All(sectors)) => vec![sectors; members.len()],
+        Some(DataOffset::Each(sectors)) => sectors,
+    };
+    Ok(RaidRequest {
+        name: params.name,
+        uuid: params.uuid,
+        level: match params.raid_level {
+            RaidLevel::Raid4 => Level::Raid4,
+            RaidLevel::Raid5 => Level::Raid5,
+            RaidLevel::Raid6 => Level::Raid6,
+        },
+        layout: params.layout,
+        parity_slot: params.parity_device,
+        strip_size_kib: params.strip_size_kb,
+        members,
+        data_offsets_sectors,
+        assume_clean: params.assume_clean,
+    })
 }
 
 impl Call for BdevRaidGetBdevs {

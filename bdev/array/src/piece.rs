@@ -55,10 +55,10 @@ impl PieceBody {
             PieceData::Write(buffers) => Self::Write(buffers),
             PieceData::Zeroes => Self::Zeroes,
             PieceData::Read(buffers) => {
-                let mut cells = cells_of(spec, strip_bytes, band_bytes);
-                if cells.len() == 1 {
+                if is_one_cell(spec, strip_bytes, band_bytes) {
                     return Self::ReadWhole(Some(buffers));
                 }
+                let mut cells = cells_of(spec, strip_bytes, band_bytes);
                 cells.sort_by_key(|&(at, ..)| at);
                 let (mut join, mut rest) = segments::open(buffers);
                 let cells = cells
@@ -111,6 +111,14 @@ impl PieceBody {
             Self::Write(_) | Self::Zeroes => panic!("a write has no cells"),
         }
     }
+}
+
+/// Whether a read is a single cell, as small ones are: it needs no list.
+fn is_one_cell(spec: &PieceSpec, strip_bytes: u32, band_bytes: u32) -> bool {
+    let first = rectangle::next(spec.span, strip_bytes, band_bytes, 0);
+    first.is_some_and(|part| {
+        part.first == part.last && u64::from(part.len()) == spec.span.len
+    })
 }
 
 /// (byte in the piece, strip, row, length) of every cell of a read.

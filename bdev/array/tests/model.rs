@@ -114,7 +114,7 @@ impl Load {
                 assert_eq!(done.io.len_bytes, range.len() as u64);
                 match (done.io.op, written) {
                     (IoOp::Read { into }, None) => {
-                        let found: Vec<u8> = into.segments().flat_map(|s| s.to_vec()).collect();
+                        let found = into.segments().map(|s| &s[..]).collect::<Vec<_>>().concat();
                         assert!(found == self.model[range.clone()], "read of {range:?}");
                     }
                     (_, Some(data)) => self.model[range].copy_from_slice(&data),

@@ -47,6 +47,10 @@ pub const RETRIES_MAX: u32 = 1 << 16;
 /// way. Longer ranges take several writes.
 pub const ZERO_BUFFER_BYTES: usize = 1 << 20;
 
+/// Bytes that one poll of a RAM disk's channel copies before it leaves the rest to the next one
+/// (about 100 us).
+pub const MALLOC_POLL_BYTES_MAX: u64 = 1 << 20;
+
 /// Bytes of a RAM disk that one turn of the reactor zeroes at most (about 20 us).
 pub const MALLOC_ZERO_STEP_BYTES: usize = 256 << 10;
 

@@ -5,7 +5,7 @@
 //! Not here: the queue (`inbox`), the loop (`turn`, `thread`).
 
 use crate::cx::Cx;
-use crate::inbox::{self, Inbox};
+use crate::inbox::{self, Inbox, Message};
 use crate::memory::home::ThreadToken;
 use crate::sleep::{Doorbell, Waker};
 use crate::stats::{Counters, ReactorStats};
@@ -87,6 +87,15 @@ impl ReactorHandle {
         } else {
             inbox::send_and_wait(&self.0.inbox, Box::new(f));
         }
+    }
+
+    /// As [`ReactorHandle::send`], but a full inbox is the sender's business: for code on a reactor
+    /// that can hold its work back.
+    ///
+    /// # Errors
+    /// The message, when the inbox is full, or older messages of this thread wait for room in it.
+    pub fn try_send(&self, message: Message) -> Result<(), Message> {
+        inbox::send_in_turn(&self.0.inbox, message)
     }
 
     /// Runs `f` on the reactor and waits for what it returns.

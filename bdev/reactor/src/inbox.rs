@@ -28,7 +28,7 @@ use std::thread;
 use std::time::Duration;
 
 /// What a message is: it runs on the reactor.
-pub(crate) type Message = Box<dyn FnOnce(&mut Cx) + Send>;
+pub type Message = Box<dyn FnOnce(&mut Cx) + Send>;
 
 pub(crate) struct Inbox {
     queue: ArrayQueue<Message>,
@@ -141,7 +141,10 @@ pub(crate) fn send_and_wait(inbox: &Arc<Inbox>, message: Message) {
 const FULL_WAIT: Duration = Duration::from_micros(100);
 
 /// Pushes unless an older message of this thread waits for the same inbox.
-fn send_in_turn(inbox: &Arc<Inbox>, message: Message) -> Result<(), Message> {
+///
+/// # Errors
+/// The message, when the inbox is full or an older one waits.
+pub(crate) fn send_in_turn(inbox: &Arc<Inbox>, message: Message) -> Result<(), Message> {
     let overtakes =
         OUTBOX.with_borrow(|outbox| outbox.iter().any(|(waiting, _)| Arc::ptr_eq(waiting, inbox)));
     if overtakes { Err(message) } else { inbox.try_push(message) }

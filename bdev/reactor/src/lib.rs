@@ -52,6 +52,7 @@ pub use clock::Ticks;
 pub use cpuset::CpuSet;
 pub use cx::Cx;
 pub use handle::{ReactorHandle, Stopped};
+pub use inbox::Message;
 pub use local::LocalReactor;
 pub use poller::{Layer, Poller, PollerId};
 pub use sleep::{Interest, Waker, WatchId};

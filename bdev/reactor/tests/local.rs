@@ -1,7 +1,7 @@
 //! Goal: what a turn does and in which order, on a reactor that is turned by hand. Method: every
 //! part of a turn writes its name into one log, and the log is compared.
 
-use reactor::{Cx, Layer, LocalReactor, Poller, PollerId, ReactorHandle, Ticks, limits};
+use reactor::{Cx, Layer, LocalReactor, Message, Poller, PollerId, ReactorHandle, Ticks, limits};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -230,6 +230,31 @@ fn a_reactor_may_send_itself_more_than_its_inbox_holds() {
     }
     reactor.run_until(Ticks::from_secs(10), |_| log.borrow().len() == MESSAGES);
     assert!(log.borrow().is_sorted());
+}
+
+#[test]
+fn a_full_inbox_hands_the_message_back_to_who_asks_for_that() {
+    let mut reactor = LocalReactor::new(BUFFER_BYTES);
+    let log = reactor.cx().local(0, |_| Numbers::default());
+    let handle = reactor.handle();
+    let message = |i| -> Message {
+        Box::new(move |cx| cx.local(0, |_| Numbers::default()).borrow_mut().push(i))
+    };
+    for i in 0..limits::INBOX_MESSAGES_MAX {
+        assert!(handle.try_send(message(i)).is_ok());
+    }
+    let refused = handle.try_send(message(limits::INBOX_MESSAGES_MAX)).err();
+    let mut refused = Some(refused.expect("the inbox is full"));
+    // A kept message goes first, also when there is room again.
+    handle.send(|cx| cx.local(0, |_| Numbers::default()).borrow_mut().push(usize::MAX));
+    reactor.handle().send(|_| {});
+    assert!(handle.try_send(message(0)).is_err());
+    reactor.run_until(Ticks::from_secs(10), |_| {
+        refused = refused.take().and_then(|message| handle.try_send(message).err());
+        refused.is_none() && log.borrow().len() == limits::INBOX_MESSAGES_MAX + 2
+    });
+    let tail = [usize::MAX, limits::INBOX_MESSAGES_MAX];
+    assert!(log.take().into_iter().eq((0..limits::INBOX_MESSAGES_MAX).chain(tail)));
 }
 
 #[test]

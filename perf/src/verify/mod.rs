@@ -28,7 +28,7 @@ mod window;
 mod writes;
 
 pub use checks::Mismatch;
-pub(crate) use checks::{Checks, Findings};
+pub(crate) use checks::Findings;
 pub(crate) use readback::ReadBack;
 pub(crate) use reads::CheckedReads;
 pub(crate) use writes::{StampedWrites, Written};

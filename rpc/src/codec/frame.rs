@@ -15,9 +15,9 @@
 //! is answered. Such checks do cost a look at the value from its beginning, and are rationed
 //! (`limits::RECHECK_*`); one that is left out only delays the same verdict.
 //!
-//! The invariant: how the stream is cut into reads changes neither the values nor the kind of the
-//! error that follows them (`tests/codec.rs` holds it for every cut). Owns R6 for input: at most
-//! the longest value and one read are held.
+//! The invariant: how the stream is cut into reads changes neither the values nor whether an error
+//! follows them (`tests/codec.rs` holds it for every cut). Owns R6 for input: at most the longest
+//! value and one read are held.
 //!
 //! Not here: what the values mean (`envelope`), sockets.
 
@@ -166,13 +166,13 @@ impl Framer {
 
     fn scan_value(&mut self) -> Result<Option<Value>, FrameError> {
         while let Some(&byte) = self.buffer.get(self.scanned) {
-            if self.scanned - self.start >= self.limits.bytes_max && !self.ends_before(byte) {
-                return Err(self.unless_malformed(FrameError::TooLong(self.limits.bytes_max)));
+            if self.scanned - self.start >= self.limits.bytes_max {
+                return Err(FrameError::TooLong(self.limits.bytes_max));
             }
             let step = self.step(byte);
             self.scanned += usize::from(!matches!(step, Step::EndBefore));
             if self.values > self.limits.values_max {
-                return Err(self.unless_malformed(FrameError::TooMany(self.limits.values_max)));
+                return Err(FrameError::TooMany(self.limits.values_max));
             }
             match step {
                 Step::Onward => {}
@@ -186,14 +186,9 @@ impl Framer {
         match (self.scan, self.end) {
             (Scan::Between, _) => Ok(None),
             (Scan::Scalar { .. }, End::Ended) if self.depth == 0 => self.take_value().map(Some),
-            (_, End::Ended) => Err(self.unless_malformed(FrameError::Truncated)),
+            (_, End::Ended) => Err(FrameError::Truncated),
             (_, End::Open | End::Failed) => self.recheck(),
         }
-    }
-
-    /// Whether the value being scanned is a top-level scalar that `byte` ends.
-    fn ends_before(&self, byte: u8) -> bool {
-        matches!(self.scan, Scan::Scalar { .. }) && self.depth == 0 && !is_scalar(byte)
     }
 
     fn step(&mut self, byte: u8) -> Step {
@@ -274,12 +269,6 @@ impl Framer {
         let Some(rest) = self.recheck_bytes.checked_sub(len_bytes) else { return Ok(None) };
         self.recheck_bytes = rest;
         self.malformed().map_or(Ok(None), Err)
-    }
-
-    /// `error`, but if what has come is not JSON either, that goes first: it does not depend on
-    /// when somebody looked.
-    fn unless_malformed(&self, error: FrameError) -> FrameError {
-        self.malformed().unwrap_or(error)
     }
 
     /// The syntax error in the unfinished value, if no continuation could mend it.

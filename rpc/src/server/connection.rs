@@ -74,7 +74,6 @@ pub(super) fn serve(shared: &Arc<Shared>, connection: &Arc<Connection>) {
         Ok(Ok(())) => connection.drain(),
         Ok(Err(error)) => {
             tracing::debug!(%error, "rpc connection: closed after an illegible request");
-            connection.caller.leave();
             connection.reply(None, &Err(error));
             connection.discard_input();
         }

@@ -95,15 +95,10 @@ impl SocketFiles {
         lock_path.push(".lock");
         let lock_path = PathBuf::from(lock_path);
         let failed = |action, source| ServerError::Io { path: path.to_owned(), action, source };
+        // Each turn of the loop needs another server that is just leaving, so it ends.
         loop {
-            let lock = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(&lock_path)
-                .map_err(|error| failed("open its lock file", error))?;
+            let lock =
+                open_lock(&lock_path).map_err(|error| failed("open its lock file", error))?;
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(Errno::WOULDBLOCK) => {
@@ -111,12 +106,9 @@ impl SocketFiles {
                 }
                 Err(errno) => return Err(failed("lock its lock file", errno.into())),
             }
-            // A server that was just leaving may have removed the file that we opened; then the
-            // lock on it excludes nobody, and the next attempt makes a new one. Each turn of the
-            // loop needs another server that leaves, so it ends.
-            let ours = lock.metadata().map_err(|error| failed("look at its lock file", error))?;
-            let there = fs::metadata(&lock_path);
-            if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            if is_in_place(&lock, &lock_path)
+                .map_err(|error| failed("look at its lock file", error))?
+            {
                 return Ok(Self { path: path.to_owned(), lock_path, _lock: lock, bound: false });
             }
         }
@@ -169,8 +161,39 @@ impl Drop for SocketFiles {
     }
 }
 
+fn open_lock(lock_path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).open(lock_path)
+}
+
+/// Whether the file at `lock_path` is still the one that was opened. A server that leaves removes
+/// it, perhaps between our opening and our locking; a lock on the removed file excludes nobody.
+fn is_in_place(lock: &File, lock_path: &Path) -> io::Result<bool> {
+    let ours = lock.metadata()?;
+    let there = fs::metadata(lock_path);
+    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
+}
+
 fn report(path: &Path, removed: io::Result<()>) {
     if let Err(error) = removed {
         tracing::warn!(path = %path.display(), %error, "cannot remove");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_on_a_file_that_was_removed_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rpc.sock.lock");
+        let lock = open_lock(&path).unwrap();
+        assert!(is_in_place(&lock, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_in_place(&lock, &path).unwrap());
+        // Nor does it once another server has made its own.
+        let _other = open_lock(&path).unwrap();
+        assert!(!is_in_place(&lock, &path).unwrap());
     }
 }

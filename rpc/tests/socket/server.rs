@@ -314,6 +314,16 @@ fn long_replies_arrive_whole() {
 }
 
 #[test]
+fn a_client_that_takes_no_replies_is_hung_up_on() {
+    let rig = Rig::start();
+    let mut peer = Peer::connect(&rig.path);
+    peer.stream.shutdown(Shutdown::Read).unwrap();
+    let request = json!({"id": 1, "method": "echo"}).to_string();
+    let refused = (0..100_000).find_map(|_| peer.stream.write_all(request.as_bytes()).err());
+    assert_eq!(refused.unwrap().kind(), ErrorKind::BrokenPipe);
+}
+
+#[test]
 fn stop_answers_what_is_in_flight() {
     let mut rig = Rig::start();
     let mut peer = Peer::connect(&rig.path);
@@ -358,8 +368,11 @@ fn stop_answers_for_calls_that_hang() {
 fn stop_is_not_held_up_by_a_client_that_does_not_read() {
     let mut rig = Rig::start();
     let mut peer = Peer::connect(&rig.path);
+    // A call whose answer, at the stop, is behind the reply that does not get out.
+    peer.call(1, "stick");
+    rig.expect_begun("stick");
     for _ in 0..4 {
-        peer.send(r#"{"id":1,"method":"big","params":{"len":4000000}}"#);
+        peer.send(r#"{"id":2,"method":"big","params":{"len":4000000}}"#);
     }
     // The first bytes are there, so the server is writing what will never fit.
     peer.replies.fill_buf().unwrap();

@@ -15,17 +15,18 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const MOMENT: Duration = Duration::from_millis(100);
 
 /// `echo` returns its params, `fail` an error, `big` a string of `len` bytes, `panic` panics.
-/// `hold` (on the connection's thread) and `wait` (on its own) report that they have begun and
-/// return when they are let go; `wait` also when its caller leaves.
+/// `hold` (on the connection's thread), `wait` and `stick` (on their own) report that they have
+/// begun and return when they are let go; `wait` also when its caller leaves.
 pub(crate) struct Methods {
     begun: Sender<&'static str>,
     let_go: Mutex<Receiver<()>>,
 }
 
 impl Methods {
-    fn hold(&self) -> Result<Value, RpcError> {
-        self.begun.send("hold").unwrap();
-        self.let_go.lock().unwrap().recv().unwrap();
+    fn hold(&self, method: &'static str) -> Result<Value, RpcError> {
+        self.begun.send(method).unwrap();
+        // Fails when the test is over, which lets go as well.
+        let _ = self.let_go.lock().unwrap().recv();
         Ok(json!("held"))
     }
 }
@@ -40,13 +41,13 @@ impl Service for Methods {
                 Ok("x".repeat(len.try_into().unwrap()).into())
             }
             "panic" => panic!("as it was asked to"),
-            "hold" => self.hold(),
+            "hold" => self.hold("hold"),
             other => Err(RpcError::method_not_found(other)),
         }
     }
 
     fn may_wait(&self, method: &str) -> bool {
-        method == "wait"
+        matches!(method, "wait" | "stick")
     }
 
     fn call_waiting(&self, _: &str, _: Option<Value>, caller: &Caller) -> Result<Value, RpcError> {

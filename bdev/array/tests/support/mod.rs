@@ -10,7 +10,7 @@ use raid::geometry::Geometry;
 use raid::layout::{Layout, Level};
 use raid::units::{Slot, StripeId};
 use reactor::memory::IoBufMut;
-use reactor::{Cx, PollMode, Poller, ReactorHandle, Reactors, ReactorsConfig};
+use reactor::{Cx, PollMode, Poller, PollerId, ReactorHandle, Reactors, ReactorsConfig};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,16 @@ pub(crate) struct Remote {
     requests: Sender<BdevIo>,
     answers: Receiver<Completion>,
     reactor: ReactorHandle,
+    poller: PollerId,
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let poller = self.poller;
+        self.reactor.send(move |cx| {
+            cx.remove_poller(poller);
+        });
+    }
 }
 
 struct RemotePoller {
@@ -107,10 +117,6 @@ impl Poller for RemotePoller {
         }
         progress
     }
-
-    fn can_sleep(&self) -> bool {
-        false
-    }
 }
 
 impl Remote {
@@ -126,10 +132,9 @@ impl Remote {
                 refused: None,
                 answers: outbox,
                 done: Vec::new(),
-            }));
+            }))
         });
-        opened.unwrap();
-        Self { requests, answers, reactor: reactor.clone() }
+        Self { requests, answers, reactor: reactor.clone(), poller: opened.unwrap() }
     }
 
     pub(crate) fn submit(&self, io: BdevIo) {
@@ -154,7 +159,7 @@ impl Remote {
         let done = self.run(BdevIo::read(0, offset, IoBufMut::heap(len)));
         match done.io.op {
             IoOp::Read { into } if done.status.is_ok() => {
-                Ok(into.segments().flat_map(|segment| segment.to_vec()).collect())
+                Ok(into.segments().map(|segment| &segment[..]).collect::<Vec<_>>().concat())
             }
             _ => Err(done.status),
         }

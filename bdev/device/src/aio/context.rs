@@ -217,8 +217,10 @@ impl Aio {
                 // Whatever it says, the completion ring tells whether there was progress.
                 let _ = poll(&mut signalled, Some(&one_second));
                 idle_seconds += 1;
+            } else {
+                answers.clear();
+                idle_seconds = 0;
             }
-            answers.clear();
         }
         true
     }

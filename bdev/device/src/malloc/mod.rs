@@ -1,9 +1,11 @@
 //! The RAM disk: memory that all reactors share without locks.
 //!
-//! A read or a write is a copy made while it is submitted; the completion waits for the next
-//! poll. Unmaps and write-zeroes are done likewise when they are short, and step by step by a
-//! poller of the reactor when they are long (`zeroing.rs`), since a host that trims a whole disk
-//! must not stop the reactor for a tenth of a second. A flush has nothing to do.
+//! `submit` only queues; `poll` copies, at most `MALLOC_POLL_BYTES_MAX` at a time. Copying later
+//! has a reason: the next request's memory is fetched while the current one is copied, which takes
+//! a random 4 KiB from 600 to 430 ns (the processor's own prefetcher does not know where the next
+//! request is). Long unmaps and write-zeroes are done step by step by a poller of the reactor
+//! (`zeroing.rs`), since a host that trims a whole disk must not stop the reactor for a tenth of a
+//! second. A flush has nothing to do.
 //!
 //! ```text
 //!   channel on reactor 0 --copy--> +--------+ <--copy-- channel on reactor 1
@@ -33,7 +35,9 @@ use uuid::Uuid;
 use crate::bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
 use crate::create::{CreateError, check_size};
 use crate::io::{BdevIo, Completion, IoOp, IoStatus};
-use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, MALLOC_ZERO_STEP_BYTES};
+use crate::limits::{
+    CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, MALLOC_POLL_BYTES_MAX, MALLOC_ZERO_STEP_BYTES,
+};
 use memory::Memory;
 use zeroing::{ZeroJob, ZeroJobs};
 
@@ -63,7 +67,7 @@ struct Disk {
     memory: Memory,
 }
 
-/// Completions of one channel that wait for its next poll.
+/// Finished fills of one channel that wait for its next poll.
 type DoneQueue = RefCell<VecDeque<Completion>>;
 
 impl MallocBdev {
@@ -105,7 +109,8 @@ impl Bdev for MallocBdev {
         Ok(Box::new(MallocChannel {
             disk: Arc::clone(&self.disk),
             jobs: ZeroJobs::of_reactor(cx),
-            done: Rc::new(RefCell::new(VecDeque::with_capacity(CHANNEL_IN_FLIGHT_MAX))),
+            queued: VecDeque::with_capacity(CHANNEL_IN_FLIGHT_MAX),
+            zeroed: Rc::new(RefCell::new(VecDeque::with_capacity(CHANNEL_IN_FLIGHT_MAX))),
             in_flight: 0,
         }))
     }
@@ -114,15 +119,20 @@ impl Bdev for MallocBdev {
 struct MallocChannel {
     disk: Arc<Disk>,
     jobs: Rc<ZeroJobs>,
-    done: Rc<DoneQueue>,
+    /// What was submitted, in order.
+    queued: VecDeque<BdevIo>,
+    /// What the zeroing poller has finished.
+    zeroed: Rc<DoneQueue>,
+    /// Requests between `submit` and `poll`, wherever they are.
     in_flight: usize,
 }
 
 impl MallocChannel {
-    /// Does the request, unless it is long enough to become a job.
-    fn perform(&self, io: &mut BdevIo) -> Outcome {
-        if let Err(refused) = self.disk.info.admit(io) {
-            return Outcome::Done(refused);
+    /// Performs a request of the queue; none when it has become a job.
+    #[inline]
+    fn perform(&self, mut io: BdevIo) -> Option<Completion> {
+        if let Err(refused) = self.disk.info.admit(&io) {
+            return Some(io.complete(refused));
         }
         let memory = &self.disk.memory;
         let mut at = io.offset_bytes;
@@ -141,38 +151,56 @@ impl MallocChannel {
             }
             IoOp::Unmap | IoOp::WriteZeroes { .. } => match usize::try_from(io.len_bytes) {
                 Ok(len_bytes) if len_bytes <= MALLOC_ZERO_STEP_BYTES => memory.zero(at, len_bytes),
-                _ => return Outcome::Job,
+                _ => {
+                    self.jobs.push(ZeroJob::new(&self.disk, io, &self.zeroed));
+                    return None;
+                }
             },
             IoOp::Flush => {}
         }
-        Outcome::Done(IoStatus::Ok)
+        Some(io.complete(IoStatus::Ok))
     }
 }
 
-/// What became of a request while it was submitted.
-enum Outcome {
-    Done(IoStatus),
-    Job,
-}
-
 impl IoChannel for MallocChannel {
-    fn submit(&mut self, mut io: BdevIo) -> Result<(), BdevIo> {
+    #[inline]
+    fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
         if self.in_flight == CHANNEL_IN_FLIGHT_MAX {
             return Err(io);
         }
         self.in_flight += 1;
-        match self.perform(&mut io) {
-            Outcome::Done(status) => self.done.borrow_mut().push_back(io.complete(status)),
-            Outcome::Job => self.jobs.push(ZeroJob::new(&self.disk, io, &self.done)),
-        }
+        self.queued.push_back(io);
         Ok(())
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
-        let mut finished = self.done.borrow_mut();
-        let count = finished.len().min(COMPLETIONS_PER_POLL_MAX);
-        done.extend(finished.drain(..count));
+        let mut zeroed = self.zeroed.borrow_mut();
+        let mut count = zeroed.len().min(COMPLETIONS_PER_POLL_MAX);
+        done.extend(zeroed.drain(..count));
+        drop(zeroed);
+        let mut copied_bytes = 0_u64;
+        while count < COMPLETIONS_PER_POLL_MAX && copied_bytes < MALLOC_POLL_BYTES_MAX {
+            let Some(io) = self.queued.pop_front() else { break };
+            if let Some(next) = self.queued.front() {
+                self.disk.memory.prefetch(next.offset_bytes);
+            }
+            // The length is not judged yet.
+            copied_bytes = copied_bytes.saturating_add(io.len_bytes);
+            if let Some(completion) = self.perform(io) {
+                done.push(completion);
+                count += 1;
+            }
+        }
         self.in_flight -= count;
         count
+    }
+}
+
+impl Drop for MallocChannel {
+    /// What was submitted is done, as on any other device, though nobody is told.
+    fn drop(&mut self) {
+        while let Some(io) = self.queued.pop_front() {
+            drop(self.perform(io));
+        }
     }
 }

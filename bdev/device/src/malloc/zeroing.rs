@@ -5,9 +5,10 @@
 //! a short fill does not wait for a long one. While there is a job the reactor does not sleep:
 //! nothing but the poller itself would wake it.
 //!
-//! A job whose channel is gone is dropped at its next step.
+//! A job outlives its channel: what was submitted is done, though nobody is told.
 //!
-//! Invariants: R6: a channel bounds its requests, so the queue is bounded by the channels.
+//! Invariants: R6: a channel bounds its requests, so the queue is bounded by the channels that
+//! there are and were.
 //!
 //! Not here: the copies (`memory.rs`).
 
@@ -38,7 +39,6 @@ impl ZeroJob {
 
     /// Zeroes one step; gives the job back unless it is finished.
     fn step(mut self) -> Option<Self> {
-        let done = self.done.upgrade()?;
         let left_bytes = self.io.len_bytes - self.done_bytes;
         let step_bytes = left_bytes.min(MALLOC_ZERO_STEP_BYTES as u64);
         self.disk.memory.zero(self.io.offset_bytes + self.done_bytes, step_bytes as usize);
@@ -46,7 +46,9 @@ impl ZeroJob {
         if self.done_bytes < self.io.len_bytes {
             return Some(self);
         }
-        done.borrow_mut().push_back(self.io.complete(IoStatus::Ok));
+        if let Some(done) = self.done.upgrade() {
+            done.borrow_mut().push_back(self.io.complete(IoStatus::Ok));
+        }
         None
     }
 }

@@ -252,8 +252,10 @@ impl Ring {
                 // Whatever it says, the completion queue tells whether there was progress.
                 let _ = self.ring.submitter().submit_with_args(1, &patience);
                 idle_seconds += 1;
+            } else {
+                answers.clear();
+                idle_seconds = 0;
             }
-            answers.clear();
         }
         true
     }

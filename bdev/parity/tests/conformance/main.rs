@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use parity::{Kernel, Lost, available};
 use stripe::{Placement, Stripe, ddf_order, md_order, noise};
 
-const PLACEMENTS: [Placement; 2] = [Placement::Aligned, Placement::Scattered];
+const PLACEMENTS: [Placement; 3] = [Placement::Aligned, Placement::Halfway, Placement::Scattered];
 
 /// Runs `check` on every kernel and stripe, and says which of them failed.
 fn on_every_kernel(
@@ -94,7 +94,8 @@ fn exponents_need_no_order_and_wrap_at_255() {
     // Every neighbour of 0 and 255, which Horner's rule tells apart by differences.
     for exponent in 1..=254 {
         on_every_kernel(&[0, exponent, 255 - exponent], 41, Stripe::check_generation);
-        on_every_kernel(&[exponent, 255, exponent, 0], 41, Stripe::check_generation);
+        on_every_kernel(&[exponent, 255, 0, exponent], 41, Stripe::check_generation);
+        on_every_kernel(&[255, exponent, 0, 255], 41, Stripe::check_generation);
     }
 }
 

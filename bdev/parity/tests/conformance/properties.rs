@@ -13,7 +13,7 @@ fn exponents(least: usize) -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn placement() -> impl Strategy<Value = Placement> {
-    prop_oneof![Just(Placement::Aligned), Just(Placement::Scattered)]
+    prop_oneof![Just(Placement::Aligned), Just(Placement::Halfway), Just(Placement::Scattered)]
 }
 
 proptest! {

@@ -22,6 +22,8 @@ pub(crate) fn reference() -> &'static dyn Kernel {
 pub(crate) enum Placement {
     /// All on a boundary, as buffers of real arrays are.
     Aligned,
+    /// All between two boundaries: aligned for every vector but the longest.
+    Halfway,
     /// Every slice somewhere else, none in the same place as its neighbours.
     Scattered,
 }
@@ -41,6 +43,7 @@ impl Guarded {
     pub(crate) fn new(content: &[u8], placement: Placement, index: usize) -> Self {
         let offset = match placement {
             Placement::Aligned => 0,
+            Placement::Halfway => BOUNDARY_BYTES / 2,
             Placement::Scattered => 1 + index * 7 % (BOUNDARY_BYTES - 1),
         };
         let len = content.len();

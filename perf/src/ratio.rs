@@ -1,0 +1,194 @@
+//! Several jobs in alternating short windows of one run, so that their figures can be compared.
+//!
+//! A shared machine changes from second to second; a ratio of two figures holds only if both were
+//! taken under the same conditions. So each round gives every case one short window, and a case's
+//! figure is the median of its clean windows (see [`CLEAN_CPU_SHARE`]).
+//!
+//! ```text
+//!   round 0   | a | b | c |     round 1   | a | b | c |     ...
+//!                   ^ disturbed: not counted
+//! ```
+//!
+//! Not here: which cases (`examples/raid_ratios.rs`).
+//!
+//! [`CLEAN_CPU_SHARE`]: crate::CLEAN_CPU_SHARE
+
+use crate::job::{Job, Limit};
+use crate::report::Report;
+use crate::run::{RunError, run};
+use reactor::{ReactorHandle, Ticks};
+use serde::Serialize;
+
+/// A job with a name.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What it is called in tables.
+    pub name: String,
+    /// The load; its limit is replaced by the window.
+    pub job: Job,
+}
+
+/// How long, how often.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rounds {
+    /// Windows of each case.
+    pub count: usize,
+    /// Length of a window.
+    pub window: Ticks,
+    /// Load before each window that is not counted.
+    pub ramp: Ticks,
+}
+
+/// One window of one case.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Sample {
+    /// Requests per second.
+    pub iops: f64,
+    /// Bytes per second.
+    pub bytes_per_s: f64,
+    /// Median latency.
+    pub p50_ns: u64,
+    /// 99 % took at most this.
+    pub p99_ns: u64,
+    /// The smallest share of the CPU that a reactor had.
+    pub cpu_share: f64,
+    /// Whether that was enough.
+    pub clean: bool,
+}
+
+/// All windows of one case.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Samples {
+    /// Name of the case.
+    pub name: String,
+    /// In order of time.
+    pub samples: Vec<Sample>,
+}
+
+/// The middle of a case's windows, and how far they lie apart.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Spread {
+    /// Smallest.
+    pub min: f64,
+    /// Median.
+    pub median: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+impl Samples {
+    /// Windows that count: the clean ones, or all if there is none.
+    pub fn counted(&self) -> impl Iterator<Item = &Sample> {
+        let none_clean = self.clean_count() == 0;
+        self.samples.iter().filter(move |sample| sample.clean || none_clean)
+    }
+
+    /// How many windows were clean.
+    pub fn clean_count(&self) -> usize {
+        self.samples.iter().filter(|sample| sample.clean).count()
+    }
+
+    /// Spread of a figure over the windows that count.
+    pub fn spread(&self, figure: impl Fn(&Sample) -> f64) -> Spread {
+        let mut values: Vec<_> = self.counted().map(figure).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
+        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
+        Spread {
+            min: at(0),
+            median: f64::midpoint(at(low), at(high)),
+            max: at(values.len().saturating_sub(1)),
+        }
+    }
+
+    /// Median of the requests per second.
+    pub fn iops(&self) -> f64 {
+        self.spread(|sample| sample.iops).median
+    }
+
+    /// Median of the bytes per second.
+    pub fn bytes_per_s(&self) -> f64 {
+        self.spread(|sample| sample.bytes_per_s).median
+    }
+
+    /// Nanoseconds per request on one busy core.
+    pub fn nanos_per_io(&self) -> f64 {
+        1e9 / self.iops()
+    }
+}
+
+/// Runs the cases in turn, round after round. `watch` is told the case and the round before each
+/// window.
+///
+/// # Errors
+/// [`RunError`] of the first window that cannot be run; [`RunError::Failed`] when requests fail in
+/// one, for then its figures say nothing.
+pub fn alternate(
+    cases: &[Case],
+    reactors: &[ReactorHandle],
+    rounds: Rounds,
+    mut watch: impl FnMut(&Case, usize),
+) -> Result<Vec<Samples>, RunError> {
+    let mut all: Vec<_> = cases
+        .iter()
+        .map(|case| Samples { name: case.name.clone(), samples: Vec::new() })
+        .collect();
+    for round in 0..rounds.count {
+        for (case, samples) in cases.iter().zip(&mut all) {
+            watch(case, round);
+            let mut job = case.job.clone();
+            (job.limit, job.ramp) = (Limit::Time(rounds.window), rounds.ramp);
+            // Another round, other offsets: no case lives on what its last window left in a cache.
+            job.seed = job.seed.wrapping_add(round as u64);
+            let report = run(job, reactors)?;
+            if !report.is_good() {
+                return Err(RunError::Failed { case: case.name.clone(), report: report.table() });
+            }
+            samples.samples.push(Sample::of(&report));
+        }
+    }
+    Ok(all)
+}
+
+impl Sample {
+    fn of(report: &Report) -> Self {
+        let latency = report.total.latency;
+        let shares = report.reactors.iter().map(|reactor| reactor.cpu_share);
+        Self {
+            iops: report.total.iops,
+            bytes_per_s: report.total.bytes_per_s,
+            p50_ns: latency.map_or(0, |latency| latency.p50_ns),
+            p99_ns: latency.map_or(0, |latency| latency.p99_ns),
+            cpu_share: shares.fold(1.0, f64::min),
+            clean: report.clean,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(iops: &[(f64, bool)]) -> Samples {
+        let sample = |&(iops, clean)| Sample {
+            iops,
+            bytes_per_s: 0.0,
+            p50_ns: 0,
+            p99_ns: 0,
+            cpu_share: 1.0,
+            clean,
+        };
+        Samples { name: "x".into(), samples: iops.iter().map(sample).collect() }
+    }
+
+    #[test]
+    fn disturbed_windows_do_not_count() {
+        let some = samples(&[(5.0, true), (1.0, false), (3.0, true), (4.0, true), (9.0, false)]);
+        assert_eq!(some.clean_count(), 3);
+        let spread = some.spread(|sample| sample.iops);
+        assert_eq!(spread, Spread { min: 3.0, median: 4.0, max: 5.0 });
+        assert_eq!(samples(&[(2.0, true), (4.0, true)]).iops(), 3.0);
+        let none = samples(&[(1.0, false), (3.0, false)]);
+        assert_eq!((none.clean_count(), none.iops()), (0, 2.0));
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line: one file per subcommand.
+//!
+//! | subcommand | what |
+//! |---|---|
+//! | [`serve`] | the service, in the foreground |
+//! | [`rpc`] | one call to a running service |
+//!
+//! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with a message), 2
+//! wrong usage (clap's).
+//!
+//! Not here: what the commands do beyond arguments, output and signals.
+
+pub mod rpc;
+pub mod serve;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use reactor::{CpuSet, PollMode};
+use tracing_subscriber::EnvFilter;
+
+use crate::control::Options;
+
+/// Where a service listens unless it is told otherwise.
+pub const SOCKET_PATH: &str = "/var/tmp/raid456.sock";
+
+/// RAID 4/5/6 for NVMe in user space.
+#[derive(Debug, Parser)]
+#[command(name = "raid456", version, about)]
+pub struct Cli {
+    /// What to log on stderr: error, warn, info, debug, trace, or a filter as RUST_LOG has it
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve arrays until SIGINT or SIGTERM
+    Serve(serve::ServeArgs),
+    /// Call a method of a running service
+    Rpc(rpc::RpcArgs),
+}
+
+/// How reactors are to run: the options that all commands with reactors share.
+#[derive(Debug, Clone, Args)]
+pub struct ReactorArgs {
+    /// Cores to run reactors on: 0-3,6 or a mask like 0x4f [default: all that the process may use]
+    #[arg(long, value_name = "LIST")]
+    pub cores: Option<CpuSet>,
+    /// What a reactor without work does
+    #[arg(long, value_enum, default_value_t = Poll::Adaptive, value_name = "MODE")]
+    pub poll: Poll,
+}
+
+/// [`PollMode`] as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Poll {
+    /// Spin for a moment, then sleep until something happens
+    Adaptive,
+    /// Spin for ever: lowest latency, full load
+    Busy,
+}
+
+impl From<&ReactorArgs> for Options {
+    fn from(args: &ReactorArgs) -> Self {
+        let default = Self::default();
+        Self {
+            cores: args.cores.clone().unwrap_or(default.cores),
+            poll: match args.poll {
+                Poll::Adaptive => PollMode::Adaptive,
+                Poll::Busy => PollMode::Busy,
+            },
+            buffer_bytes: default.buffer_bytes,
+        }
+    }
+}
+
+/// The program: parses argv, runs the subcommand, and reports.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not through the log: that may be filtered, and this is the answer to the caller.
+            eprintln!("raid456: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+    // Only a service tells what it does; the tools say what they have to say as their result.
+    let default_level = match &cli.command {
+        Command::Serve(_) => "info",
+        Command::Rpc(_) => "warn",
+    };
+    start_log(cli.log.as_deref(), default_level)?;
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Rpc(args) => rpc::run(args),
+    }
+}
+
+/// Sends the log to stderr. What to log is said by `--log`, else by `RUST_LOG`, else by the default.
+fn start_log(filter: Option<&str>, default_level: &str) -> Result<(), Box<dyn Error>> {
+    let filter = match filter {
+        Some(text) => text.parse().map_err(|error| format!("--log {text:?}: {error}"))?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| default_level.into()),
+    };
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour);
+    log.with_env_filter(filter).init();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    /// Goal: the options that others build on exist under their names.
+    #[test]
+    fn documented_command_lines_are_understood() {
+        for line in [
+            "raid456 serve",
+            "raid456 serve -c a.json -r /tmp/s --cores 0-3,6 --poll busy --log debug",
+            "raid456 serve --config a.json --rpc-socket /tmp/s --cores 0x4f --poll adaptive",
+            "raid456 rpc bdev_get_bdevs",
+            "raid456 rpc -s /tmp/s bdev_get_bdevs name=r0 timeout:=100",
+            "raid456 rpc --socket /tmp/s spdk_get_version",
+        ] {
+            let parsed = Cli::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+        let wrong = Cli::try_parse_from(["raid456", "serve", "--cores", "3-1"]).unwrap_err();
+        assert!(wrong.to_string().contains("ends before it starts"), "{wrong}");
+    }
+}

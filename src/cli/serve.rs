@@ -1,0 +1,91 @@
+//! `raid456 serve`: the service in the foreground.
+//!
+//! ```text
+//!   signals caught --> config read --> reactors --> socket (methods refused: -1) --> config applied
+//!                                                                                        |
+//!        exit 0 <-- reactors stopped <-- bdevs stopped, flushed <-- socket closed <-- ready, signal
+//! ```
+//!
+//! The socket comes before the configuration is applied, because its lock says whether another
+//! service is at work on the same files. Whatever fails on the way is undone: sockets, locks, and
+//! files that were made.
+//!
+//! Not here: what the configuration says (`methods`).
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use rpc::Server;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::{ReactorArgs, SOCKET_PATH};
+use crate::control::{Config, Control, Options};
+use crate::methods::Methods;
+
+/// Arguments of `raid456 serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Configuration to start with, in SPDK's shape
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Unix socket to serve JSON-RPC on
+    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH)]
+    pub rpc_socket: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the description of the command")]
+    pub reactors: ReactorArgs,
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+///
+/// Why it could not start, or what could not be flushed at the end.
+pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
+    // First, so that a signal during the start ends it in order too.
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    let config = args.config.map(Config::load).transpose()?;
+    let control = Control::start(Options::from(&args.reactors))?;
+    let server = Server::start(&args.rpc_socket, Arc::new(Methods::new(Arc::clone(&control))))?;
+    let outcome = match config.map_or(Ok(()), |config| control.apply(&config)) {
+        Ok(()) => {
+            control.finish_startup();
+            announce(&server, &control);
+            wait_for(&mut signals);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    // Nothing new comes in any more, then what is in flight ends, then all of it is made durable.
+    server.stop();
+    let stopped = control.shutdown();
+    outcome?;
+    stopped?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The one line that supervisors and tests wait for.
+fn announce(server: &Server, control: &Control) {
+    let cores: Vec<_> = control.reactors().iter().map(|reactor| reactor.core()).collect();
+    let names: Vec<_> = control.bdevs().iter().map(|view| view.bdev.info().name.clone()).collect();
+    let names = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
+    let path = server.path().display();
+    // A supervisor that does not read is no reason to stop.
+    let mut stdout = std::io::stdout();
+    drop(writeln!(
+        stdout,
+        "raid456 ready: socket {path}; reactors on cores {cores:?}; bdevs: {names}"
+    ));
+    drop(stdout.flush());
+}
+
+fn wait_for(signals: &mut Signals) {
+    let signal = signals.forever().next();
+    let name = signal.and_then(signal_hook::low_level::signal_name).unwrap_or("signal");
+    tracing::info!("{name}: draining and flushing");
+}
