@@ -141,7 +141,8 @@ fn read_manifest(text: &str) -> Manifest {
         }
         if is_dependencies(section) {
             // A crate may hide behind another name.
-            let renamed = value.split_once("package").and_then(|(_, after)| after.split('"').nth(1));
+            let renamed =
+                value.split_once("package").and_then(|(_, after)| after.split('"').nth(1));
             manifest.dependencies.push(renamed.unwrap_or(key).to_owned());
         }
     }
@@ -421,7 +422,8 @@ fn unsafe_code_without_leave_is_found() {
 
     let manifests = files(&[("a/Cargo.toml", "[package]\nname = \"a\"")]);
     let roots = |text, listed: &[&str]| {
-        let sources = files(&[("a/src/lib.rs", text), ("a/src/main.rs", "#![forbid(unsafe_code)]")]);
+        let sources =
+            files(&[("a/src/lib.rs", text), ("a/src/main.rs", "#![forbid(unsafe_code)]")]);
         check_crate_roots(&manifests, &sources, listed).len()
     };
     assert_eq!(roots("//! a\n#![forbid(unsafe_code)]", &[]), 0);

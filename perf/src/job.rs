@@ -440,12 +440,18 @@ mod tests {
             job.plan(2).unwrap_err().to_string()
         };
         for (message, parts) in [
-            (wrong(|job| job.block_bytes = 0), ["n0", "0 bytes", "multiple of its block size 4096"]),
+            (
+                wrong(|job| job.block_bytes = 0),
+                ["n0", "0 bytes", "multiple of its block size 4096"],
+            ),
             (wrong(|job| job.block_bytes = 512), ["n0", "512 bytes", "4096"]),
             (wrong(|job| job.block_bytes = 128 << 20), ["n0", "134217728", "at most 67108864"]),
             (wrong(|job| job.io_depth = 0), ["depth 0", "1 to", "4096"]),
             (wrong(|job| job.io_depth = 5000), ["depth 5000", "1 to", "4096"]),
-            (wrong(|job| job.write_buffers = 1 << 21), ["2097152 buffers", "4096 bytes", "at most"]),
+            (
+                wrong(|job| job.write_buffers = 1 << 21),
+                ["2097152 buffers", "4096 bytes", "at most"],
+            ),
             (
                 wrong(|job| job.pattern = Pattern::RandRw { read_percent: 101 }),
                 ["101 %", "0 to 100", ""],

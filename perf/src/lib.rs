@@ -24,6 +24,7 @@
 //! | `verify`, `stamp` | writing what can be recognised, and recognising it |
 //! | `tally`, `window` | counts, latencies, and whether the thread had its core |
 //! | `random` | numbers and permutations from a seed |
+//! | [`kernels`], [`isal`] | stripes for the parity kernel benches, and the peer they are compared with |
 //!
 //! Owns: in the steady state a request costs the generator no allocation, no lock and no system
 //! call (R6: depth and buffers are fixed before the load starts).
@@ -33,7 +34,9 @@
 #![deny(unsafe_code)]
 
 mod buffers;
+pub mod isal;
 mod job;
+pub mod kernels;
 pub mod limits;
 mod plain;
 mod random;
@@ -52,10 +55,11 @@ mod worker;
 pub use buffers::BufferHome;
 pub use job::{Job, JobError, LatencyClock, Limit, OnError, Pattern, READ_PERCENT_DEFAULT};
 pub use report::{
-    CLEAN_CPU_SHARE, DirectionReport, FirstError, JobReport, LatencyReport, ReactorReport,
+    CleanReport, DirectionReport, FirstError, JobReport, LatencyReport, ReactorReport,
     ReadBackState, Report, VerifyReport,
 };
 pub use run::{Progress, Run, RunError, Stage, run};
 pub use stamp::Stamp;
 pub use tally::Counts;
 pub use verify::Mismatch;
+pub use window::CLEAN_CPU_SHARE;

@@ -81,7 +81,11 @@ impl Mix {
         match self {
             Self::Pure(direction) => *direction,
             Self::Random { random, read_percent } => {
-                if random.below(100) < *read_percent { Direction::Read } else { Direction::Write }
+                if random.below(100) < *read_percent {
+                    Direction::Read
+                } else {
+                    Direction::Write
+                }
             }
         }
     }

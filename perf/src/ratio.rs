@@ -1,12 +1,13 @@
 //! Several jobs in alternating short windows of one run, so that their figures can be compared.
 //!
 //! A shared machine changes from second to second; a ratio of two figures holds only if both were
-//! taken under the same conditions. So each round gives every case one short window, and a case's
-//! figure is the median of its clean windows (see [`CLEAN_CPU_SHARE`]).
+//! taken under the same conditions. So each round gives every case one short window; the figure of
+//! a window is that of its undisturbed moments (see [`CLEAN_CPU_SHARE`]), and a case's figure is the
+//! median of the windows that had enough of them.
 //!
 //! ```text
 //!   round 0   | a | b | c |     round 1   | a | b | c |     ...
-//!                   ^ disturbed: not counted
+//!                   ^ disturbed nearly all the time: not counted
 //! ```
 //!
 //! Not here: which cases (`examples/raid_ratios.rs`).
@@ -42,18 +43,16 @@ pub struct Rounds {
 /// One window of one case.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Sample {
-    /// Requests per second.
+    /// Requests per second of undisturbed time.
     pub iops: f64,
-    /// Bytes per second.
+    /// Bytes per second of undisturbed time.
     pub bytes_per_s: f64,
     /// Median latency.
     pub p50_ns: u64,
     /// 99 % took at most this.
     pub p99_ns: u64,
-    /// The smallest share of the CPU that a reactor had.
-    pub cpu_share: f64,
-    /// Whether that was enough.
-    pub clean: bool,
+    /// How much of the window was undisturbed.
+    pub clean_share: f64,
 }
 
 /// All windows of one case.
@@ -76,16 +75,13 @@ pub struct Spread {
     pub max: f64,
 }
 
-impl Samples {
-    /// Windows that count: the clean ones, or all if there is none.
-    pub fn counted(&self) -> impl Iterator<Item = &Sample> {
-        let none_clean = self.clean_count() == 0;
-        self.samples.iter().filter(move |sample| sample.clean || none_clean)
-    }
+/// A window counts if this share of it was undisturbed.
+pub const CLEAN_SHARE_MIN: f64 = 0.1;
 
-    /// How many windows were clean.
-    pub fn clean_count(&self) -> usize {
-        self.samples.iter().filter(|sample| sample.clean).count()
+impl Samples {
+    /// Windows that count.
+    pub fn counted(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().filter(|sample| sample.clean_share >= CLEAN_SHARE_MIN)
     }
 
     /// Spread of a figure over the windows that count.
@@ -129,10 +125,8 @@ pub fn alternate(
     rounds: Rounds,
     mut watch: impl FnMut(&Case, usize),
 ) -> Result<Vec<Samples>, RunError> {
-    let mut all: Vec<_> = cases
-        .iter()
-        .map(|case| Samples { name: case.name.clone(), samples: Vec::new() })
-        .collect();
+    let mut all: Vec<_> =
+        cases.iter().map(|case| Samples { name: case.name.clone(), samples: Vec::new() }).collect();
     for round in 0..rounds.count {
         for (case, samples) in cases.iter().zip(&mut all) {
             watch(case, round);
@@ -153,14 +147,12 @@ pub fn alternate(
 impl Sample {
     fn of(report: &Report) -> Self {
         let latency = report.total.latency;
-        let shares = report.reactors.iter().map(|reactor| reactor.cpu_share);
         Self {
-            iops: report.total.iops,
-            bytes_per_s: report.total.bytes_per_s,
+            iops: report.clean.iops,
+            bytes_per_s: report.clean.bytes_per_s,
             p50_ns: latency.map_or(0, |latency| latency.p50_ns),
             p99_ns: latency.map_or(0, |latency| latency.p99_ns),
-            cpu_share: shares.fold(1.0, f64::min),
-            clean: report.clean,
+            clean_share: report.clean.time_share,
         }
     }
 }
@@ -169,26 +161,25 @@ impl Sample {
 mod tests {
     use super::*;
 
-    fn samples(iops: &[(f64, bool)]) -> Samples {
-        let sample = |&(iops, clean)| Sample {
+    fn samples(figures: &[(f64, f64)]) -> Samples {
+        let sample = |&(iops, clean_share)| Sample {
             iops,
             bytes_per_s: 0.0,
             p50_ns: 0,
             p99_ns: 0,
-            cpu_share: 1.0,
-            clean,
+            clean_share,
         };
-        Samples { name: "x".into(), samples: iops.iter().map(sample).collect() }
+        Samples { name: "x".into(), samples: figures.iter().map(sample).collect() }
     }
 
     #[test]
     fn disturbed_windows_do_not_count() {
-        let some = samples(&[(5.0, true), (1.0, false), (3.0, true), (4.0, true), (9.0, false)]);
-        assert_eq!(some.clean_count(), 3);
+        let some = samples(&[(5.0, 1.0), (1.0, 0.0), (3.0, 0.5), (4.0, 0.1), (9.0, 0.05)]);
+        assert_eq!(some.counted().count(), 3);
         let spread = some.spread(|sample| sample.iops);
         assert_eq!(spread, Spread { min: 3.0, median: 4.0, max: 5.0 });
-        assert_eq!(samples(&[(2.0, true), (4.0, true)]).iops(), 3.0);
-        let none = samples(&[(1.0, false), (3.0, false)]);
-        assert_eq!((none.clean_count(), none.iops()), (0, 2.0));
+        assert_eq!(samples(&[(2.0, 1.0), (4.0, 1.0)]).iops(), 3.0);
+        let none = samples(&[(1.0, 0.0)]);
+        assert_eq!((none.counted().count(), none.iops()), (0, 0.0));
     }
 }

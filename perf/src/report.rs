@@ -1,8 +1,8 @@
 //! [`Report`]: what a run has brought, for people ([`Report::table`]) and for programs (serde).
 //!
 //! Units stand in the names: `_s`, `_ns`, `_bytes`. Rates are per second of the measured window of
-//! each reactor, summed. A figure whose `clean` is false is from a window in which a thread did
-//! not have its core; compare it with nothing.
+//! each reactor, summed. On a machine that others use too, the figures under `clean` are the ones
+//! to compare: they are from the moments in which the threads had their cores.
 //!
 //! Not here: measuring (`worker`, `tally`, `window`).
 
@@ -12,14 +12,12 @@ use crate::run::Load;
 use crate::source::Direction;
 use crate::tally::{Counts, Tally, empty_histogram};
 use crate::verify::Mismatch;
+#[cfg(doc)]
+use crate::window::CLEAN_CPU_SHARE;
 use crate::worker::{Fault, Outcome};
 use hdrhistogram::Histogram;
 use reactor::ReactorHandle;
 use serde::Serialize;
-
-/// A thread that had its core for less than this share of its awake time was disturbed. Noise of
-/// the timer and of the machine's own work stays above it (performance notes: 98.5 %).
-pub const CLEAN_CPU_SHARE: f64 = 0.985;
 
 /// The outcome of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -28,8 +26,10 @@ pub struct Report {
     pub job: JobReport,
     /// Length of the longest measured window.
     pub elapsed_s: f64,
-    /// Whether each reactor had its core (see [`CLEAN_CPU_SHARE`]).
-    pub clean: bool,
+    /// Whether a reactor did not have its core all the time (see [`CLEAN_CPU_SHARE`]).
+    pub disturbed: bool,
+    /// The same load in undisturbed moments only.
+    pub clean: CleanReport,
     /// Reads, if the job has any.
     pub read: Option<DirectionReport>,
     /// Writes, if the job has any.
@@ -88,6 +88,17 @@ pub struct DirectionReport {
     pub bytes_per_s: f64,
     /// Latencies of what was done; absent when nothing was.
     pub latency: Option<LatencyReport>,
+}
+
+/// What was done in the moments in which the threads had their cores. Absent such moments, zeroes.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct CleanReport {
+    /// Share of the measured time that this is, of the reactor that has least.
+    pub time_share: f64,
+    /// Requests per second, summed over the reactors.
+    pub iops: f64,
+    /// Bytes per second.
+    pub bytes_per_s: f64,
 }
 
 /// Latencies in nanoseconds.
@@ -190,13 +201,16 @@ impl Report {
             .iter()
             .map(|outcome| ReactorReport::new(outcome, &reactors[outcome.worker], ios_sum))
             .collect();
+        let disturbed = !outcomes.iter().all(|outcome| outcome.window.is_clean());
+        let clean = CleanReport::new(job, &outcomes);
         let read = Sum::of(job, &mut outcomes, counts.read_errors, |outcome| &mut outcome.read);
         let write = Sum::of(job, &mut outcomes, counts.write_errors, |outcome| &mut outcome.write);
         let verify = job.verify.then(|| VerifyReport::new(job, counts, outcomes, read_back));
         Self {
             job: JobReport::new(job, blocks),
             elapsed_s: reactors.iter().map(|reactor| reactor.window_s).fold(0.0, f64::max),
-            clean: reactors.iter().all(|reactor| reactor.cpu_share >= CLEAN_CPU_SHARE),
+            disturbed,
+            clean,
             // A read-back may fail on a job that has no reads of its own.
             read: (job.pattern.reads() || counts.read_errors > 0).then(|| read.report()),
             write: job.pattern.writes().then(|| write.report()),
@@ -299,6 +313,24 @@ fn per_second(ios: u64, wall_s: f64) -> f64 {
     if wall_s > 0.0 { ios as f64 / wall_s } else { 0.0 }
 }
 
+impl CleanReport {
+    fn new(job: &Job, outcomes: &[Outcome]) -> Self {
+        let time_share = |outcome: &Outcome| {
+            let wall_s = outcome.window.wall.as_secs_f64();
+            if wall_s > 0.0 { outcome.clean.wall.as_secs_f64() / wall_s } else { 0.0 }
+        };
+        let iops = outcomes
+            .iter()
+            .map(|outcome| per_second(outcome.clean.ios, outcome.clean.wall.as_secs_f64()))
+            .sum::<f64>();
+        Self {
+            time_share: outcomes.iter().map(time_share).fold(1.0, f64::min),
+            iops,
+            bytes_per_s: iops * job.block_bytes as f64,
+        }
+    }
+}
+
 impl LatencyReport {
     fn new(latency: &Histogram<u64>) -> Self {
         let at = |quantile| latency.value_at_quantile(quantile);
@@ -348,12 +380,7 @@ impl FirstError {
 }
 
 impl VerifyReport {
-    fn new(
-        job: &Job,
-        counts: Counts,
-        load: Vec<Outcome>,
-        read_back: Option<Vec<Outcome>>,
-    ) -> Self {
+    fn new(job: &Job, counts: Counts, load: Vec<Outcome>, read_back: Option<Vec<Outcome>>) -> Self {
         let state = match &read_back {
             _ if !job.pattern.writes() => ReadBackState::NotNeeded,
             // One that was stopped on its way has not seen everything.

@@ -207,8 +207,7 @@ mod tests {
     /// Goal: neighbouring blocks xored, as a parity does, are nothing like a stamped block.
     #[test]
     fn xored_blocks_are_not_stamps() {
-        let blocks: Vec<_> =
-            (0..4).map(|block| filled(Stamp { block, ..stamp(512) })).collect();
+        let blocks: Vec<_> = (0..4).map(|block| filled(Stamp { block, ..stamp(512) })).collect();
         let xor: Vec<u8> =
             (0..512).map(|at| blocks.iter().fold(0, |xor, block| xor ^ block[at])).collect();
         let zeroes = xor[HEAD_BYTES..].iter().filter(|byte| **byte == 0).count();

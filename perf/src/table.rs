@@ -69,8 +69,14 @@ impl Report {
             text.push_str(&line);
             text.push('\n');
         };
-        if !self.clean {
-            remark("disturbed: a reactor did not have its core all the time".to_owned());
+        if self.disturbed {
+            remark(format!(
+                "disturbed: others used the cores too; {} IOPS, {} in the {:.1} % of the time in \
+                 which they did not",
+                units::count(self.clean.iops),
+                units::rate(self.clean.bytes_per_s),
+                100.0 * self.clean.time_share
+            ));
         }
         if self.interrupted {
             remark("interrupted before its limit".to_owned());

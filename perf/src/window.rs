@@ -1,5 +1,5 @@
-//! [`WindowOpening`] and [`Window`]: the time in which a worker counted, and how much of it the
-//! thread really had.
+//! The time in which a worker counts, and how much of it the thread really had: [`Window`] for all
+//! of it, [`Slices`] for its undisturbed moments.
 //!
 //! On a shared machine a figure is worth something only if the thread had its core. The kernel
 //! tells each thread how long it has been on a CPU, less what a hypervisor took away where that
@@ -7,10 +7,28 @@
 //! `CLOCK_THREAD_CPUTIME_ID` is the same account as the first number of `/proc/thread-self/schedstat`
 //! and is brought up to date by the question, which the file is not (it lags by a timer tick).
 //!
-//! Not here: what is a clean window (`report`).
+//! Where others compete for the core, the thread has it in turns of some milliseconds. So the
+//! window is cut into slices of one millisecond, and the slices that were not disturbed are summed
+//! up on their own: their figure is that of a core of one's own.
+//!
+//! ```text
+//!   window  |------------------------------------------------------------------|
+//!   thread  =========================            ===================       =====
+//!   slices  | c | c | c | c | c |  disturbed  | c | c | c |  disturbed  | c |
+//! ```
+//!
+//! Not here: what is done in that time (`worker`).
 
-use reactor::{Cx, ReactorStats, Ticks};
+use reactor::{Cx, ReactorStats, Ticks, clock};
 use rustix::time::{ClockId, clock_gettime};
+
+/// A thread that had its core for less than this share of its awake time was disturbed. Noise of
+/// the timer and of the machine's own work stays above it.
+pub const CLEAN_CPU_SHARE: f64 = 0.985;
+
+/// Length of a slice: shorter than what the kernel's scheduler gives to a thread at a time
+/// (about 3 ms), and so long that its two readings of the clocks cost nothing.
+const SLICE: Ticks = Ticks::from_millis(1);
 
 /// Taken on the reactor's thread when counting begins.
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +39,9 @@ pub(crate) struct WindowOpening {
 }
 
 impl WindowOpening {
-    /// Opens a window now. Two system calls' worth of time, once.
+    /// Opens a window now. One system call.
     pub(crate) fn now(cx: &Cx) -> Self {
-        Self { at: cx.now(), cpu: thread_cpu(), stats: cx.handle().stats() }
+        Self { at: clock::now(), cpu: thread_cpu(), stats: cx.handle().stats() }
     }
 
     pub(crate) fn at(&self) -> Ticks {
@@ -32,13 +50,17 @@ impl WindowOpening {
 
     /// The window that ends now, on the same thread.
     pub(crate) fn close(&self, cx: &Cx) -> Window {
-        let stats = cx.handle().stats();
+        self.until(&Self::now(cx))
+    }
+
+    fn until(&self, end: &Self) -> Window {
+        let span = |from: u64, until: u64| Ticks(until) - Ticks(from);
         Window {
-            wall: cx.now() - self.at,
-            cpu: thread_cpu() - self.cpu,
-            busy: Ticks(stats.busy_ticks) - Ticks(self.stats.busy_ticks),
-            asleep: Ticks(stats.sleep_ticks) - Ticks(self.stats.sleep_ticks),
-            turns: stats.turns - self.stats.turns,
+            wall: end.at - self.at,
+            cpu: end.cpu - self.cpu,
+            busy: span(self.stats.busy_ticks, end.stats.busy_ticks),
+            asleep: span(self.stats.sleep_ticks, end.stats.sleep_ticks),
+            turns: end.stats.turns - self.stats.turns,
         }
     }
 }
@@ -68,11 +90,62 @@ impl Window {
     pub(crate) fn busy_share(&self) -> f64 {
         share(self.busy, self.wall)
     }
+
+    /// Whether nobody took the core away to speak of.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.cpu_share() >= CLEAN_CPU_SHARE
+    }
 }
 
 /// At most 1: the two clocks are not read at the same moment.
 fn share(part: Ticks, of: Ticks) -> f64 {
     if of == Ticks::ZERO { 0.0 } else { (part.0 as f64 / of.0 as f64).min(1.0) }
+}
+
+/// What was done in undisturbed slices.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Clean {
+    pub(crate) wall: Ticks,
+    pub(crate) ios: u64,
+}
+
+/// The slices of a window that is open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slices {
+    opening: WindowOpening,
+    ios_before: u64,
+    clean: Clean,
+}
+
+impl Slices {
+    /// The first slice begins with the window.
+    pub(crate) fn begin(opening: WindowOpening) -> Self {
+        Self { opening, ios_before: 0, clean: Clean::default() }
+    }
+
+    /// Once a turn: closes the slice when it is old enough. `ios` is how many requests were counted
+    /// since the window was opened.
+    #[inline]
+    pub(crate) fn turn(&mut self, cx: &Cx, ios: u64) {
+        if cx.now() >= self.opening.at + SLICE {
+            self.cut(WindowOpening::now(cx), ios);
+        }
+    }
+
+    /// Closes the last slice, however short, and sums up.
+    pub(crate) fn end(mut self, cx: &Cx, ios: u64) -> Clean {
+        self.cut(WindowOpening::now(cx), ios);
+        self.clean
+    }
+
+    fn cut(&mut self, end: WindowOpening, ios: u64) {
+        let slice = self.opening.until(&end);
+        if slice.is_clean() {
+            self.clean.wall += slice.wall;
+            self.clean.ios += ios - self.ios_before;
+        }
+        (self.opening, self.ios_before) = (end, ios);
+    }
 }
 
 /// Time that the calling thread has been on a CPU since it began.
@@ -85,37 +158,59 @@ fn thread_cpu() -> Ticks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use reactor::{LocalReactor, clock};
+    use reactor::LocalReactor;
 
-    /// Goal: a window's spans are those of the thread. Method: spin for 20 ms of CPU time.
+    /// Goal: a window's spans are those of the thread, and its undisturbed part is a part of it.
+    /// Method: spin for 20 ms of CPU time.
     #[test]
     fn a_spinning_thread_has_its_cpu() {
         let mut local = LocalReactor::new(1 << 20);
         local.turn();
         let opening = WindowOpening::now(local.cx());
+        let mut slices = Slices::begin(opening);
         let start = thread_cpu();
+        let mut ios = 0;
         while thread_cpu() - start < Ticks::from_millis(20) {
             local.turn();
+            ios += 3;
+            slices.turn(local.cx(), ios);
         }
-        let turn_after = clock::now();
-        local.turn_at(turn_after);
+        let clean = slices.end(local.cx(), ios);
         let window = opening.close(local.cx());
-        assert_eq!(window.wall, local.cx().now() - opening.at());
         assert!(window.cpu >= Ticks::from_millis(20) && window.turns > 1, "{window:?}");
         assert!(window.cpu_share() > 0.0 && window.cpu_share() <= 1.0);
+        assert!(clean.wall <= window.wall && clean.ios <= ios, "{clean:?} of {window:?}");
         assert_eq!(Window::default().cpu_share(), 0.0);
+    }
+
+    /// Goal: only the slices with a core of their own are summed. Method: readings of three slices,
+    /// of which the second lost a quarter of its time.
+    #[test]
+    fn disturbed_slices_are_left_out() {
+        let reading = |at: u64, cpu: u64| WindowOpening {
+            at: Ticks(at),
+            cpu: Ticks(cpu),
+            stats: ReactorStats::default(),
+        };
+        let mut slices = Slices::begin(reading(0, 0));
+        slices.cut(reading(1000, 1000), 10);
+        slices.cut(reading(2000, 1750), 17);
+        slices.cut(reading(3000, 2740), 28);
+        assert_eq!(slices.clean, Clean { wall: Ticks(2000), ios: 21 });
     }
 
     #[test]
     fn sleep_is_not_stolen_time() {
         let window = Window {
             wall: Ticks(1000),
-            cpu: Ticks(190),
+            cpu: Ticks(199),
             busy: Ticks(150),
             asleep: Ticks(800),
             turns: 1,
         };
-        assert_eq!(window.cpu_share(), 0.95);
+        assert_eq!(window.cpu_share(), 0.995);
         assert_eq!(window.busy_share(), 0.15);
+        assert!(window.is_clean());
+        assert!(!Window { asleep: Ticks(700), ..window }.is_clean());
     }
 }

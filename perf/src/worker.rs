@@ -20,7 +20,7 @@ use crate::job::{Job, LatencyClock, Limit, OnError};
 use crate::source::{Direction, Prepared, Source};
 use crate::tally::{Counts, Gauge, Tally};
 use crate::verify::Findings;
-use crate::window::{Window, WindowOpening};
+use crate::window::{Clean, Slices, Window, WindowOpening};
 use device::limits::COMPLETIONS_PER_POLL_MAX;
 use device::{BdevIo, Completion, IoChannel, IoStatus};
 use reactor::{Cx, Poller, Ticks, clock};
@@ -69,6 +69,8 @@ pub(crate) struct Outcome {
     /// Which of the run's workers it was.
     pub(crate) worker: usize,
     pub(crate) window: Window,
+    /// The undisturbed part of the window.
+    pub(crate) clean: Clean,
     pub(crate) read: Tally,
     pub(crate) write: Tally,
     /// Of all time, the ramp included.
@@ -80,8 +82,8 @@ pub(crate) struct Outcome {
 enum Phase {
     Waiting,
     Ramp { until: Ticks },
-    Measure { opening: WindowOpening, until: Ticks },
-    Draining { window: Window },
+    Measure { opening: WindowOpening, until: Ticks, slices: Slices },
+    Draining { window: Window, clean: Clean },
     Over,
 }
 
@@ -162,14 +164,19 @@ impl<S: Source> Worker<S> {
         match self.phase {
             Phase::Waiting | Phase::Draining { .. } | Phase::Over => {}
             Phase::Ramp { .. } if self.post.signals.is_stopped() => {
-                self.phase = Phase::Draining { window: Window::default() };
+                let (window, clean) = (Window::default(), Clean::default());
+                self.phase = Phase::Draining { window, clean };
             }
             Phase::Ramp { until } if now >= until => self.begin_to_measure(cx),
             Phase::Ramp { .. } => {}
-            Phase::Measure { opening, until } => {
+            Phase::Measure { opening, until, ref mut slices } => {
+                let ios = self.read.ios + self.write.ios;
+                slices.turn(cx, ios);
+                let slices = *slices;
                 let spent = self.budget == 0 && self.is_quiet();
                 if spent || now >= until || self.post.signals.is_stopped() {
-                    self.phase = Phase::Draining { window: opening.close(cx) };
+                    let clean = slices.end(cx, ios);
+                    self.phase = Phase::Draining { window: opening.close(cx), clean };
                 }
             }
         }
@@ -180,7 +187,8 @@ impl<S: Source> Worker<S> {
         self.write.restart();
         self.budget = self.post.budget.unwrap_or(u64::MAX);
         let opening = WindowOpening::now(cx);
-        self.phase = Phase::Measure { opening, until: opening.at() + self.runtime };
+        let until = opening.at() + self.runtime;
+        self.phase = Phase::Measure { opening, until, slices: Slices::begin(opening) };
     }
 
     /// Nothing is out.
@@ -284,11 +292,12 @@ impl<S: Source> Worker<S> {
         issued
     }
 
-    fn end(&mut self, window: Window) {
+    fn end(&mut self, window: Window, clean: Clean) {
         self.phase = Phase::Over;
         let outcome = Outcome {
             worker: self.post.worker,
             window,
+            clean,
             read: std::mem::replace(&mut self.read, Tally::new()),
             write: std::mem::replace(&mut self.write, Tally::new()),
             counts: self.counts,
@@ -324,10 +333,10 @@ impl<S: Source> Poller for Worker<S> {
         if finished > 0 {
             self.post.gauge.set(self.counts);
         }
-        if let Phase::Draining { window } = self.phase
+        if let Phase::Draining { window, clean } = self.phase
             && self.is_quiet()
         {
-            self.end(window);
+            self.end(window, clean);
             progress += 1;
         }
         progress

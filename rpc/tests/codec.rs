@@ -222,25 +222,36 @@ fn errors_are_found_before_the_value_is_complete() {
     }
 }
 
-/// Looking for errors in a value that trickles in must not cost quadratic time, so looks become
-/// rare as the value grows. (Each of them finds what is wrong anywhere in the value.)
-#[test]
-fn looks_at_a_value_that_trickles_in_are_rationed() {
-    let mut decoder = Decoder::new();
+/// How many bytes of rubbish it takes to notice them behind a string of `good_bytes` that came in
+/// byte by byte.
+fn unnoticed(mut decoder: Decoder, good_bytes: usize) -> usize {
     let mut push = |byte: u8| {
         decoder.push(&[byte]);
         decoder.next_message()
     };
-    let good_bytes = 60_000;
-    assert_eq!(push(b'['), Ok(None));
-    assert_eq!(push(b'"'), Ok(None));
-    for _ in 0..good_bytes {
-        assert_eq!(push(b'a'), Ok(None));
+    for byte in [b'[', b'"'].into_iter().chain(vec![b'a'; good_bytes]).chain([b'"']) {
+        assert_eq!(push(byte), Ok(None));
     }
-    assert_eq!(push(b'"'), Ok(None));
-    let unnoticed = (0..).take_while(|_| push(b'x').is_ok()).count();
+    (0..).take_while(|_| push(b'x').is_ok()).count()
+}
+
+/// Looking for errors in a value that trickles in must not cost quadratic time, so looks become
+/// rare as the value grows. (Each of them finds what is wrong anywhere in the value.)
+#[test]
+fn looks_at_a_value_that_trickles_in_are_rationed() {
+    assert_eq!(unnoticed(Decoder::new(), 100), 0);
     // Eight bytes of looking are earned with every byte, so this is how far two looks are apart.
-    assert!((100..=good_bytes / 8 + 1000).contains(&unnoticed), "noticed after {unnoticed} bytes");
+    let late = unnoticed(Decoder::new(), 60_000);
+    assert!((100..=60_000 / 8 + 1000).contains(&late), "noticed after {late} bytes");
+}
+
+#[test]
+fn looks_that_short_requests_have_not_used_are_not_saved_up() {
+    let mut decoder = Decoder::new();
+    decoder.push(&b"{\"method\":\"m\"}".repeat(100_000));
+    while decoder.next_message().unwrap().is_some() {}
+    let late = unnoticed(decoder, 2000);
+    assert!((10..=2000 / 8 + 1000).contains(&late), "noticed after {late} bytes");
 }
 
 #[test]
@@ -415,6 +426,18 @@ fn a_response_that_is_too_long_becomes_an_error() {
     let error = answer.outcome.as_ref().unwrap_err();
     assert_eq!(error.code, INTERNAL_ERROR);
     assert_eq!(error.message, "the response is longer than 33554432 bytes");
+}
+
+#[test]
+fn the_longest_batch_is_as_long_as_the_longest_reply() {
+    let batch_of = |len_bytes: usize| {
+        let mut batch = BatchReply::default();
+        batch.push(Some(&Id::from(1)), &text_of(len_bytes));
+        batch.finish().unwrap()
+    };
+    let frame = batch_of(0).len();
+    assert_eq!(batch_of(RESPONSE_BYTES_MAX - frame).len(), RESPONSE_BYTES_MAX);
+    assert!(batch_of(RESPONSE_BYTES_MAX - frame + 1).len() < 200);
 }
 
 #[test]

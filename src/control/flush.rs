@@ -99,9 +99,9 @@ impl Poller for Flush {
             self.request = self.channel.submit(request).err();
         }
         let progress = self.channel.poll(&mut self.done);
-        if let (Some(completion), Some(id)) = (self.done.pop(), self.id.take()) {
+        if let Some(completion) = self.done.pop() {
             tell(&self.report, Ok(completion.status));
-            cx.remove_poller(id);
+            cx.remove_poller(self.id.get().expect("set before the first poll"));
         }
         progress
     }
@@ -119,40 +119,39 @@ mod tests {
 
     use super::*;
 
-    /// A bdev whose flushes fail, or are never answered.
+    /// A bdev whose flushes take some polls, and then fail; or are never answered.
     #[derive(Debug)]
-    struct Broken {
+    struct Slow {
         inner: Arc<dyn Bdev>,
-        answers: bool,
+        answers: Option<IoStatus>,
     }
 
-    struct BrokenChannel {
-        answers: bool,
+    struct SlowChannel {
+        answers: Option<IoStatus>,
         taken: Vec<BdevIo>,
+        polls: u32,
     }
 
-    impl Bdev for Broken {
+    impl Bdev for Slow {
         fn info(&self) -> &device::BdevInfo {
             self.inner.info()
         }
 
         fn open_channel(&self, _cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
-            Ok(Box::new(BrokenChannel { answers: self.answers, taken: Vec::new() }))
+            Ok(Box::new(SlowChannel { answers: self.answers, taken: Vec::new(), polls: 0 }))
         }
     }
 
-    impl IoChannel for BrokenChannel {
+    impl IoChannel for SlowChannel {
         fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
             self.taken.push(io);
             Ok(())
         }
 
         fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
-            if !self.answers {
-                return 0;
-            }
-            let finished = self.taken.drain(..).map(|io| io.complete(IoStatus::MediaError));
-            done.extend(finished);
+            self.polls += 1;
+            let Some(status) = self.answers.filter(|_| self.polls > 3) else { return 0 };
+            done.extend(self.taken.drain(..).map(|io| io.complete(status)));
             done.len()
         }
     }
@@ -175,13 +174,14 @@ mod tests {
         flush(reactor, &malloc, limit).unwrap();
         flush(reactor, &malloc, limit).unwrap();
 
-        let failing: Arc<dyn Bdev> = Arc::new(Broken { inner: Arc::clone(&malloc), answers: true });
-        let error = flush(reactor, &failing, limit).unwrap_err();
+        let slow =
+            |answers| -> Arc<dyn Bdev> { Arc::new(Slow { inner: Arc::clone(&malloc), answers }) };
+        flush(reactor, &slow(Some(IoStatus::Ok)), limit).unwrap();
+        let error = flush(reactor, &slow(Some(IoStatus::MediaError)), limit).unwrap_err();
         assert_eq!(error.to_string(), "bdev \"m0\": the flush failed: MediaError");
 
-        let silent: Arc<dyn Bdev> = Arc::new(Broken { inner: malloc, answers: false });
         let limit = Duration::from_millis(20);
-        let error = flush(reactor, &silent, limit).unwrap_err();
+        let error = flush(reactor, &slow(None), limit).unwrap_err();
         assert_eq!(error.to_string(), "bdev \"m0\": the flush was not done within 20ms");
         reactors.stop();
     }

@@ -127,7 +127,10 @@ fn an_array_has_its_members_for_itself() {
         assert_eq!(daemon.ask("bdev_raid_get_bdevs", json!({ "category": category })), json!([]));
     }
     let claimed = daemon.bdev("m2");
-    assert_eq!((&claimed["claimed"], &claimed["claim_type"]), (&json!(true), &json!("exclusive_write")));
+    assert_eq!(
+        (&claimed["claimed"], &claimed["claim_type"]),
+        (&json!(true), &json!("exclusive_write"))
+    );
     assert_eq!(daemon.refused("bdev_malloc_delete", json!({ "name": "m2" })).code, -16);
 
     assert_eq!(daemon.ask("bdev_raid_delete", json!({ "name": "r0" })), true);
@@ -160,7 +163,10 @@ fn levels_and_layouts_have_many_names() {
         });
         daemon.ask("bdev_raid_create", params);
         let raid = daemon.bdev("r")["driver_specific"]["raid"].take();
-        assert_eq!((&raid["raid_level"], &raid["layout"]), (&json!(shown_level), &json!(shown_layout)));
+        assert_eq!(
+            (&raid["raid_level"], &raid["layout"]),
+            (&json!(shown_level), &json!(shown_layout))
+        );
         daemon.ask("bdev_raid_delete", json!({ "name": "r" }));
     }
     let params = json!({
@@ -190,7 +196,10 @@ fn arrays_do_without_as_many_members_as_they_have_parities() {
     });
     daemon.ask("bdev_raid_create", params);
     let raid = daemon.bdev("r0")["driver_specific"]["raid"].take();
-    assert_eq!((&raid["num_base_bdevs"], &raid["num_base_bdevs_discovered"]), (&json!(4), &json!(3)));
+    assert_eq!(
+        (&raid["num_base_bdevs"], &raid["num_base_bdevs_discovered"]),
+        (&json!(4), &json!(3))
+    );
     let empty = &raid["base_bdevs_list"][1];
     assert_eq!((&empty["name"], &empty["is_configured"]), (&Value::Null, &json!(false)));
     assert_eq!(empty["uuid"], "00000000-0000-0000-0000-000000000000");
@@ -303,9 +312,8 @@ fn a_bdev_can_be_waited_for() {
     assert!(error.message.starts_with("No such device"), "{error}");
 
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| {
-            daemon.ask("bdev_get_bdevs", json!({ "name": "late", "timeout": 60_000 }))
-        });
+        let waiting = scope
+            .spawn(|| daemon.ask("bdev_get_bdevs", json!({ "name": "late", "timeout": 60_000 })));
         daemon.ask("bdev_malloc_create", malloc("other", 1));
         daemon.ask("bdev_malloc_create", malloc("late", 1));
         assert_eq!(waiting.join().unwrap()[0]["name"], "late");

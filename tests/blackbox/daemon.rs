@@ -156,7 +156,7 @@ fn output_of(mut command: Command) -> Output {
     finished
         .recv_timeout(PATIENCE)
         .unwrap_or_else(|error| {
-            drop(kill_process(pid, Signal::KILL));
+            let _ = kill_process(pid, Signal::KILL);
             panic!("{command:?}: {error}")
         })
         .unwrap()

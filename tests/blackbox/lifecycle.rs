@@ -148,7 +148,10 @@ fn a_wrong_configuration_leaves_nothing_behind() {
             entry("bdev_raid_create", raid5("r0", &["u0", "u1", "u2"])),
             &["config[1] (bdev_raid_create)", "No such device", "\"u1\""][..],
         ),
-        (entry("bdev_null_craete", json!({})), &["config[1] (bdev_null_craete)", "Method not found"]),
+        (
+            entry("bdev_null_craete", json!({})),
+            &["config[1] (bdev_null_craete)", "Method not found"],
+        ),
         (
             entry("bdev_null_create", json!({ "name": "n0" })),
             &["config[1] (bdev_null_create)", "block_size is missing"],

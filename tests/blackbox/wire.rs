@@ -26,7 +26,8 @@ fn exchange(daemon: &Daemon, bytes: &[u8]) -> Vec<Value> {
 fn garbage_is_answered_once_and_forgotten() {
     let place = Place::new();
     let daemon = place.start();
-    let noise: Vec<u8> = (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    let noise: Vec<u8> =
+        (0..1_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let mut bystander = daemon.client();
     for garbage in [
         &b"hello"[..],
@@ -109,10 +110,21 @@ fn listed_methods_are_there_and_others_are_not() {
     let methods = daemon.ask("rpc_get_methods", json!({ "current": true }));
     let methods: Vec<_> = methods.as_array().unwrap().iter().map(|m| m.as_str().unwrap()).collect();
     for needed in [
-        "rpc_get_methods", "spdk_get_version", "bdev_get_bdevs",
-        "bdev_null_create", "bdev_null_delete", "bdev_malloc_create", "bdev_malloc_delete",
-        "bdev_uring_create", "bdev_uring_delete", "bdev_aio_create", "bdev_aio_delete",
-        "bdev_raid_create", "bdev_raid_get_bdevs", "bdev_raid_delete", "bdev_raid_remove_base_bdev",
+        "rpc_get_methods",
+        "spdk_get_version",
+        "bdev_get_bdevs",
+        "bdev_null_create",
+        "bdev_null_delete",
+        "bdev_malloc_create",
+        "bdev_malloc_delete",
+        "bdev_uring_create",
+        "bdev_uring_delete",
+        "bdev_aio_create",
+        "bdev_aio_delete",
+        "bdev_raid_create",
+        "bdev_raid_get_bdevs",
+        "bdev_raid_delete",
+        "bdev_raid_remove_base_bdev",
     ] {
         assert!(methods.contains(&needed), "{needed} is not listed");
     }
@@ -134,7 +146,8 @@ fn listed_methods_are_there_and_others_are_not() {
 fn unknown_keys_are_logged() {
     let place = Place::new();
     let daemon = place.start();
-    let params = json!({ "name": "n0", "block_size": 512, "num_blocks": 64, "io_unmap_limit": 100 });
+    let params =
+        json!({ "name": "n0", "block_size": 512, "num_blocks": 64, "io_unmap_limit": 100 });
     daemon.ask("bdev_null_create", params);
     daemon.wait_until("the log names the key", |daemon| {
         daemon.log().lines().any(|line| line.contains("WARN") && line.contains("io_unmap_limit"))

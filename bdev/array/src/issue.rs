@@ -6,7 +6,7 @@
 //!
 //! Not here: what becomes of pieces (`execute`).
 
-use crate::host::Body;
+use crate::host::{Body, Host};
 use crate::limits::PARTS_MAX;
 use crate::member::Purpose;
 use crate::message::{Message, PieceData};
@@ -21,6 +21,45 @@ use raid::units::{Role, Slot, StripeId};
 use reactor::memory::IoBufMut;
 
 impl ArrayShard {
+    /// Where a request is a read inside one strip whose member is there: that member, and the byte on
+    /// it.
+    pub(crate) fn direct_place(&self, io: &BdevIo) -> Option<(Slot, u64)> {
+        if !matches!(io.op, IoOp::Read { .. }) {
+            return None;
+        }
+        let geometry = self.core.geometry();
+        let at = geometry.locate(io.offset_bytes);
+        if u64::from(at.offset) + io.len_bytes > u64::from(geometry.strip_bytes()) {
+            return None;
+        }
+        let slot = geometry.data_slot(geometry.rotation(at.stripe), at.strip);
+        let present = self.core.map().is_optimal() || !self.core.map().missing().contains(slot);
+        present.then(|| (slot, geometry.member_byte(slot, at.stripe, at.offset)))
+    }
+
+    /// Hands a direct read that its member failed to the stripe's owner.
+    pub(crate) fn recover_direct(
+        &mut self,
+        client: u32,
+        token: u64,
+        offset_bytes: u64,
+        slot: Slot,
+        io: BdevIo,
+    ) {
+        let host = Host {
+            client,
+            token,
+            offset_bytes,
+            len_bytes: io.len_bytes,
+            issued_bytes: io.len_bytes,
+            pending: 1,
+            status: IoStatus::Ok,
+            body: Body::Lent,
+        };
+        let id = self.hosts.insert(host).expect("every direct read has an entry in reserve");
+        self.strip_read_done(id, slot, io, IoStatus::MediaError);
+    }
+
     /// Issues parts of a request, up to the bound on parts under way.
     pub(crate) fn issue(&mut self, id: u32) {
         loop {
@@ -151,8 +190,8 @@ impl ArrayShard {
         }
     }
 
-    /// A strip read straight from a member came back. What the member failed, the owner reconstructs.
-    pub(crate) fn direct_read_done(&mut self, host: u32, slot: Slot, io: BdevIo, status: IoStatus) {
+    /// A strip of a host read came back from its member. What the member failed, the owner reconstructs.
+    pub(crate) fn strip_read_done(&mut self, host: u32, slot: Slot, io: BdevIo, status: IoStatus) {
         if status.is_ok() {
             return self.part_ended(host, status, Some(io.op));
         }

@@ -2,7 +2,7 @@
 //!
 //! Not here: the bounds of the core (`raid::limits`) and of the members' channels (`device::limits`).
 
-/// Host requests that one shard has taken and not answered.
+/// Direct reads that one shard has with its members, and as many other host requests.
 pub const HOSTS_MAX: usize = 2048;
 
 /// Parts (member reads and pieces) of one host request that are under way at a time. A request of any
@@ -25,4 +25,4 @@ pub const LEASE_CHECK_NS: u64 = 500_000_000;
 /// How long the control path waits for an array to come to rest before it says that it does not.
 pub const QUIESCE_TIMEOUT_S: u64 = 60;
 
-const _: () = assert!(HOSTS_MAX <= 1 << 24 && CLIENTS_MAX <= 1 << 16, "they are packed in tokens");
+const _: () = assert!(HOSTS_MAX <= 1 << 23 && CLIENTS_MAX <= 1 << 16, "they are packed in tokens");

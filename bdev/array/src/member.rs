@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   63    56 55         32 31           8 7        0
-//!   | kind  |   unused    | op or host   | role or slot |
+//!   | kind  |   unused    | index        | role or slot |
 //! ```
 //!
 //! Not here: what is done with a completion (`shard`).
@@ -17,7 +17,9 @@ use std::collections::VecDeque;
 /// What a member request was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A part of a host read, on the fast path. The slot tells where it was.
+    /// A host read of one strip. The slot tells where it was.
+    DirectRead { index: u32, slot: Slot },
+    /// One strip of a longer host read.
     HostRead { host: u32, slot: Slot },
     /// A host flush.
     HostFlush { host: u32 },
@@ -37,6 +39,7 @@ impl Purpose {
             Self::OpRead { op, role } => (2, op, role),
             Self::OpWrite { op, role } => (3, op, role),
             Self::LastFlush => (4, 0, 0),
+            Self::DirectRead { index, slot } => (5, index, slot.0),
         };
         (kind << 56) | (u64::from(index) << 8) | u64::from(low)
     }
@@ -50,6 +53,7 @@ impl Purpose {
             2 => Self::OpRead { op: index, role: low },
             3 => Self::OpWrite { op: index, role: low },
             4 => Self::LastFlush,
+            5 => Self::DirectRead { index, slot: Slot(low) },
             _ => panic!("token {token:#x} was not made here"),
         }
     }
@@ -109,6 +113,7 @@ mod tests {
             Purpose::OpRead { op: 511, role: 255 },
             Purpose::OpWrite { op: 0, role: 254 },
             Purpose::LastFlush,
+            Purpose::DirectRead { index: 1 << 20, slot: Slot(3) },
         ] {
             assert_eq!(Purpose::of(purpose.token()), purpose);
         }

@@ -24,7 +24,7 @@ use device::{BdevInfo, BdevIo, Completion, IoOp, IoStatus, Sgl};
 use parity::Kernel;
 use raid::coordinator::{Coordinator, Order};
 use raid::event::{Actions, Event, PieceId, PieceSpec};
-use raid::limits::{SCRATCH_BYTES, STRIPE_OPS_MAX};
+use raid::limits::{STRIPE_OPS_MAX, band_bytes, scratch_bytes};
 use raid::member::MemberMap;
 use raid::shard::Shard;
 use raid::slab::Slab;
@@ -83,6 +83,14 @@ pub(crate) struct LentCells {
     pub(crate) strips: RoleSet,
 }
 
+/// A read of one strip, while its member has the request itself: what to put back into it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DirectRead {
+    pub(crate) client: u32,
+    pub(crate) token: u64,
+    pub(crate) offset_bytes: u64,
+}
+
 /// Work of the shell, counted since the shard was built.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ShellCounters {
@@ -110,6 +118,7 @@ pub(crate) struct ArrayShard {
     pub(crate) orders: VecDeque<Order>,
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) hosts: Slab<Host>,
+    pub(crate) direct_reads: Slab<DirectRead>,
     pub(crate) post: Post,
     pub(crate) pieces: Pieces,
     pub(crate) buffers: OpBuffers,
@@ -157,7 +166,8 @@ impl ArrayShard {
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
         let Parts { common, index, core, coordinator, members, post } = parts;
         let geometry = core.geometry().clone();
-        let band = raid::limits::band_bytes(geometry.members(), geometry.strip_bytes());
+        let band = band_bytes(geometry.members(), geometry.strip_bytes());
+        let scratch = scratch_bytes(geometry.members(), geometry.strip_bytes());
         Ok(Self {
             common,
             index,
@@ -166,12 +176,13 @@ impl ArrayShard {
             coordinator,
             orders: VecDeque::new(),
             members,
-            hosts: Slab::new(HOSTS_MAX),
+            hosts: Slab::new(2 * HOSTS_MAX),
+            direct_reads: Slab::new(HOSTS_MAX),
             post,
             pieces: Pieces::new(),
             buffers: OpBuffers::new(geometry.data_strips(), geometry.members()),
             lent: vec![None; STRIPE_OPS_MAX],
-            pool: Pool::new(SCRATCH_BYTES)?,
+            pool: Pool::new(scratch)?,
             zeroes: IoBufMut::heap(band as usize).freeze(),
             lists: Vec::new(),
             incoming: VecDeque::new(),
@@ -226,7 +237,12 @@ impl ArrayShard {
             self.clients[client as usize].done.push_back(io.complete(status));
             return Ok(());
         }
-        if self.hosts.vacant() == 0 {
+        if matches!(self.state, State::Running)
+            && let Some((slot, member_byte)) = self.direct_place(&io)
+        {
+            return self.submit_direct(client, io, slot, member_byte);
+        }
+        if self.is_full() {
             return Err(io);
         }
         self.clients[client as usize].in_flight += 1;
@@ -236,6 +252,51 @@ impl ArrayShard {
             _ => self.held.push_back(host),
         }
         Ok(())
+    }
+
+    /// Whether new requests are refused. Every direct read keeps an entry in reserve, should its member
+    /// fail it.
+    fn is_full(&self) -> bool {
+        self.hosts.vacant() <= self.direct_reads.len()
+    }
+
+    /// Sends a read of one strip to its member as it is: the fast path.
+    fn submit_direct(
+        &mut self,
+        client: u32,
+        mut io: BdevIo,
+        slot: Slot,
+        member_byte: u64,
+    ) -> Result<(), BdevIo> {
+        if self.is_full() {
+            return Err(io);
+        }
+        let read = DirectRead { client, token: io.token, offset_bytes: io.offset_bytes };
+        let Ok(index) = self.direct_reads.insert(read) else { return Err(io) };
+        self.clients[client as usize].in_flight += 1;
+        self.direct += 1;
+        self.counters.direct_reads += 1;
+        io.token = Purpose::DirectRead { index, slot }.token();
+        io.offset_bytes = member_byte;
+        self.member(slot).submit(io);
+        Ok(())
+    }
+
+    /// A read of one strip came back. What the member failed goes to the stripe's owner.
+    fn direct_done(&mut self, index: u32, slot: Slot, mut done: Completion) {
+        self.direct -= 1;
+        let DirectRead { client, token, offset_bytes } = self.direct_reads.remove(index);
+        if !done.status.is_ok() {
+            return self.recover_direct(client, token, offset_bytes, slot, done.io);
+        }
+        done.io.token = token;
+        done.io.offset_bytes = offset_bytes;
+        self.counters.host_bytes += done.io.len_bytes;
+        let client = &mut self.clients[client as usize];
+        client.in_flight -= 1;
+        if client.open {
+            client.done.push_back(done);
+        }
     }
 
     /// Moves up to `max` answers to a user.
@@ -308,11 +369,16 @@ impl ArrayShard {
     }
 
     fn on_completion(&mut self, now: Ticks, completion: Completion) {
+        let purpose = Purpose::of(completion.io.token);
+        if let Purpose::DirectRead { index, slot } = purpose {
+            return self.direct_done(index, slot, completion);
+        }
         let Completion { io, status } = completion;
-        match Purpose::of(io.token) {
+        match purpose {
+            Purpose::DirectRead { .. } => {}
             Purpose::HostRead { host, slot } => {
                 self.direct -= 1;
-                self.direct_read_done(host, slot, io, status);
+                self.strip_read_done(host, slot, io, status);
             }
             Purpose::HostFlush { host } => {
                 self.direct -= 1;
@@ -391,7 +457,10 @@ impl ArrayShard {
 
     /// Whether no host request is unanswered, here or on behalf of another shard.
     pub(crate) fn is_drained(&self) -> bool {
-        self.hosts.is_empty() && self.incoming.is_empty() && self.post.is_flushed()
+        self.hosts.is_empty()
+            && self.direct_reads.is_empty()
+            && self.incoming.is_empty()
+            && self.post.is_flushed()
     }
 
     /// Flushes every member once; `ready` gets the failures.

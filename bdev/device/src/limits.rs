@@ -39,6 +39,9 @@ pub const TRANSFER_BYTES_MAX: usize = 1 << 30;
 /// Segments that one kernel request carries at most (`UIO_MAXIOV`).
 pub const SEGMENTS_PER_TRANSFER_MAX: usize = 1024;
 
+/// Segments that a request may have without an allocation.
+pub const SEGMENTS_RESERVED: usize = 16;
+
 /// Times that a request is tried again after `EAGAIN`, `EINTR`, `EBUSY` or `ENOMEM`, once a turn
 /// of the reactor, before it completes with `IoStatus::TimedOut`.
 pub const RETRIES_MAX: u32 = 1 << 16;

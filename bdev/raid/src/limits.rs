@@ -44,23 +44,33 @@ pub const LEASE_IDLE_NS: u64 = 5_000_000_000;
 /// Stripe operations of a background action (resync, check) that one shard has in flight.
 pub const SYNC_OPS_MAX: usize = 4;
 
-/// Scratch memory of one shard. The height of a band shrinks so that several operations over all
+/// Most scratch memory of one shard. The height of a band shrinks so that several operations over all
 /// members fit (see [`band_bytes`]).
-pub const SCRATCH_BYTES: usize = 32 << 20;
+pub const SCRATCH_BYTES_MAX: usize = 32 << 20;
+
+/// Least scratch memory of one shard: what a deep queue of small read-modify-writes takes.
+pub const SCRATCH_BYTES_MIN: usize = 4 << 20;
 
 const _: () = assert!(FRAGMENTS_MAX > MEMBERS_MAX, "one band of the widest stripe must fit");
 const _: () = assert!(FRAGMENTS_PER_OP_MAX as usize > MEMBERS_MAX - 1, "and in one operation");
 const _: () = assert!(STRIPE_OPS_MAX > SYNC_OPS_MAX, "a background action never takes every slot");
 const _: () = assert!(
-    MEMBERS_MAX.next_power_of_two() * BAND_BYTES_MIN as usize * 4 <= SCRATCH_BYTES,
+    MEMBERS_MAX.next_power_of_two() * BAND_BYTES_MIN as usize * 4 <= SCRATCH_BYTES_MAX,
     "four operations over the widest array fit into the scratch memory"
 );
 
 /// Height of a band in bytes for an array of `members` with strips of `strip_bytes`: a power of two,
-/// such that four operations that need a buffer for every member fit into [`SCRATCH_BYTES`].
+/// such that four operations that need a buffer for every member fit into [`SCRATCH_BYTES_MAX`].
 #[must_use]
 pub fn band_bytes(members: usize, strip_bytes: u32) -> u32 {
-    let fit = SCRATCH_BYTES / (4 * members.next_power_of_two());
+    let fit = SCRATCH_BYTES_MAX / (4 * members.next_power_of_two());
     let fit = u32::try_from(fit).unwrap_or(u32::MAX);
     fit.clamp(BAND_BYTES_MIN, BAND_BYTES_MAX).min(strip_bytes)
+}
+
+/// Scratch memory of one shard in bytes: sixteen operations over all members, within the bounds.
+#[must_use]
+pub fn scratch_bytes(members: usize, strip_bytes: u32) -> usize {
+    let operation = members.next_power_of_two() * band_bytes(members, strip_bytes) as usize;
+    (16 * operation).clamp(SCRATCH_BYTES_MIN, SCRATCH_BYTES_MAX)
 }

@@ -46,16 +46,18 @@ impl Rectangle {
 /// The first rectangle of `span` at or after `row`, or `None` when all of it lies before.
 /// Repeated with `row` set to the end of the last one it yields every cell of the span exactly once,
 /// by ascending rows.
+///
+/// # Panics
+/// If a size is not a power of two, or the span not inside a stripe.
 #[must_use]
 pub fn next(span: Span, strip_bytes: u32, band_bytes: u32, row: u32) -> Option<Rectangle> {
-    let strip = u64::from(strip_bytes);
-    let last_byte = span.start + span.len - 1;
-    let (first, top) = narrow(span.start, strip);
-    let (last, bottom) = narrow(last_byte, strip);
+    debug_assert!(strip_bytes.is_power_of_two() && band_bytes.is_power_of_two());
+    let (first, top) = narrow(span.start, strip_bytes);
+    let (last, bottom) = narrow(span.start + span.len - 1, strip_bytes);
     let bottom = bottom + 1;
     let mut row = row;
     while row < strip_bytes {
-        let band_end = (row / band_bytes + 1).saturating_mul(band_bytes).min(strip_bytes);
+        let band_end = ((row | (band_bytes - 1)) + 1).min(strip_bytes);
         let cut = [top, bottom].into_iter().filter(|&cut| cut > row).fold(band_end, u32::min);
         let from = if row >= top { i16::from(first) } else { i16::from(first) + 1 };
         let to = if cut <= bottom { i16::from(last) } else { i16::from(last) - 1 };
@@ -65,16 +67,23 @@ pub fn next(span: Span, strip_bytes: u32, band_bytes: u32, row: u32) -> Option<R
                 return Some(Rectangle { row, row_end: cut, first, last });
             }
         }
+        // One strip, and all of its rows seen: nothing can follow.
+        if first == last && cut >= bottom {
+            return None;
+        }
         row = cut;
     }
     None
 }
 
 /// (strip, byte inside it) of a byte of the stripe.
-fn narrow(byte: u64, strip: u64) -> (u8, u32) {
-    let index = u8::try_from(byte / strip).expect("a span lies inside its stripe");
-    let row = u32::try_from(byte % strip).expect("a strip has at most 16 MiB");
-    (index, row)
+fn narrow(byte: u64, strip_bytes: u32) -> (u8, u32) {
+    let index = u8::try_from(byte >> strip_bytes.trailing_zeros());
+    let row = u32::try_from(byte & u64::from(strip_bytes - 1));
+    match (index, row) {
+        (Ok(index), Ok(row)) => (index, row),
+        _ => panic!("byte {byte} is in no strip of {strip_bytes} bytes"),
+    }
 }
 
 #[cfg(test)]

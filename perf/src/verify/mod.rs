@@ -27,8 +27,8 @@ mod reads;
 mod window;
 mod writes;
 
-pub use checks::Mismatch;
 pub(crate) use checks::Findings;
+pub use checks::Mismatch;
 pub(crate) use readback::ReadBack;
 pub(crate) use reads::CheckedReads;
 pub(crate) use writes::{StampedWrites, Written};

@@ -97,19 +97,22 @@ impl SocketFiles {
         let failed = |action, source| ServerError::Io { path: path.to_owned(), action, source };
         // Each turn of the loop needs another server that is just leaving, so it ends.
         loop {
-            let lock =
+            let file =
                 open_lock(&lock_path).map_err(|error| failed("open its lock file", error))?;
-            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => {}
-                Err(Errno::WOULDBLOCK) => {
+            match hold(file, &lock_path) {
+                Ok(Some(lock)) => {
+                    return Ok(Self {
+                        path: path.to_owned(),
+                        lock_path,
+                        _lock: lock,
+                        bound: false,
+                    });
+                }
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(ServerError::InUse { path: path.to_owned() });
                 }
-                Err(errno) => return Err(failed("lock its lock file", errno.into())),
-            }
-            if is_in_place(&lock, &lock_path)
-                .map_err(|error| failed("look at its lock file", error))?
-            {
-                return Ok(Self { path: path.to_owned(), lock_path, _lock: lock, bound: false });
+                Err(error) => return Err(failed("lock its lock file", error)),
             }
         }
     }
@@ -166,12 +169,14 @@ fn open_lock(lock_path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false).mode(0o600).open(lock_path)
 }
 
-/// Whether the file at `lock_path` is still the one that was opened. A server that leaves removes
-/// it, perhaps between our opening and our locking; a lock on the removed file excludes nobody.
-fn is_in_place(lock: &File, lock_path: &Path) -> io::Result<bool> {
-    let ours = lock.metadata()?;
+/// Locks `file`, which was opened at `lock_path`. None if it is not there any more: a server that
+/// leaves may have removed it before we locked it, and a lock on a removed file excludes nobody.
+fn hold(file: File, lock_path: &Path) -> io::Result<Option<File>> {
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let ours = file.metadata()?;
     let there = fs::metadata(lock_path);
-    Ok(there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())))
+    let is_there = there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino()));
+    Ok(is_there.then_some(file))
 }
 
 fn report(path: &Path, removed: io::Result<()>) {
@@ -188,12 +193,16 @@ mod tests {
     fn a_lock_on_a_file_that_was_removed_does_not_count() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("rpc.sock.lock");
-        let lock = open_lock(&path).unwrap();
-        assert!(is_in_place(&lock, &path).unwrap());
+        let early = open_lock(&path).unwrap();
+        let early_too = open_lock(&path).unwrap();
         fs::remove_file(&path).unwrap();
-        assert!(!is_in_place(&lock, &path).unwrap());
-        // Nor does it once another server has made its own.
-        let _other = open_lock(&path).unwrap();
-        assert!(!is_in_place(&lock, &path).unwrap());
+        assert!(hold(early, &path).unwrap().is_none());
+        // Nor does it beside the one that another server has made.
+        let other = hold(open_lock(&path).unwrap(), &path).unwrap();
+        assert!(other.is_some());
+        assert!(hold(early_too, &path).unwrap().is_none());
+        // That one does.
+        let late = hold(open_lock(&path).unwrap(), &path);
+        assert_eq!(late.unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 }

@@ -203,6 +203,21 @@ fn a_parse_error_closes_at_once_even_with_a_call_waiting() {
 }
 
 #[test]
+fn a_client_that_sends_on_after_a_parse_error_is_cut_off() {
+    let rig = Rig::start();
+    let mut peer = Peer::connect(&rig.path);
+    // Even though a method still has the connection.
+    peer.call(1, "stick");
+    rig.expect_begun("stick");
+    peer.send("}");
+    let more = [b'x'; 65_536];
+    let refused = (0..1000).find_map(|_| peer.stream.write_all(&more).err());
+    assert_eq!(refused.unwrap().kind(), ErrorKind::BrokenPipe);
+    assert_eq!(peer.reply()["error"]["code"], -32700);
+    rig.let_one_go();
+}
+
+#[test]
 fn a_call_that_waits_does_not_hold_up_those_behind_it() {
     let rig = Rig::start();
     let mut peer = Peer::connect(&rig.path);

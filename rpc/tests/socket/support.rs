@@ -50,7 +50,15 @@ impl Service for Methods {
         matches!(method, "wait" | "stick")
     }
 
-    fn call_waiting(&self, _: &str, _: Option<Value>, caller: &Caller) -> Result<Value, RpcError> {
+    fn call_waiting(
+        &self,
+        method: &str,
+        _: Option<Value>,
+        caller: &Caller,
+    ) -> Result<Value, RpcError> {
+        if method == "stick" {
+            return self.hold("stick");
+        }
         self.begun.send("wait").unwrap();
         loop {
             // Taken and given back, so that many may wait at a time.

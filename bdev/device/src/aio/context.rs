@@ -248,3 +248,46 @@ fn decode(result: i64) -> Result<usize, Errno> {
         Errno::from_raw_os_error(errno)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::kernels::carries_requests_and_wakes;
+
+    /// Goal: the context carries requests and wakes a sleeper, with a ring that it can read and
+    /// with one that it cannot.
+    #[test]
+    fn both_ways_of_reaping_work() {
+        carries_requests_and_wakes(Aio::create().unwrap());
+        let mut aio = Aio::create().unwrap();
+        aio.context.hide_ring();
+        carries_requests_and_wakes(aio);
+    }
+
+    /// Goal: what the kernel refuses in the submission itself is answered, and does not hold up
+    /// the requests behind it. Method: iocbs without a file between good ones.
+    #[test]
+    fn refused_submissions_are_answered() {
+        let mut aio = Aio::create().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let disk = Arc::new(crate::conformance::kernels::disk_over(&file));
+        for token in 0..6 {
+            let io = crate::BdevIo::flush(token);
+            let zeroes = || unreachable!("a flush needs no zeroes");
+            aio.start(Request::begin(io, 0, &disk, zeroes), &disk);
+        }
+        for index in [0, 3, 4] {
+            aio.iocbs[index].fd = u32::MAX;
+        }
+        let mut answers = Vec::new();
+        while answers.len() < 6 {
+            aio.kick();
+            aio.reap(&mut answers);
+        }
+        answers.sort_by_key(|answer| answer.request.io.token);
+        let failed: Vec<_> = answers.iter().map(|answer| answer.result.is_err()).collect();
+        assert_eq!(failed, [true, false, false, true, true, false]);
+        assert_eq!(answers[0].result, Err(Errno::BADF));
+    }
+}

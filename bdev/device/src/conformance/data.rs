@@ -15,7 +15,7 @@ pub(super) fn agrees_with_a_byte_model(backend: Backend) {
         let Some(subject) = backend.make(block_size_bytes) else { return };
         let mut rig = Rig::new(&*subject.bdev);
         let mut model = Model::new(0, DEVICE_BYTES, block_size_bytes, Dice(seed));
-        for _ in 0..12 {
+        for _ in 0..8 {
             model.run_batch(&mut rig, &*subject.bdev);
         }
         assert!(rig.read(0, DEVICE_BYTES as usize) == model.bytes, "the device differs");
@@ -34,7 +34,7 @@ pub(super) fn two_reactors_on_disjoint_ranges(backend: Backend) {
             scope.spawn(move || {
                 let mut rig = Rig::new(bdev);
                 let mut model = Model::new(first_byte, half, 512, Dice(first_byte + 3));
-                for _ in 0..10 {
+                for _ in 0..6 {
                     model.run_batch(&mut rig, bdev);
                 }
                 model.bytes

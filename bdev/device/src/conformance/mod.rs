@@ -7,6 +7,7 @@
 //! | `data` | the byte model: random requests, vectors, two reactors at once |
 //! | `limits` | full channels, bad requests, dropped channels, engines that end |
 //! | `waking` | reactors that sleep while the kernel works |
+//! | `kernels` | the two engines' lower halves by themselves |
 //! | `faults` | files that shrink, devices that go, files that cannot be opened |
 //!
 //! Tests are named `conformance::<backend>::<property>`. What a machine cannot offer (loop devices
@@ -15,6 +16,7 @@
 mod backends;
 mod data;
 mod faults;
+pub(crate) mod kernels;
 mod limits;
 mod rig;
 mod waking;

@@ -41,7 +41,8 @@ use super::request::{Next, Request};
 use crate::bdev::{IoChannel, OpenError};
 use crate::io::{BdevIo, Completion};
 use crate::limits::{
-    CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX, ZERO_BUFFER_BYTES,
+    CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
+    ZERO_BUFFER_BYTES,
 };
 
 /// One way of handing requests to Linux.
@@ -152,7 +153,7 @@ fn engine_of_reactor<K: Kernel>(
         RefCell::new(Engine {
             kernel,
             channels: Vec::new(),
-            answers: Vec::new(),
+            answers: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
             zeroes: Zeroes::default(),
         })
     });

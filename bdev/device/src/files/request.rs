@@ -265,3 +265,191 @@ impl Room {
         self.skip_bytes = 0;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bdev::BackendDetail;
+    use crate::files::backing::BackingSpec;
+    use crate::files::disk::DiskSpec;
+    use reactor::memory::IoBufMut;
+
+    /// A disk of 1 MiB in a file of its own.
+    fn disk(fallocate: bool) -> FileDisk {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        let spec = BackingSpec {
+            name: "d0".into(),
+            filename: file.path().into(),
+            block_size_bytes: Some(512),
+            readonly: false,
+        };
+        let spec_of_disk = DiskSpec {
+            name: "d0".into(),
+            uuid: None,
+            product_name: "URING bdev",
+            readonly: false,
+            fallocate,
+            detail: BackendDetail::None,
+        };
+        FileDisk::new(Backing::open(spec).unwrap(), spec_of_disk)
+    }
+
+    fn zeroes() -> IoBuf {
+        IoBufMut::heap(4096).freeze()
+    }
+
+    fn begin(io: BdevIo, disk: &FileDisk) -> Request {
+        Request::begin(io, 0, disk, zeroes)
+    }
+
+    /// Answers a request and expects that it goes on.
+    fn again(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> Request {
+        match request.answer(result, &disk.backing, zeroes) {
+            Next::Again(request) => request,
+            Next::Done(_, status) => panic!("over with {status} after {result:?}"),
+        }
+    }
+
+    /// Answers a request and expects that it is over.
+    fn over(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> IoStatus {
+        match request.answer(result, &disk.backing, zeroes) {
+            Next::Done(_, status) => status,
+            Next::Again(request) => panic!("goes on after {result:?}: {:?}", request.step),
+        }
+    }
+
+    /// Goal: a short transfer goes on exactly where the kernel stopped, rounded down to what it
+    /// can address. Method: the piece that each next transfer names.
+    #[test]
+    fn short_transfers_go_on_where_they_stopped() {
+        let disk = disk(true);
+        let align = disk.backing.resume_align_bytes();
+        let buf = IoBufMut::heap(16_384);
+        let base = buf.as_ptr().addr();
+        let mut request = begin(BdevIo::read(1, 8192, buf), &disk);
+        for (moved, expected) in [(4096, 4096), (4100, 8192 + 4 / align * 4)] {
+            request = again(request, Ok(moved), &disk);
+            assert_eq!(request.done_bytes, expected);
+            assert_eq!(request.offset_bytes(), 8192 + expected);
+            let piece = request.piece().unwrap();
+            assert_eq!(piece.base.addr(), base + expected as usize);
+            assert_eq!(u64::from(piece.len_bytes), 16_384 - expected);
+        }
+        let left = request.left_bytes() as usize;
+        assert_eq!(over(request, Ok(left), &disk), IoStatus::Ok);
+    }
+
+    /// Goal: a vectored request that was cut short names the rest of its segments, and never more
+    /// than the kernel takes. Method: cuts inside of segments and between them.
+    #[test]
+    fn gathered_segments_skip_what_is_done() {
+        let disk = disk(true);
+        let bufs: Vec<_> = [512, 0, 1024, 2048].map(IoBufMut::heap).into();
+        let bases: Vec<_> = bufs.iter().map(|buf| buf.as_ptr().addr()).collect();
+        let mut request = begin(BdevIo::read(1, 0, Sgl::Many(bufs)), &disk);
+        assert!(request.piece().is_none());
+        for (done_bytes, expected) in [
+            (0, vec![(bases[0], 512), (bases[2], 1024), (bases[3], 2048)]),
+            (512, vec![(bases[2], 1024), (bases[3], 2048)]),
+            (1024, vec![(bases[2] + 512, 512), (bases[3], 2048)]),
+            (3072, vec![(bases[3] + 1536, 512)]),
+        ] {
+            request.done_bytes = done_bytes;
+            let mut segments = Vec::new();
+            request.gather(&mut segments);
+            let found: Vec<_> =
+                segments.iter().map(|segment| (segment.iov_base.addr(), segment.iov_len)).collect();
+            assert_eq!(found, expected, "after {done_bytes} bytes");
+        }
+
+        let many: Vec<_> =
+            (0..SEGMENTS_PER_TRANSFER_MAX + 9).map(|_| IoBufMut::heap(512).freeze()).collect();
+        let mut request = begin(BdevIo::write(1, 0, Sgl::Many(many), false), &disk);
+        let mut segments = Vec::new();
+        request.gather(&mut segments);
+        assert_eq!(segments.len(), SEGMENTS_PER_TRANSFER_MAX);
+    }
+
+    /// Goal: passing shortages are tried again a bounded number of times, and progress starts the
+    /// count anew. Method: `EAGAIN` until it gives up.
+    #[test]
+    fn shortages_are_bounded() {
+        let disk = disk(true);
+        let mut request = begin(BdevIo::read(1, 0, IoBufMut::heap(8192)), &disk);
+        for errno in [Errno::AGAIN, Errno::INTR, Errno::BUSY, Errno::NOMEM] {
+            request = again(request, Err(errno), &disk);
+        }
+        request = again(request, Ok(4096), &disk);
+        for _ in 0..RETRIES_MAX {
+            request = again(request, Err(Errno::AGAIN), &disk);
+        }
+        assert_eq!(request.done_bytes, 4096);
+        assert_eq!(over(request, Err(Errno::AGAIN), &disk), IoStatus::TimedOut);
+    }
+
+    /// Goal: the end of the file inside of the device ends the request. Method: a transfer of 0.
+    #[test]
+    fn end_of_file_ends_the_request() {
+        let disk = disk(true);
+        let request = begin(BdevIo::read(1, 0, IoBufMut::heap(8192)), &disk);
+        let request = again(request, Ok(4096), &disk);
+        assert_eq!(over(request, Ok(0), &disk), IoStatus::MediaError);
+    }
+
+    /// Goal (R9): a sync that has failed is never tried again, one that was not begun is. Method:
+    /// errors of both kinds.
+    #[test]
+    fn failed_sync_is_final() {
+        let disk = disk(true);
+        for errno in [Errno::IO, Errno::NOMEM, Errno::BUSY, Errno::NOSPC] {
+            let request = begin(BdevIo::flush(1), &disk);
+            assert!(!over(request, Err(errno), &disk).is_ok(), "{errno}");
+        }
+        let request = again(begin(BdevIo::flush(1), &disk), Err(Errno::AGAIN), &disk);
+        assert_eq!(over(request, Ok(0), &disk), IoStatus::Ok);
+    }
+
+    /// Goal: write-zeroes takes the best way that works: fallocate, then a sync for FUA; where
+    /// fallocate is not supported it writes zeroes, for this request and all later ones.
+    #[test]
+    fn write_zeroes_falls_back() {
+        let disk = disk(true);
+        let write_zeroes = |fua| begin(BdevIo::write_zeroes(1, 4096, 10_240, fua), &disk);
+        assert_eq!(over(write_zeroes(false), Ok(0), &disk), IoStatus::Ok);
+        let request = again(write_zeroes(true), Ok(0), &disk);
+        assert!(matches!(request.step, Step::Sync));
+        assert_eq!(over(request, Ok(0), &disk), IoStatus::Ok);
+
+        let mut request = again(write_zeroes(true), Err(Errno::OPNOTSUPP), &disk);
+        for (offset_bytes, len_bytes) in [(4096, 4096), (8192, 4096), (12_288, 2048)] {
+            let piece = request.piece().unwrap();
+            assert_eq!((request.offset_bytes(), piece.len_bytes), (offset_bytes, len_bytes));
+            assert!(request.writes() && request.fua());
+            if len_bytes == 2048 {
+                break;
+            }
+            request = again(request, Ok(len_bytes as usize), &disk);
+        }
+        assert_eq!(over(request, Ok(2048), &disk), IoStatus::Ok);
+        assert!(matches!(write_zeroes(false).step, Step::ZeroFill(_)));
+    }
+
+    /// Goal: where fallocate may not be used it is not. Method: a disk without it.
+    #[test]
+    fn write_zeroes_without_fallocate_writes() {
+        let disk = disk(false);
+        let request = begin(BdevIo::write_zeroes(1, 0, 4096, false), &disk);
+        assert!(matches!(request.step, Step::ZeroFill(_)));
+        assert!(!disk.info.supported.unmap);
+    }
+
+    /// Goal: unmap has no way out: what the kernel cannot punch is reported. Method: `EOPNOTSUPP`.
+    #[test]
+    fn unmap_has_no_fallback() {
+        let disk = disk(true);
+        let request = begin(BdevIo::unmap(1, 0, 4096), &disk);
+        assert!(matches!(request.step, Step::PunchHole));
+        assert_eq!(over(request, Err(Errno::OPNOTSUPP), &disk), IoStatus::Unsupported);
+    }
+}

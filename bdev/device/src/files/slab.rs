@@ -2,16 +2,18 @@
 //!
 //! The slab is where a request lives from the moment its description goes to the kernel until the
 //! answer has come: its buffers cannot be dropped or touched meanwhile, because nobody else can
-//! reach them. The list of segments of a vectored request stays with the slot and keeps its
-//! capacity, so that requests do not allocate.
+//! reach them. The list of segments of a vectored request stays with the slot: it has room for
+//! `SEGMENTS_RESERVED` from the start and keeps what it has grown to, so that requests do not
+//! allocate.
 //!
 //! Invariant: a slot that the kernel has is occupied; `remove` is called once for each answer.
 //!
 //! Not here: what the request does (`request.rs`), and who talks to the kernel.
 
 use super::request::Request;
+use crate::limits::SEGMENTS_RESERVED;
 
-/// The table. Grows up to its bound and never shrinks.
+/// The table. Fills up to its bound and never shrinks.
 #[derive(Debug)]
 pub(crate) struct Slab {
     slots: Vec<Slot>,
@@ -19,7 +21,7 @@ pub(crate) struct Slab {
     slots_max: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     request: Option<Request>,
     segments: Vec<libc::iovec>,
@@ -28,7 +30,8 @@ struct Slot {
 impl Slab {
     /// An empty table for at most `slots_max` requests.
     pub(crate) fn new(slots_max: usize) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), slots_max }
+        let (slots, free) = (Vec::with_capacity(slots_max), Vec::with_capacity(slots_max));
+        Self { slots, free, slots_max }
     }
 
     /// Requests in it.
@@ -58,7 +61,8 @@ impl Slab {
     pub(crate) fn insert(&mut self, request: Request) -> u32 {
         let index = self.free.pop().unwrap_or_else(|| {
             assert!(self.slots.len() < self.slots_max, "request table overflow");
-            self.slots.push(Slot::default());
+            let segments = Vec::with_capacity(SEGMENTS_RESERVED);
+            self.slots.push(Slot { request: None, segments });
             self.slots.len() as u32 - 1
         });
         self.slots[index as usize].request = Some(request);

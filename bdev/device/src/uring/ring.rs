@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use io_uring::types::{Fixed, FsyncFlags, SubmitArgs, Timespec};
-use io_uring::{IoUring, Submitter, opcode, squeue};
+use io_uring::{Builder, IoUring, Submitter, opcode, squeue};
 use reactor::memory::{regions, regions_generation};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -79,22 +79,7 @@ impl Kernel for Ring {
     type File = FileSlot;
 
     fn create() -> io::Result<Self> {
-        let ring = set_up()?;
-        let submitter = ring.submitter();
-        let files = register_file_table(&submitter)?;
-        let has_buffer_table = submitter.register_buffers_sparse(BUFFER_SLOTS_MAX as u32).is_ok();
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        submitter.register_eventfd(event.as_raw_fd())?;
-        let mut ring = Self {
-            ring,
-            slab: Slab::new(ENGINE_IN_FLIGHT_MAX),
-            event,
-            signal: Signal::Armed,
-            files: vec![false; files],
-            buffers: BufferTable::new(has_buffer_table),
-        };
-        ring.silence();
-        Ok(ring)
+        Self::over(set_up(&builders())?)
     }
 
     fn event(&self) -> BorrowedFd<'_> {
@@ -191,6 +176,25 @@ impl Kernel for Ring {
 }
 
 impl Ring {
+    /// Gives a ring its tables and its eventfd.
+    fn over(ring: IoUring) -> io::Result<Self> {
+        let submitter = ring.submitter();
+        let files = register_file_table(&submitter)?;
+        let has_buffer_table = submitter.register_buffers_sparse(BUFFER_SLOTS_MAX as u32).is_ok();
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        submitter.register_eventfd(event.as_raw_fd())?;
+        let mut ring = Self {
+            ring,
+            slab: Slab::new(ENGINE_IN_FLIGHT_MAX),
+            event,
+            signal: Signal::Armed,
+            files: vec![false; files],
+            buffers: BufferTable::new(has_buffer_table),
+        };
+        ring.silence();
+        Ok(ring)
+    }
+
     /// Switches the eventfd off: whoever is awake looks at the ring by himself.
     #[inline]
     fn silence(&mut self) {
@@ -273,17 +277,22 @@ impl Drop for Ring {
     }
 }
 
-/// The best ring that the kernel has, with the flags that were added in 6.6, 6.1 and 5.19.
-fn set_up() -> io::Result<IoUring> {
-    let entries = ENGINE_IN_FLIGHT_MAX as u32;
-    let mut newest = IoUring::builder();
-    newest.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
-    let mut newer = IoUring::builder();
-    newer.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
-    let attempts = [newest.clone().setup_no_sqarray().clone(), newest, newer, IoUring::builder()];
+/// Ways to set a ring up, the best first: with the flags of Linux 6.6, 6.1, 5.19, and with none.
+fn builders() -> [Builder; 4] {
+    let mut deferred = IoUring::builder();
+    deferred.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
+    let mut without_array = deferred.clone();
+    without_array.setup_no_sqarray();
+    let mut cooperative = IoUring::builder();
+    cooperative.setup_coop_taskrun().setup_taskrun_flag().setup_submit_all();
+    [without_array, deferred, cooperative, IoUring::builder()]
+}
+
+/// The first ring that the kernel knows how to set up.
+fn set_up(builders: &[Builder]) -> io::Result<IoUring> {
     let mut refused = io::Error::from(Errno::INVAL);
-    for builder in attempts {
-        match builder.build(entries) {
+    for builder in builders {
+        match builder.build(ENGINE_IN_FLIGHT_MAX as u32) {
             Ok(ring) if ring.params().is_feature_ext_arg() => return Ok(ring),
             // Before 5.11 there is no wait with a time limit, and the CQ has no flags.
             Ok(_) => return Err(Errno::NOSYS.into()),
@@ -373,4 +382,33 @@ fn decode(result: i32) -> Result<usize, Errno> {
 /// Errors of an enter after which the same enter may succeed.
 fn is_passing(refused: &io::Error) -> bool {
     matches!(refused.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::kernels::carries_requests_and_wakes;
+
+    /// Goal: rings of every age carry requests and wake a sleeper. Method: each way of setting one
+    /// up by itself; those that this kernel is too old for are said.
+    #[test]
+    fn every_way_of_setting_up_works() {
+        for (way, builder) in builders().into_iter().enumerate() {
+            match set_up(&[builder]) {
+                Ok(ring) => carries_requests_and_wakes(Ring::over(ring).unwrap()),
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    println!("skipped, this kernel is too old for way {way}");
+                }
+                Err(error) => panic!("way {way}: {error}"),
+            }
+        }
+    }
+
+    /// Goal: a ring without a buffer table works with plain addresses.
+    #[test]
+    fn works_without_registered_buffers() {
+        let mut ring = Ring::create().unwrap();
+        ring.buffers = BufferTable::new(false);
+        carries_requests_and_wakes(ring);
+    }
 }

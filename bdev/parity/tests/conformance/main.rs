@@ -115,46 +115,64 @@ fn every_product_of_every_kernel() {
 }
 
 #[test]
-fn wrong_shapes_are_refused() {
+fn wrong_shapes_are_refused_with_what_would_be_right() {
     let (short, long) = (noise(63, 1), noise(64, 2));
-    let empty: Vec<&[u8]> = Vec::new();
-    let many = vec![&long[..]; 256];
-    let refused = |what: &str, kernel: &dyn Kernel, call: &dyn Fn(&mut [u8], &mut [u8])| {
-        let outcome = catch_unwind(AssertUnwindSafe(|| call(&mut [0; 64], &mut [0; 64])));
-        assert!(outcome.is_err(), "{}: {what} was accepted", kernel.name());
-    };
+    let (s, l): (&[u8], &[u8]) = (&short, &long);
+    let many = vec![l; 256];
     for &k in available() {
-        let (s, l): (&[u8], &[u8]) = (&short, &long);
-        refused("a short source", k, &|p, _| k.xor_gen(p, &[l, s]));
-        refused("a short source, streaming", k, &|p, _| k.xor_gen_stream(p, &[l, s]));
-        refused("no source", k, &|p, _| k.xor_gen(p, &empty));
-        refused("no source of P and Q", k, &|p, q| k.pq_gen(p, q, &empty, &[]));
-        refused("no source of Q", k, &|_, q| k.q_gen(q, &empty, &[]));
-        refused("256 sources", k, &|p, _| k.xor_gen(p, &many));
-        refused("256 terms", k, &|p, q| k.pq_gen(p, q, &many, &[0; 256]));
-        refused("a missing exponent", k, &|p, q| k.pq_gen(p, q, &[l, l], &[0]));
-        refused("an exponent too many", k, &|_, q| k.q_gen(q, &[l], &[0, 1]));
-        refused("a short Q", k, &|p, q| k.pq_gen(p, &mut q[1..], &[l], &[0]));
-        refused("a short Q, streaming", k, &|p, q| k.pq_gen_stream(p, &mut q[1..], &[l], &[0]));
-        refused("a short old", k, &|p, _| k.p_delta(p, s, l));
-        refused("a short new", k, &|_, q| k.q_delta(q, l, s, 0));
-        refused("a short Q of two", k, &|p, q| k.pq_delta(p, &mut q[1..], l, l, 0));
-        refused("a check of nothing", k, &|p, _| assert!(!k.check_p(p, &empty)));
-        refused("a check of a short P", k, &|p, _| assert!(!k.check_p(&p[1..], &[l])));
-        refused("a check of a short Q", k, &|p, q| {
-            assert!(!k.check_pq(p, &q[1..], &[l], &[0]).any());
-        });
-        refused("recovery from a short P", k, &|p, _| k.recover_data_from_p(p, s, &[l]));
-        refused("recovery from a short Q", k, &|p, _| k.recover_data_from_q(p, s, &[], &[], 0));
-        refused("recovery without exponents", k, &|p, _| {
-            k.recover_data_from_q(p, l, &[l], &[], 0);
-        });
         let two = |x: &mut [u8], y: &mut [u8], exponent_y| {
             let (x, y) = (Lost { out: x, exponent: 0 }, Lost { out: y, exponent: exponent_y });
             k.recover_two_data(x, y, l, l, &[], &[]);
         };
-        refused("two strips of one coefficient", k, &|x, y| two(x, y, 0));
-        refused("two strips of one coefficient by wrapping", k, &|x, y| two(x, y, 255));
-        refused("recovery into slices of two lengths", k, &|x, y| two(&mut x[1..], y, 1));
+        let refused = |call: &dyn Fn(&mut [u8], &mut [u8])| refusal(k.name(), call);
+
+        let expected = "source 1 has 63 bytes: 64 are needed";
+        assert_eq!(refused(&|p, _| k.xor_gen(p, &[l, s])), expected);
+        assert_eq!(refused(&|p, _| k.xor_gen_stream(p, &[l, s])), expected);
+        assert_eq!(refused(&|p, q| k.pq_gen(p, q, &[l, s], &[0, 1])), expected);
+        assert_eq!(refused(&|p, _| _ = k.check_p(p, &[l, s])), expected);
+        assert_eq!(refused(&|p, _| k.recover_data_from_p(p, l, &[l, s])), expected);
+
+        let expected = "parity of no sources: at least one is needed";
+        assert_eq!(refused(&|p, _| k.xor_gen(p, &[])), expected);
+        assert_eq!(refused(&|p, q| k.pq_gen(p, q, &[], &[])), expected);
+        assert_eq!(refused(&|_, q| k.q_gen(q, &[], &[])), expected);
+        assert_eq!(refused(&|p, _| _ = k.check_p(p, &[])), expected);
+        assert_eq!(refused(&|p, q| _ = k.check_pq(p, q, &[], &[])), expected);
+
+        let expected = "256 sources: at most 255 have coefficients";
+        assert_eq!(refused(&|p, _| k.xor_gen(p, &many)), expected);
+        assert_eq!(refused(&|p, q| k.pq_gen(p, q, &many, &[0; 256])), expected);
+
+        let expected = "1 exponents for 2 sources: each needs one";
+        assert_eq!(refused(&|p, q| k.pq_gen(p, q, &[l, l], &[0])), expected);
+        assert_eq!(refused(&|p, _| k.recover_data_from_q(p, l, &[l, l], &[0], 1)), expected);
+
+        let expected = "q has 63 bytes: 64 are needed";
+        assert_eq!(refused(&|p, q| k.pq_gen(p, &mut q[1..], &[l], &[0])), expected);
+        assert_eq!(refused(&|p, q| k.pq_gen_stream(p, &mut q[1..], &[l], &[0])), expected);
+        assert_eq!(refused(&|p, q| k.pq_delta(p, &mut q[1..], l, l, 0)), expected);
+        assert_eq!(refused(&|p, q| _ = k.check_pq(p, &q[1..], &[l], &[0])), expected);
+        assert_eq!(refused(&|p, _| k.recover_data_from_q(p, s, &[], &[], 0)), expected);
+
+        assert_eq!(refused(&|p, _| k.p_delta(p, s, l)), "old has 63 bytes: 64 are needed");
+        assert_eq!(refused(&|_, q| k.q_delta(q, l, s, 0)), "new has 63 bytes: 64 are needed");
+        let from_short_p = refused(&|x, _| k.recover_data_from_p(x, s, &[l]));
+        assert_eq!(from_short_p, "p has 63 bytes: 64 are needed");
+        let two_lengths = refused(&|x, y| two(&mut x[1..], y, 1));
+        assert_eq!(two_lengths, "y has 64 bytes: 63 are needed");
+
+        let twins = refused(&|x, y| two(x, y, 255));
+        assert_eq!(twins, "exponents 0 and 255 are the same coefficient");
+    }
+}
+
+/// The message with which a call over two slices of 64 bytes panics.
+fn refusal(kernel: &str, call: &dyn Fn(&mut [u8], &mut [u8])) -> String {
+    let outcome = catch_unwind(AssertUnwindSafe(|| call(&mut [0; 64], &mut [0; 64])));
+    let payload = outcome.expect_err(kernel);
+    match payload.downcast::<String>() {
+        Ok(message) => *message,
+        Err(payload) => (*payload.downcast::<&str>().expect("panics have messages")).to_owned(),
     }
 }

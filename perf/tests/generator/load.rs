@@ -3,9 +3,7 @@
 //!
 //! Not here: verified loads (`verify.rs`).
 
-mod common;
-
-use common::{Fault, Faulty, malloc, null, reactors};
+use crate::devices::{Fault, Faulty, malloc, null, reactors};
 use device::Bdev;
 use perf::{Job, LatencyClock, Limit, OnError, Pattern, Report, Run, RunError, Stage, run};
 use reactor::Ticks;
@@ -78,7 +76,7 @@ fn a_pass_covers_its_range() {
     let report = run(job, reactors.handles()).unwrap();
     assert_eq!(report.total.ios, 20);
     assert_eq!(report.job.size_bytes, 20 * 1024);
-    let contents = common::contents(&bdev);
+    let contents = crate::devices::contents(&bdev);
     let touched: Vec<_> =
         contents.chunks_exact(512).map(|block| block.iter().any(|byte| *byte != 0)).collect();
     let expected: Vec<_> = (0..64).map(|block| (1..41).contains(&block)).collect();
@@ -197,7 +195,7 @@ fn writes_take_turns_with_buffers() {
     (job.block_bytes, job.io_depth, job.write_buffers) = (512, 2, 64);
     run(job, reactors.handles()).unwrap();
     // 64 blocks from 64 buffers: all different.
-    let contents = common::contents(&bdev);
+    let contents = crate::devices::contents(&bdev);
     let mut blocks: Vec<_> = contents.chunks_exact(512).collect();
     blocks.sort_unstable();
     blocks.dedup();
@@ -236,10 +234,8 @@ fn what_cannot_run_is_refused() {
 #[test]
 fn a_reactor_that_stops_ends_the_run() {
     let reactors = reactors(1);
-    let job = Job {
-        limit: Limit::Time(Ticks::from_secs(3600)),
-        ..job(null(8000), Pattern::RandRead)
-    };
+    let job =
+        Job { limit: Limit::Time(Ticks::from_secs(3600)), ..job(null(8000), Pattern::RandRead) };
     let run = Run::start(job, reactors.handles()).unwrap();
     reactors.stop();
     assert!(matches!(run.finish(), Err(RunError::Lost)));
@@ -249,10 +245,8 @@ fn a_reactor_that_stops_ends_the_run() {
 #[test]
 fn the_report_is_told_in_both_ways() {
     let reactors = reactors(1);
-    let job = Job {
-        limit: Limit::Ios(100),
-        ..job(null(8000), Pattern::RandRw { read_percent: 50 })
-    };
+    let job =
+        Job { limit: Limit::Ios(100), ..job(null(8000), Pattern::RandRw { read_percent: 50 }) };
     let report = run(job, reactors.handles()).unwrap();
     let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
     for pointer in [
@@ -261,7 +255,8 @@ fn the_report_is_told_in_both_ways() {
         "/job/block_bytes",
         "/job/io_depth",
         "/elapsed_s",
-        "/clean",
+        "/disturbed",
+        "/clean/iops",
         "/read/iops",
         "/write/bytes_per_s",
         "/total/errors",

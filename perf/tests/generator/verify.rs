@@ -2,9 +2,7 @@
 //!
 //! Not here: the bytes of a stamp (`stamp`), the words for a mismatch (`verify::checks`).
 
-mod common;
-
-use common::{Fault, Faulty, malloc, reactors};
+use crate::devices::{Fault, Faulty, malloc, reactors};
 use device::Bdev;
 use perf::{Job, Limit, Pattern, ReadBackState, Report, Run, run};
 use reactor::{Reactors, Ticks};
@@ -37,9 +35,7 @@ fn verified(reactors: &Reactors, job: Job) -> Report {
 fn good_devices_pass() {
     for count in [1, 2] {
         let reactors = reactors(count);
-        for pattern in
-            [Pattern::Write, Pattern::RandWrite, Pattern::RandRw { read_percent: 40 }]
-        {
+        for pattern in [Pattern::Write, Pattern::RandWrite, Pattern::RandRw { read_percent: 40 }] {
             for requests in [1, 37, 128, 300, 1000] {
                 let faulty = Faulty::over(malloc(BLOCKS), Fault::None, 5);
                 let stats = Arc::clone(&faulty.stats);

@@ -3,8 +3,8 @@
 //! Not here: tests.
 
 use device::{
-    Bdev, BdevInfo, BdevIo, Completion, IoChannel, IoOp, IoStatus, MallocBdev, MallocSpec, NullBdev,
-    NullSpec, OpenError, Sgl,
+    Bdev, BdevInfo, BdevIo, Completion, IoChannel, IoOp, IoStatus, MallocBdev, MallocSpec,
+    NullBdev, NullSpec, OpenError, Sgl,
 };
 use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{CpuSet, Cx, PollMode, Reactors, ReactorsConfig};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// One reactor on each of the first cores of this machine, at most `count`.
-pub fn reactors(count: usize) -> Reactors {
+pub(crate) fn reactors(count: usize) -> Reactors {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     Reactors::start(ReactorsConfig {
         cores: CpuSet::from_cores(0..count.min(available)).unwrap(),
@@ -24,21 +24,20 @@ pub fn reactors(count: usize) -> Reactors {
 }
 
 /// A null bdev with blocks of 512 bytes.
-#[allow(dead_code, reason = "each test file is a crate of its own and uses its part of this one")]
-pub fn null(num_blocks: u64) -> Arc<dyn Bdev> {
+pub(crate) fn null(num_blocks: u64) -> Arc<dyn Bdev> {
     let spec = NullSpec { name: "n0".into(), uuid: None, block_size_bytes: 512, num_blocks };
     NullBdev::create(spec).unwrap()
 }
 
 /// A RAM disk with blocks of 512 bytes.
-pub fn malloc(num_blocks: u64) -> Arc<dyn Bdev> {
+pub(crate) fn malloc(num_blocks: u64) -> Arc<dyn Bdev> {
     let spec = MallocSpec { name: "m0".into(), uuid: None, block_size_bytes: 512, num_blocks };
     MallocBdev::create(spec).unwrap()
 }
 
 /// What a [`Faulty`] bdev does wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Nothing.
     None,
     /// Flips a bit of each read of the byte at this offset.
@@ -56,29 +55,29 @@ pub enum Fault {
 /// A bdev over another one that misbehaves, holds on to written buffers, and completes requests in
 /// reverse order, a few at a time.
 #[derive(Debug)]
-pub struct Faulty {
+pub(crate) struct Faulty {
     inner: Arc<dyn Bdev>,
     fault: Fault,
     room: usize,
-    pub stats: Arc<Stats>,
+    pub(crate) stats: Arc<Stats>,
 }
 
 /// What a [`Faulty`] bdev has seen.
 #[derive(Debug, Default)]
-pub struct Stats {
-    pub submitted: AtomicU64,
-    pub refused: AtomicU64,
-    pub in_flight: AtomicUsize,
-    pub in_flight_max: AtomicUsize,
+pub(crate) struct Stats {
+    pub(crate) submitted: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) in_flight_max: AtomicUsize,
     /// Requests that overlapped one in flight while one of the two was a write.
-    pub conflicts: AtomicU64,
-    pub open_channels: AtomicUsize,
+    pub(crate) conflicts: AtomicU64,
+    pub(crate) open_channels: AtomicUsize,
     seen_at_fault: AtomicU64,
 }
 
 impl Faulty {
     /// Each channel takes `room` requests at a time.
-    pub fn over(inner: Arc<dyn Bdev>, fault: Fault, room: usize) -> Arc<Self> {
+    pub(crate) fn over(inner: Arc<dyn Bdev>, fault: Fault, room: usize) -> Arc<Self> {
         Arc::new(Self { inner, fault, room, stats: Arc::default() })
     }
 }
@@ -107,10 +106,17 @@ struct FaultyChannel {
     fault: Fault,
     room: usize,
     stats: Arc<Stats>,
-    /// Offset, length and whether it is a write, of what is in flight.
-    ranges: Vec<(u64, u64, bool)>,
+    /// What is in flight, as it was submitted.
+    ranges: Vec<Range>,
     waiting: Vec<Completion>,
     held: VecDeque<IoBuf>,
+}
+
+struct Range {
+    token: u64,
+    start: u64,
+    end: u64,
+    write: bool,
 }
 
 fn is_write(io: &BdevIo) -> bool {
@@ -119,21 +125,22 @@ fn is_write(io: &BdevIo) -> bool {
 
 impl FaultyChannel {
     fn enter(&mut self, io: &BdevIo) {
-        let (start, end, write) = (io.offset_bytes, io.offset_bytes + io.len_bytes, is_write(io));
-        let conflicts = self.ranges.iter().filter(|(other, len_bytes, other_writes)| {
-            start < other + len_bytes && *other < end && (write || *other_writes)
+        let (token, start, write) = (io.token, io.offset_bytes, is_write(io));
+        let new = Range { token, start, end: start + io.len_bytes, write };
+        let conflicts = self.ranges.iter().filter(|other| {
+            new.start < other.end && other.start < new.end && (new.write || other.write)
         });
         self.stats.conflicts.fetch_add(conflicts.count() as u64, Ordering::SeqCst);
-        self.ranges.push((start, io.len_bytes, write));
+        self.ranges.push(new);
         self.stats.submitted.fetch_add(1, Ordering::SeqCst);
         let in_flight = self.stats.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.stats.in_flight_max.fetch_max(in_flight, Ordering::SeqCst);
     }
 
-    fn leave(&mut self, io: &BdevIo) {
-        let is_it = |range: &(u64, u64, bool)| range.0 == io.offset_bytes && range.2 == is_write(io);
-        let at = self.ranges.iter().position(is_it).expect("it was in flight");
-        self.ranges.swap_remove(at);
+    /// The request is as it was when it was submitted, wherever it went.
+    fn leave(&mut self, io: &mut BdevIo) {
+        let at = self.ranges.iter().position(|range| range.token == io.token);
+        io.offset_bytes = self.ranges.swap_remove(at.expect("it was in flight")).start;
         self.stats.in_flight.fetch_sub(1, Ordering::SeqCst);
     }
 
@@ -153,19 +160,14 @@ impl FaultyChannel {
         (io.offset_bytes..io.offset_bytes + io.len_bytes).contains(&at)
     }
 
-    fn tamper(&self, completion: &mut Completion) {
-        let io = &mut completion.io;
-        match self.fault {
-            Fault::FlipBit(at) if Self::holds(io, at) => {
-                let in_request = (at - io.offset_bytes) as usize;
-                if let IoOp::Read { into: Sgl::One(buf) } = &mut io.op {
-                    buf[in_request] ^= 0x10;
-                }
-            }
-            Fault::Misdirect(from, to) if is_write(io) && io.offset_bytes == to => {
-                io.offset_bytes = from;
-            }
-            _ => {}
+    fn tamper(&self, io: &mut BdevIo) {
+        let Fault::FlipBit(at) = self.fault else { return };
+        if !Self::holds(io, at) {
+            return;
+        }
+        let in_request = (at - io.offset_bytes) as usize;
+        if let IoOp::Read { into: Sgl::One(buf) } = &mut io.op {
+            buf[in_request] ^= 0x10;
         }
     }
 }
@@ -208,8 +210,8 @@ impl IoChannel for FaultyChannel {
         let finished: Vec<_> = self.waiting.drain(keep..).rev().collect();
         let count = finished.len();
         for mut completion in finished {
-            self.tamper(&mut completion);
-            self.leave(&completion.io);
+            self.leave(&mut completion.io);
+            self.tamper(&mut completion.io);
             done.push(completion);
         }
         count
@@ -223,8 +225,7 @@ impl Drop for FaultyChannel {
 }
 
 /// A read of a whole small device, by hand on this thread.
-#[allow(dead_code, reason = "each test file is a crate of its own and uses its part of this one")]
-pub fn contents(bdev: &Arc<dyn Bdev>) -> Vec<u8> {
+pub(crate) fn contents(bdev: &Arc<dyn Bdev>) -> Vec<u8> {
     let mut local = reactor::LocalReactor::new(1 << 20);
     let mut channel = bdev.open_channel(local.cx()).unwrap();
     let buf = IoBufMut::heap(bdev.info().size_bytes() as usize);
