@@ -1,5 +1,160 @@
-//! x
+//! raid456: Linux's dm-raid456 rebuilt for NVMe in user space. This page is the architecture.
+//!
+//! # The picture
+//!
+//! ```text
+//!   orchestrator, raid456 CLI      (NVMe/TCP hosts)        (Prometheus)
+//!         | JSON-RPC                  | PDUs                   | GET /metrics
+//!   +-----v------+             +------v------+           +-----v-----+
+//!   | control    |             | nvmf        |           | metrics   |    src/    the service
+//!   | methods    |             | target      |           |           |
+//!   +-----+------+             +------+------+           +-----+-----+
+//!         | commands                  | BdevIo                 | snapshots
+//!   ======|===========================|========================|=======  one pinned reactor per core
+//!   +-----v---------------------------v------------------------v-----+
+//!   | array    the raid bdev: runs the core's actions on this core   |    bdev/   the data plane
+//!   |     raid     the pure core: decides       parity  the kernels  |
+//!   +-----+--------------------------------------------+-------------+
+//!         | members (base bdevs)                       | (log bdev)
+//!   +-----v------+  +--------+  +------+
+//!   | uring, aio |  | malloc |  | null |                                  device
+//!   +------------+  +--------+  +------+
+//! ```
+//!
+//! What stands in parentheses, and the two boxes below it, are planned and not there.
+//!
+//! Control code is straight-line code on ordinary threads: it sends a command to reactors and waits for
+//! the answer. The data path runs on the reactors and takes no lock, allocates nothing and makes no
+//! system call of its own per I/O: what belongs to one core is touched by that core only, and what is
+//! shared is immutable.
+//!
+//! # Words
+//!
+//! One word per thing, in code, messages and documents.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | block | the unit of addressing of a bdev: 512 or 4096 bytes |
+//! | strip | consecutive bytes of an array on one member (md says chunk; we do not) |
+//! | stripe | a row of strips, one on every member |
+//! | slot | the position of a member in its array |
+//! | member, base bdev | a bdev that an array is made of |
+//! | role | what a slot is in one stripe: data strip d, P or Q |
+//! | layout | which slot has which role in which stripe; mdadm's and dm-raid's names |
+//! | full-stripe, rmw, rcw | the three ways to write: everything, read-modify-write, reconstruct-write |
+//! | piece | the part of a host's request that falls into one stripe |
+//! | rectangle | rows of one stripe times a set of its strips: what one stripe operation covers |
+//! | region | the granule of the dirty log: a range of every member |
+//! | mark, clear, in sync | before a write, after the last one, parity matches data |
+//! | lease | a shard's leave to write in a region that is marked |
+//! | resync | making parity match the data |
+//! | degraded | at work without one or two members |
+//! | reactor | a pinned thread that polls; it *turns* |
+//! | poller | what a reactor polls once a turn |
+//! | shard | one core's share of an array: the stripes that it owns |
+//! | coordinator | the one machine per array that owns the dirty log and runs the resync |
+//! | bdev, io channel | a block device; its data path on one reactor for one user |
+//! | claim | that a bdev is a member of an array, so nobody else may write to it |
+//!
+//! # Rooms and layers
+//!
+//! Who may know whom. Cargo enforces what it can, `tests/tidy.rs` the rest.
+//!
+//! | crate | what | may depend on | unsafe | may touch |
+//! |---|---|---|---|---|
+//! | `parity` | P and Q over bytes | nothing | instruction set files | core::arch |
+//! | `raid` | the pure core: geometry, planner, stripe machine, dirty log | nothing | forbidden | core, alloc when an array is built |
+//! | `reactor` | pinned poll loops, messages, timers, clock, buffers | nothing | memory | threads, clock |
+//! | `device` | bdevs and channels, every backend | reactor | uring, aio, malloc's memory | io_uring, AIO, files |
+//! | `array` | the raid bdev: core, kernels and channels on reactors | raid, parity, reactor, device | forbidden | |
+//! | `rpc` | JSON-RPC 2.0: codec, server, client, schema | nothing of ours | forbidden | sockets |
+//! | `perf` | load generator, benches | reactor, device, array, parity | to open ISA-L only | files |
+//! | `raid456` | the service, this crate | all | forbidden | everything else |
+//!
+//! Inside this crate, each below the ones before it:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cli`] | argv, output, signals, exit codes |
+//! | [`methods`] | JSON-RPC methods; running a configuration file |
+//! | [`control`] | reactors, the registry of bdevs, their lifecycle |
+//! | [`limits`] | the service's bounds |
+//!
+//! # The way of a request
+//!
+//! - **A read of members in sync** goes from the reactor where it arrives straight to the members'
+//!   channels there. No message, no stripe state.
+//! - **Everything else** falls into pieces, and each goes to the shard that owns its stripe, over a
+//!   bounded lock-free queue if that is on another core. The core cuts it into rectangles; those that
+//!   fit merge, those that overlap wait for each other. At the end of the turn they start: lease,
+//!   reads, kernel, writes.
+//! - **One turn, one system call**: pollers are polled from the engines up to the clients, and
+//!   unplugged from the clients down to the engines, so that a turn carries a request all the way.
+//! - **A change of the members** (one is removed) quiesces every shard, gives all of them the next
+//!   generation of the map, and resumes them.
+//!
+//! Buffers are aligned, pooled per reactor, and travel by ownership: into a request, to the kernel, and
+//! back with the completion. Full is never an error and never growth: `submit` hands the request back,
+//! and so does everyone up to the one who made it.
+//!
+//! # Invariants
+//!
+//! | | invariant | where it lives |
+//! |---|---|---|
+//! | R1 | Intent before data: no member write until the region's dirty bit is durable on the log bdev. | `raid::lease`, `raid::shard` (no operation writes without a lease), `raid::coordinator` (marks, then grants). The log is in memory so far. |
+//! | R2 | A bit outlives doubt: cleared only with no write in flight, members flushed since, none missing, none failed. | `raid::coordinator`, `raid::lease`. No flush yet: a log in memory has nothing to outlive. |
+//! | R3 | One owner: a stripe is changed by one shard; overlapping ranges by one operation at a time. | `raid::shard::shard_of`, `raid::shard` (its stripe table) |
+//! | R4 | Fault before ack: no write is acknowledged past a failed member until the failure is durable. | Not there yet. A write that a member fails, fails; a member that has failed stays a member. |
+//! | R5 | Never read a missing or out-of-sync strip as data; never write outside the plan. | `raid::plan`, `raid::member` (map generations), `array` (the fast path asks the map) |
+//! | R6 | Everything is bounded, and the bounds stand in one file; full means back-pressure up to the socket, never growth. | `limits.rs` of every crate; here [`limits`] |
+//! | R7 | No silent hole: an array that is dirty *and* degraded is refused unless forced or journalled. | Not there yet: without a log on a device nothing says that an array is dirty. |
+//! | R8 | A stale member never comes back: highest event count wins, a returning member is rebuilt where it may differ. | Not there yet: no superblocks, and a member that was removed cannot be added again. |
+//! | R9 | A failed flush or log write latches: never retry and hope. | `device` (a sync that failed is not tried again), [`control`] (a failed flush makes the exit code 1) |
+//! | R10 | Parity errors never spread: a mismatch is counted and the parity rewritten; data is never "corrected" from parity of an unsynced row. | `raid::plan`, `raid::shard` (resync writes parity only) |
+//!
+//! # Where this differs from the design, and from SPDK
+//!
+//! From the design as it was written down first:
+//!
+//! - Pollers have layers (engine, array, client) instead of an order of registration: a device that is
+//!   opened late would otherwise be polled after its users, and cost a turn.
+//! - Replies of one connection can overtake each other only for methods that wait; everything else is
+//!   answered in order, which clients that do not look at ids are happier with.
+//!
+//! From SPDK, on purpose:
+//!
+//! - A base bdev that does not exist is an error. SPDK makes the array and leaves it *configuring*; here
+//!   null stands for a missing member, and every array that is listed is online.
+//! - Deleting a bdev that is a member is refused (-16); SPDK takes it out of the array as if it had been
+//!   pulled. `bdev_raid_remove_base_bdev` does that here, when it is asked for.
+//! - Members have to be equal in size; SPDK silently uses the smallest.
+//! - Keys that a method does not know are ignored with a warning in the log; SPDK refuses them.
+//! - Entries of a configuration for subsystems that are not there are errors; SPDK skips them.
+//! - A client may shut down its side of the connection and still gets every answer.
+//!
+//! # Habits
+//!
+//! Time, randomness and I/O are arguments. Observe, decide, act; decisions are total functions and
+//! tested exhaustively. State is an enum that carries its data, never a bag of flags. One readable
+//! reference per kernel and format, everything else is compared with it. A refusal hands the request
+//! back. Errors name the object, the value and what would be right. Comments say why. Module pages say
+//! what is not there.
+//!
+//! # Tests
+//!
+//! | what | where |
+//! |---|---|
+//! | every layout, plan and failure set at small sizes, symbolically | `bdev/raid` |
+//! | every kernel against the reference | `bdev/parity/tests` |
+//! | every backend against a byte array | `bdev/device` |
+//! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
+//! | the real daemon: socket, signals, configurations, refusals | `tests/blackbox` |
+//! | layers, unsafe files, tidiness | `tests/tidy.rs` |
+//!
+//! Not here: the data plane (the crates below `bdev/`), the protocol (`rpc`).
+
 #![forbid(unsafe_code)]
+
 pub mod cli;
 pub mod control;
 pub mod limits;

@@ -8,7 +8,7 @@
 //! Not here: the reference kernel, which is for reading.
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, Criterion, Throughput};
 use parity::Kernel;
 use perf::isal::Isal;
 use perf::kernels::{Contender, Shape, Stripes, Work};
@@ -17,7 +17,13 @@ use std::time::Duration;
 
 const STRIP_BYTES: [usize; 3] = [4 << 10, 64 << 10, 128 << 10];
 
-fn parity(criterion: &mut Criterion) {
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    bench_all(&mut criterion);
+    criterion.final_summary();
+}
+
+fn bench_all(criterion: &mut Criterion) {
     let forced = std::env::var("RAID456_PARITY").ok();
     let kernels: Vec<&'static dyn Kernel> = match &forced {
         Some(name) => match parity::select(Some(name)) {
@@ -81,6 +87,3 @@ fn short<'a, 'b>(
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400))
 }
-
-criterion_group!(benches, parity);
-criterion_main!(benches);

@@ -1,8 +1,8 @@
 //! Parity work as the kernel benches do it: stripes in memory, and who computes on them.
 //!
 //! A [`Shape`] says what is computed over how many strips of which size, [`Stripes`] holds as many
-//! stripes of it as fit in so many bytes, and a [`Contender`] is a parity kernel or ISA-L, which
-//! runs on one [`Stripe`] at a time.
+//! stripes of it as fit in so many bytes, and a [`Contender`] is a parity kernel, ISA-L or plain
+//! reading and copying, which runs on one [`Stripe`] at a time.
 //!
 //! ```text
 //! a stripe    | D0 | D1 | D2 | .. | Dn-1 | P | Q |      strips start on pages
@@ -19,6 +19,7 @@
 use crate::isal::{Isal, RecoveryTables};
 use parity::{Kernel, Lost};
 use std::fmt::{self, Display, Formatter};
+use std::hint::black_box;
 
 /// Where strips start.
 const STRIP_ALIGN_BYTES: usize = 4096;
@@ -188,14 +189,16 @@ enum Engine {
     Kernel(&'static dyn Kernel),
     Streaming(&'static dyn Kernel),
     Isal(Isal, RecoveryTables),
+    Read,
+    Copy,
 }
 
-/// A parity kernel or ISA-L, ready for one shape.
+/// A parity kernel or ISA-L, ready for one shape, or what memory alone would allow.
 #[derive(Clone, Debug)]
 pub struct Contender {
     name: String,
     engine: Engine,
-    work: Work,
+    shape: Shape,
     exponents: Vec<u8>,
 }
 
@@ -219,20 +222,38 @@ impl Contender {
         Self::new("ISA-L".to_owned(), Engine::Isal(isal, tables), shape)
     }
 
-    fn new(name: String, engine: Engine, shape: Shape) -> Self {
-        Self { name, engine, work: shape.work, exponents: shape.exponents() }
+    /// Reads the inputs and computes nothing worth while.
+    pub fn read(shape: Shape) -> Self {
+        Self::new("read".to_owned(), Engine::Read, shape)
     }
 
-    /// The kernel's name, or ISA-L's.
+    /// Copies one input to one output.
+    pub fn copy(shape: Shape) -> Self {
+        Self::new("copy".to_owned(), Engine::Copy, shape)
+    }
+
+    fn new(name: String, engine: Engine, shape: Shape) -> Self {
+        Self { name, engine, shape, exponents: shape.exponents() }
+    }
+
+    /// The kernel's name, ISA-L's, or that of the plain operation.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Bytes that one run counts for: those that were copied, or the stripe's data.
+    pub fn bytes(&self) -> usize {
+        match self.engine {
+            Engine::Copy => self.shape.strip_bytes,
+            _ => self.shape.data_bytes(),
+        }
     }
 
     /// Does the shape's work on one stripe.
     pub fn run(&self, stripe: &mut Stripe<'_>) {
         let Stripe { inputs, outputs: [first, second] } = stripe;
         let exponents = &self.exponents;
-        match (&self.engine, self.work) {
+        match (&self.engine, self.shape.work) {
             (Engine::Kernel(kernel), Work::Xor) => kernel.xor_gen(first, inputs),
             (Engine::Kernel(kernel), Work::Pq) => kernel.pq_gen(first, second, inputs, exponents),
             (Engine::Kernel(kernel) | Engine::Streaming(kernel), Work::TwoData) => {
@@ -250,6 +271,11 @@ impl Contender {
             (Engine::Isal(isal, tables), Work::TwoData) => {
                 isal.recover_two_data(tables, first, second, inputs);
             }
+            (Engine::Read, _) => {
+                let words = inputs.iter().flat_map(|input| input.as_chunks().0);
+                black_box(words.fold(0, |all, word| all | u64::from_ne_bytes(*word)));
+            }
+            (Engine::Copy, _) => first.copy_from_slice(inputs[0]),
         }
     }
 }

@@ -27,6 +27,10 @@ pub const VERIFY_WINDOW: u64 = 8192;
 /// this long.
 pub const LATENCY_NANOS_MAX: u64 = 60_000_000_000;
 
+/// Latencies that one reactor keeps aside for one direction until it is known whether the moment was
+/// undisturbed; runs of equal ones count once.
+pub const LATENCY_RUNS_MAX: usize = 4096;
+
 /// Significant decimal digits of a histogram's values.
 pub const LATENCY_DIGITS: u8 = 3;
 

@@ -47,9 +47,9 @@ pub struct Sample {
     pub iops: f64,
     /// Bytes per second of undisturbed time.
     pub bytes_per_s: f64,
-    /// Median latency.
+    /// Median latency, undisturbed.
     pub p50_ns: u64,
-    /// 99 % took at most this.
+    /// 99 % took at most this, undisturbed.
     pub p99_ns: u64,
     /// How much of the window was undisturbed.
     pub clean_share: f64,
@@ -146,7 +146,7 @@ pub fn alternate(
 
 impl Sample {
     fn of(report: &Report) -> Self {
-        let latency = report.total.latency;
+        let latency = report.clean.latency;
         Self {
             iops: report.clean.iops,
             bytes_per_s: report.clean.bytes_per_s,

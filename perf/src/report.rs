@@ -99,6 +99,8 @@ pub struct CleanReport {
     pub iops: f64,
     /// Bytes per second.
     pub bytes_per_s: f64,
+    /// Latencies of requests that were not under way while a core was away; absent without any.
+    pub latency: Option<LatencyReport>,
 }
 
 /// Latencies in nanoseconds.
@@ -191,7 +193,7 @@ impl Report {
         load: Load,
         interrupted: bool,
     ) -> Self {
-        let Load { mut outcomes, home, read_back } = load;
+        let Load { outcomes, home, read_back } = load;
         let mut counts = Counts::default();
         let all = outcomes.iter().chain(read_back.iter().flatten());
         all.clone().for_each(|outcome| counts += outcome.counts);
@@ -203,8 +205,8 @@ impl Report {
             .collect();
         let disturbed = !outcomes.iter().all(|outcome| outcome.window.is_clean());
         let clean = CleanReport::new(job, &outcomes);
-        let read = Sum::of(job, &mut outcomes, counts.read_errors, |outcome| &mut outcome.read);
-        let write = Sum::of(job, &mut outcomes, counts.write_errors, |outcome| &mut outcome.write);
+        let read = Sum::of(job, &outcomes, counts.read_errors, |outcome| &outcome.read);
+        let write = Sum::of(job, &outcomes, counts.write_errors, |outcome| &outcome.write);
         let verify = job.verify.then(|| VerifyReport::new(job, counts, outcomes, read_back));
         Self {
             job: JobReport::new(job, blocks),
@@ -274,9 +276,9 @@ struct Sum {
 impl Sum {
     fn of(
         job: &Job,
-        outcomes: &mut [Outcome],
+        outcomes: &[Outcome],
         errors: u64,
-        tally: impl Fn(&mut Outcome) -> &mut Tally,
+        tally: impl Fn(&Outcome) -> &Tally,
     ) -> Self {
         let block_bytes = job.block_bytes;
         let mut sum = Self { ios: 0, errors, iops: 0.0, block_bytes, latency: empty_histogram() };
@@ -285,13 +287,13 @@ impl Sum {
             let tally = tally(outcome);
             sum.ios += tally.ios;
             sum.iops += per_second(tally.ios, wall_s);
-            sum.latency.add(tally.latency()).expect("all histograms have the same bounds");
+            add(&mut sum.latency, tally.all());
         }
         sum
     }
 
     fn with(mut self, other: &Self) -> Self {
-        self.latency.add(&other.latency).expect("all histograms have the same bounds");
+        add(&mut self.latency, &other.latency);
         self.ios += other.ios;
         self.errors += other.errors;
         self.iops += other.iops;
@@ -304,9 +306,13 @@ impl Sum {
             errors: self.errors,
             iops: self.iops,
             bytes_per_s: self.iops * self.block_bytes as f64,
-            latency: (!self.latency.is_empty()).then(|| LatencyReport::new(&self.latency)),
+            latency: LatencyReport::new(&self.latency),
         }
     }
+}
+
+fn add(sum: &mut Histogram<u64>, latency: &Histogram<u64>) {
+    sum.add(latency).expect("all histograms have the same bounds");
 }
 
 fn per_second(ios: u64, wall_s: f64) -> f64 {
@@ -323,7 +329,13 @@ impl CleanReport {
             .iter()
             .map(|outcome| per_second(outcome.clean.ios, outcome.clean.wall.as_secs_f64()))
             .sum::<f64>();
+        let mut latency = empty_histogram();
+        for outcome in outcomes {
+            add(&mut latency, outcome.read.clean());
+            add(&mut latency, outcome.write.clean());
+        }
         Self {
+            latency: LatencyReport::new(&latency),
             time_share: outcomes.iter().map(time_share).fold(1.0, f64::min),
             iops,
             bytes_per_s: iops * job.block_bytes as f64,
@@ -332,9 +344,10 @@ impl CleanReport {
 }
 
 impl LatencyReport {
-    fn new(latency: &Histogram<u64>) -> Self {
+    /// `None` of nothing.
+    fn new(latency: &Histogram<u64>) -> Option<Self> {
         let at = |quantile| latency.value_at_quantile(quantile);
-        Self {
+        (!latency.is_empty()).then(|| Self {
             min_ns: latency.min(),
             mean_ns: latency.mean(),
             p50_ns: at(0.5),
@@ -343,7 +356,7 @@ impl LatencyReport {
             p99_9_ns: at(0.999),
             p99_99_ns: at(0.9999),
             max_ns: latency.max(),
-        }
+        })
     }
 }
 

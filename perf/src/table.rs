@@ -63,6 +63,23 @@ impl Report {
         })
     }
 
+    fn clean_line(&self) -> String {
+        let clean = &self.clean;
+        let mut line = format!(
+            "disturbed: others used the cores too; in the {:.1} % of the time in which they did \
+             not: {} IOPS, {}",
+            100.0 * clean.time_share,
+            units::count(clean.iops),
+            units::rate(clean.bytes_per_s)
+        );
+        if let Some(latency) = &clean.latency {
+            let [p50, p99, p99_9] =
+                [latency.p50_ns, latency.p99_ns, latency.p99_9_ns].map(units::latency);
+            let _ = write!(line, ", p50 {p50}, p99 {p99}, p99.9 {p99_9}");
+        }
+        line
+    }
+
     fn remarks(&self) -> String {
         let mut text = format!("latency: {}\n", self.latency_method);
         let mut remark = |line: String| {
@@ -70,13 +87,7 @@ impl Report {
             text.push('\n');
         };
         if self.disturbed {
-            remark(format!(
-                "disturbed: others used the cores too; {} IOPS, {} in the {:.1} % of the time in \
-                 which they did not",
-                units::count(self.clean.iops),
-                units::rate(self.clean.bytes_per_s),
-                100.0 * self.clean.time_share
-            ));
+            remark(self.clean_line());
         }
         if self.interrupted {
             remark("interrupted before its limit".to_owned());

@@ -11,55 +11,73 @@
 //!
 //! Not here: percentiles and units (`report`).
 
-use crate::limits::{LATENCY_DIGITS, LATENCY_NANOS_MAX};
+use crate::limits::{LATENCY_DIGITS, LATENCY_NANOS_MAX, LATENCY_RUNS_MAX};
+use device::limits::COMPLETIONS_PER_POLL_MAX;
 use hdrhistogram::Histogram;
 use reactor::Ticks;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Requests of one direction that were done. Failed ones have no latency worth counting.
+///
+/// Latencies are first kept as runs of equal values: requests that were submitted in one turn and
+/// come back in another have one latency, so a fast device costs one run per turn. At the end of
+/// each slice of the window (see `window`) the runs go into the histogram of all requests, and, if
+/// the slice was undisturbed, into that of the clean ones.
 #[derive(Debug)]
 pub(crate) struct Tally {
     pub(crate) ios: u64,
-    latency: Histogram<u64>,
-    /// A value that has been seen that often in a row and is not in the histogram yet. Requests
-    /// that were submitted in one turn and come back in another have one latency, so a fast device
-    /// costs one visit to the histogram per turn.
-    run: (u64, u64),
+    all: Histogram<u64>,
+    clean: Histogram<u64>,
+    /// Latency and how often it came in a row.
+    runs: Vec<(u64, u64)>,
 }
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Self { ios: 0, latency: empty_histogram(), run: (0, 0) }
+        // What one turn may add beyond the mark.
+        let runs = Vec::with_capacity(LATENCY_RUNS_MAX + COMPLETIONS_PER_POLL_MAX);
+        Self { ios: 0, all: empty_histogram(), clean: empty_histogram(), runs }
     }
 
-    /// A request that was done.
+    /// A request that was done. `tainted`: it was under way when its reactor had lost the core, so
+    /// its latency is no clean one.
     #[inline]
-    pub(crate) fn done(&mut self, latency: Ticks) {
+    pub(crate) fn done(&mut self, latency: Ticks, tainted: bool) {
         self.ios += 1;
-        let (value, count) = &mut self.run;
-        if *value == latency.0 {
-            *count += 1;
-        } else {
-            if *count > 0 {
-                self.latency.saturating_record_n(*value, *count);
+        if tainted {
+            self.all.saturating_record(latency.0);
+            return;
+        }
+        match self.runs.last_mut() {
+            Some((value, count)) if *value == latency.0 => *count += 1,
+            _ => self.runs.push((latency.0, 1)),
+        }
+    }
+
+    /// Whether the slice has to end for want of room.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.runs.len() >= LATENCY_RUNS_MAX
+    }
+
+    /// A slice has ended.
+    pub(crate) fn end_slice(&mut self, clean: bool) {
+        for (value, count) in self.runs.drain(..) {
+            self.all.saturating_record_n(value, count);
+            if clean {
+                self.clean.saturating_record_n(value, count);
             }
-            self.run = (latency.0, 1);
         }
     }
 
-    /// The latencies of all that was done, in nanoseconds.
-    pub(crate) fn latency(&mut self) -> &Histogram<u64> {
-        let (value, count) = std::mem::take(&mut self.run);
-        if count > 0 {
-            self.latency.saturating_record_n(value, count);
-        }
-        &self.latency
+    /// The latencies of all that was done in slices that have ended, in nanoseconds.
+    pub(crate) fn all(&self) -> &Histogram<u64> {
+        &self.all
     }
 
-    /// Forgets everything.
-    pub(crate) fn restart(&mut self) {
-        (self.ios, self.run) = (0, (0, 0));
-        self.latency.reset();
+    /// The latencies of what was not disturbed, in nanoseconds.
+    pub(crate) fn clean(&self) -> &Histogram<u64> {
+        &self.clean
     }
 }
 
@@ -138,23 +156,41 @@ impl std::ops::AddAssign for Counts {
 mod tests {
     use super::*;
 
-    /// Goal: recording runs of equal values is recording each of them. Method: the same values by
-    /// both ways.
+    /// Goal: recording runs of equal values is recording each of them, and only undisturbed ones
+    /// are clean. Method: the same values by both ways, in two slices, the second one disturbed.
     #[test]
     fn runs_are_recorded_in_full() {
         let values = [5, 5, 5, 0, 0, 7, 5, 900, 900, 70_000_000_000, 5];
         let mut tally = Tally::new();
-        let mut plain = empty_histogram();
-        for value in values {
-            tally.done(Ticks(value));
-            plain.saturating_record(value);
+        let (mut all, mut clean) = (empty_histogram(), empty_histogram());
+        for slice_is_clean in [true, false] {
+            for (at, value) in values.into_iter().enumerate() {
+                let tainted = at == 4;
+                tally.done(Ticks(value), tainted);
+                all.saturating_record(value);
+                if slice_is_clean && !tainted {
+                    clean.saturating_record(value);
+                }
+            }
+            tally.end_slice(slice_is_clean);
         }
-        assert_eq!(tally.latency(), &plain);
-        assert_eq!(tally.latency().len(), values.len() as u64);
-        assert_eq!(tally.ios, values.len() as u64);
-        tally.restart();
-        assert!(tally.latency().is_empty());
-        assert_eq!(tally.ios, 0);
+        assert_eq!((tally.all(), tally.clean()), (&all, &clean));
+        assert_eq!(tally.ios, 2 * values.len() as u64);
+        assert_eq!(tally.all().len(), tally.ios);
+    }
+
+    #[test]
+    fn a_tally_says_when_it_is_full() {
+        let mut tally = Tally::new();
+        for at in 0..LATENCY_RUNS_MAX as u64 {
+            assert!(!tally.is_full());
+            tally.done(Ticks(at), false);
+            tally.done(Ticks(at), false);
+        }
+        assert!(tally.is_full());
+        tally.end_slice(true);
+        assert!(!tally.is_full());
+        assert_eq!(tally.clean().len(), 2 * LATENCY_RUNS_MAX as u64);
     }
 
     #[test]

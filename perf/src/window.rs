@@ -115,36 +115,51 @@ pub(crate) struct Slices {
     opening: WindowOpening,
     ios_before: u64,
     clean: Clean,
+    /// End of the last slice that was disturbed.
+    disturbed_until: Ticks,
 }
 
 impl Slices {
     /// The first slice begins with the window.
     pub(crate) fn begin(opening: WindowOpening) -> Self {
-        Self { opening, ios_before: 0, clean: Clean::default() }
+        let disturbed_until = Ticks::ZERO;
+        Self { opening, ios_before: 0, clean: Clean::default(), disturbed_until }
     }
 
-    /// Once a turn: closes the slice when it is old enough. `ios` is how many requests were counted
-    /// since the window was opened.
+    /// Whether a request that was submitted then was under way while the core was away.
     #[inline]
-    pub(crate) fn turn(&mut self, cx: &Cx, ios: u64) {
-        if cx.now() >= self.opening.at + SLICE {
-            self.cut(WindowOpening::now(cx), ios);
-        }
+    pub(crate) fn is_tainted(&self, submitted: Ticks) -> bool {
+        submitted < self.disturbed_until
     }
 
-    /// Closes the last slice, however short, and sums up.
-    pub(crate) fn end(mut self, cx: &Cx, ios: u64) -> Clean {
-        self.cut(WindowOpening::now(cx), ios);
+    /// Whether the slice is old enough.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Ticks) -> bool {
+        now >= self.opening.at + SLICE
+    }
+
+    /// Ends the slice and says whether it was clean. `ios` is how many requests were counted since
+    /// the window was opened.
+    pub(crate) fn cut(&mut self, cx: &Cx, ios: u64) -> bool {
+        self.cut_at(WindowOpening::now(cx), ios)
+    }
+
+    /// What the slices so far have brought.
+    pub(crate) fn clean(&self) -> Clean {
         self.clean
     }
 
-    fn cut(&mut self, end: WindowOpening, ios: u64) {
+    fn cut_at(&mut self, end: WindowOpening, ios: u64) -> bool {
         let slice = self.opening.until(&end);
-        if slice.is_clean() {
+        let clean = slice.is_clean();
+        if clean {
             self.clean.wall += slice.wall;
             self.clean.ios += ios - self.ios_before;
+        } else {
+            self.disturbed_until = end.at;
         }
         (self.opening, self.ios_before) = (end, ios);
+        clean
     }
 }
 
@@ -173,9 +188,12 @@ mod tests {
         while thread_cpu() - start < Ticks::from_millis(20) {
             local.turn();
             ios += 3;
-            slices.turn(local.cx(), ios);
+            if slices.is_due(local.cx().now()) {
+                slices.cut(local.cx(), ios);
+            }
         }
-        let clean = slices.end(local.cx(), ios);
+        slices.cut(local.cx(), ios);
+        let clean = slices.clean();
         let window = opening.close(local.cx());
         assert!(window.cpu >= Ticks::from_millis(20) && window.turns > 1, "{window:?}");
         assert!(window.cpu_share() > 0.0 && window.cpu_share() <= 1.0);
@@ -193,10 +211,12 @@ mod tests {
             stats: ReactorStats::default(),
         };
         let mut slices = Slices::begin(reading(0, 0));
-        slices.cut(reading(1000, 1000), 10);
-        slices.cut(reading(2000, 1750), 17);
-        slices.cut(reading(3000, 2740), 28);
+        assert!(slices.cut_at(reading(1000, 1000), 10));
+        assert!(!slices.is_tainted(Ticks(1)));
+        assert!(!slices.cut_at(reading(2000, 1750), 17));
+        assert!(slices.cut_at(reading(3000, 2740), 28));
         assert_eq!(slices.clean, Clean { wall: Ticks(2000), ios: 21 });
+        assert!(slices.is_tainted(Ticks(1999)) && !slices.is_tainted(Ticks(2000)));
     }
 
     #[test]

@@ -169,13 +169,10 @@ impl<S: Source> Worker<S> {
             }
             Phase::Ramp { until } if now >= until => self.begin_to_measure(cx),
             Phase::Ramp { .. } => {}
-            Phase::Measure { opening, until, ref mut slices } => {
-                let ios = self.read.ios + self.write.ios;
-                slices.turn(cx, ios);
-                let slices = *slices;
+            Phase::Measure { opening, until, .. } => {
                 let spent = self.budget == 0 && self.is_quiet();
                 if spent || now >= until || self.post.signals.is_stopped() {
-                    let clean = slices.end(cx, ios);
+                    let clean = self.cut_slice(cx);
                     self.phase = Phase::Draining { window: opening.close(cx), clean };
                 }
             }
@@ -183,12 +180,29 @@ impl<S: Source> Worker<S> {
     }
 
     fn begin_to_measure(&mut self, cx: &Cx) {
-        self.read.restart();
-        self.write.restart();
         self.budget = self.post.budget.unwrap_or(u64::MAX);
         let opening = WindowOpening::now(cx);
         let until = opening.at() + self.runtime;
         self.phase = Phase::Measure { opening, until, slices: Slices::begin(opening) };
+    }
+
+    /// Ends a slice of the window, which comes after the requests that have come back in this turn:
+    /// those that waited while the core was away belong to the slice that was disturbed.
+    fn end_slice(&mut self, cx: &Cx) {
+        let full = self.read.is_full() || self.write.is_full();
+        if let Phase::Measure { slices, .. } = &self.phase
+            && (full || slices.is_due(cx.now()))
+        {
+            self.cut_slice(cx);
+        }
+    }
+
+    fn cut_slice(&mut self, cx: &Cx) -> Clean {
+        let Phase::Measure { slices, .. } = &mut self.phase else { return Clean::default() };
+        let clean = slices.cut(cx, self.read.ios + self.write.ios);
+        self.read.end_slice(clean);
+        self.write.end_slice(clean);
+        slices.clean()
     }
 
     /// Nothing is out.
@@ -215,9 +229,9 @@ impl<S: Source> Worker<S> {
                 Direction::Write => (&mut self.write, &mut self.counts.writes),
             };
             *count += 1;
-            // In the ramp this is forgotten again, and while draining it is too late to count.
-            if !matches!(self.phase, Phase::Draining { .. }) {
-                tally.done(latency);
+            // Before that it is the ramp, and while draining it is too late to count.
+            if let Phase::Measure { slices, .. } = &self.phase {
+                tally.done(latency, slices.is_tainted(submitted));
             }
         } else {
             self.note_fault(Fault { direction, offset_bytes: io.offset_bytes, status });
@@ -332,6 +346,7 @@ impl<S: Source> Poller for Worker<S> {
         progress += self.issue_idle(now);
         if finished > 0 {
             self.post.gauge.set(self.counts);
+            self.end_slice(cx);
         }
         if let Phase::Draining { window, clean } = self.phase
             && self.is_quiet()

@@ -43,7 +43,9 @@ pub const DISCARD_READ_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long `Server::stop` lets requests in flight finish.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
-/// After that: how long it waits for the last cancellations to leave.
+/// After that: how long one cancellation may take to be written ...
+pub const CANCEL_WRITE_TIMEOUT: Duration = Duration::from_millis(50);
+/// ... and how long the threads have to notice.
 pub const STOP_CANCEL: Duration = Duration::from_millis(500);
 /// How long the listener pauses when the process has no file descriptor left to accept with.
 pub const ACCEPT_RETRY: Duration = Duration::from_millis(100);

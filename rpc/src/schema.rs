@@ -47,8 +47,8 @@ pub struct Method {
     pub aliases: &'static [&'static str],
     /// When it may be called.
     pub phase: Phase,
-    /// What it does; the first line stands alone.
-    pub doc: &'static str,
+    /// What it does.
+    pub doc: Doc,
     /// Its parameters in the order in which they are explained.
     pub params: &'static [Field],
     /// What it returns.
@@ -87,7 +87,28 @@ pub struct Field {
     /// its own, which `doc` then gives.
     pub default: Option<&'static str>,
     /// What it is.
-    pub doc: &'static str,
+    pub doc: Doc,
+}
+
+/// An explanation as it stands in the source. `Display` makes one line of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doc(pub &'static str);
+
+impl Doc {
+    /// The first line, which stands alone.
+    pub fn summary(&self) -> &'static str {
+        self.0.lines().next().unwrap_or_default().trim()
+    }
+}
+
+impl fmt::Display for Doc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, line) in self.0.lines().enumerate() {
+            let before = if index == 0 { "" } else { " " };
+            write!(f, "{before}{}", line.trim())?;
+        }
+        Ok(())
+    }
 }
 
 /// What values a parameter takes. `Display` completes "it should be ...".

@@ -1,6 +1,6 @@
 //! The codec without a socket: every cut of a stream, every rule of the envelope, every limit.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers may panic, as tests do")]
+#![expect(clippy::unwrap_used, reason = "test code may panic")]
 
 use proptest::prelude::*;
 use rpc::RpcError;

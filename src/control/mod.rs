@@ -27,7 +27,7 @@ mod new_file;
 mod raid;
 mod registry;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -380,13 +380,14 @@ impl Control {
         if problems.is_empty() { Ok(()) } else { Err(ShutdownError(problems)) }
     }
 
-    /// An array flushes its members itself.
+    /// Stops an array, which flushes its members; flushes what no array has flushed.
     fn stop_entry(&self, entry: &Entry) -> Result<(), String> {
         if let Some(raid) = entry.raid() {
             return raid.stop().map_err(|error| error.to_string());
         }
         let info = entry.bdev.info();
-        if !(info.volatile_cache && info.supported.write && info.supported.flush) {
+        let may_hold_writes = info.volatile_cache && info.supported.write && info.supported.flush;
+        if entry.claim.is_some() || !may_hold_writes {
             return Ok(());
         }
         let Some(reactor) = self.handles.first() else { return Ok(()) };
@@ -408,7 +409,7 @@ impl Drop for Control {
 
 fn make_file(
     name: &str,
-    path: &std::path::Path,
+    path: &Path,
     size_mib: Option<u64>,
 ) -> Result<Option<NewFile>, ControlError> {
     let Some(size_mib) = size_mib else { return Ok(None) };

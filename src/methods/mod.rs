@@ -4,8 +4,8 @@
 //!   request --> HANDLERS by name --> phase --> decode (rpc::params) --> Call::call --> reply
 //! ```
 //!
-//! A method is an `impl` of [`Call`] for its parameters, in the file of its family, and one line in
-//! [`HANDLERS`]. Error codes are SPDK's: a negative errno with the text of that errno first, because
+//! A method is an `impl` of `Call` for its parameters, in the file of its family, and one line in
+//! `HANDLERS`. Error codes are SPDK's: a negative errno with the text of that errno first, because
 //! clients look for either, and then which object, which value, and what would be right.
 //!
 //! Not here: what commands do (`control`), names and types of parameters (`rpc::params`).
@@ -142,7 +142,10 @@ fn json(result: impl Serialize) -> Result<Value, RpcError> {
 
 #[cfg(test)]
 mod tests {
+    use reactor::{CpuSet, PollMode};
+
     use super::*;
+    use crate::control::Options;
 
     /// Goal: what the schema explains is what there is, in the same order, and the other way round.
     #[test]
@@ -150,6 +153,33 @@ mod tests {
         let served: Vec<_> = HANDLERS.iter().map(|handler| handler.method.name).collect();
         let explained: Vec<_> = p::METHODS.iter().map(|method| method.name).collect();
         assert_eq!(served, explained);
+    }
+
+    /// Goal: until the configuration is applied, clients are told to come back, and after it not any
+    /// more; what may be called is listed truthfully at both times.
+    #[test]
+    fn clients_wait_until_the_service_has_started() {
+        let options =
+            Options { cores: CpuSet::single(0), poll: PollMode::Adaptive, buffer_bytes: 2 << 20 };
+        let control = Control::start(options).unwrap();
+        let methods = Methods::new(Arc::clone(&control));
+        let listed = || {
+            let current = Some(serde_json::json!({ "current": true }));
+            let names = methods.call("rpc_get_methods", current).unwrap();
+            serde_json::from_value::<Vec<String>>(names).unwrap()
+        };
+        let early = methods.call("bdev_get_bdevs", None).unwrap_err();
+        assert_eq!(early.code, -1, "{early}");
+        assert_eq!(listed(), ["rpc_get_methods", "spdk_get_version"]);
+
+        control.finish_startup();
+        assert_eq!(methods.call("bdev_get_bdevs", None).unwrap(), serde_json::json!([]));
+        assert_eq!(listed().len(), HANDLERS.len());
+
+        control.shutdown().unwrap();
+        let params = serde_json::json!({ "name": "n0", "block_size": 512, "num_blocks": 8 });
+        let late = methods.call("bdev_null_create", Some(params)).unwrap_err();
+        assert_eq!((late.code, late.message.contains("is stopping")), (-108, true), "{late}");
     }
 
     #[test]

@@ -135,6 +135,10 @@ fn arrays() {
     daemon.ask("bdev_malloc_create", malloc("larger", 8));
     daemon
         .ask("bdev_malloc_create", json!({ "name": "tiny", "block_size": 4096, "num_blocks": 4 }));
+    for name in ["huge0", "huge1", "huge2"] {
+        let params = json!({ "name": name, "block_size": 4096, "num_blocks": 1 << 20 });
+        daemon.ask("bdev_null_create", params);
+    }
     daemon.ask("bdev_raid_create", raid5("used", &["used0", "used1", "used2"]));
     let alias = daemon.bdev("m0")["uuid"].as_str().unwrap().to_owned();
 
@@ -148,6 +152,8 @@ fn arrays() {
         params[key] = value;
         params
     };
+    let mut wide = raid5("r0", &["huge0", "huge1", "huge2"]);
+    wide["strip_size_kb"] = json!(32768);
     let create = "bdev_raid_create";
     let cases: Vec<Case> = vec![
         (create, members(json!(["m0", "m1", "larger"])), -22, &[FAILED, "larger", "equal"]),
@@ -183,7 +189,7 @@ fn arrays() {
         ),
         (create, with("strip_size_kb", json!(0)), -22, &["power of two"]),
         (create, with("strip_size_kb", json!(2)), -22, &["4096"]),
-        (create, with("strip_size_kb", json!(32768)), -22, &["33554432"]),
+        (create, wide, -22, &["33554432", "from 4096 to 16777216"]),
         (create, with("strip_size_kb", json!(u32::MAX)), -22, &["4294967295", "power of two"]),
         (create, with("strip_size_kb", Value::Null), -32602, &["strip_size_kb", "missing"]),
         (create, with("raid_level", json!("raid0")), -32602, &["raid0", "raid5"]),

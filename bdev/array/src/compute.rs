@@ -102,7 +102,8 @@ impl Workbench<'_> {
         let exponents = self.exponents(stripe_op.rotation);
         let mut row = 0;
         while row < height {
-            let (sources, len) = self.sources(op, strips, row, height - row, |strip| {
+            let mut sources = Sources::new();
+            let len = gather(&mut sources, strips, height - row, |strip| {
                 self.current_run(op, stripe_op, strip, row)
             });
             match targets.slices(row, len) {
@@ -133,8 +134,9 @@ impl Workbench<'_> {
                 .iter()
                 .map(|(_, output)| run_at(output, row).len())
                 .fold(height - row, usize::min);
-            let (sources, len) = self
-                .sources(op, others, row, room, |strip| run_at(self.buffers.get(op, strip), row));
+            let mut sources = Sources::new();
+            let len =
+                gather(&mut sources, others, room, |strip| run_at(self.buffers.get(op, strip), row));
             self.recover_step(op, rotation, recovery, &mut outputs, &sources, row, len);
             row += len;
         }
@@ -196,8 +198,9 @@ impl Workbench<'_> {
         let mut row = 0;
         while row < height {
             let step = MISMATCH_ROW_BYTES.min(height - row);
-            let (sources, len) = self
-                .sources(op, strips, row, step, |strip| run_at(self.buffers.get(op, strip), row));
+            let mut sources = Sources::new();
+            let len =
+                gather(&mut sources, strips, step, |strip| run_at(self.buffers.get(op, strip), row));
             let p = &run_at(self.buffers.get(op, ROLE_P), row)[..len];
             let (p_wrong, q_wrong) = if parities.q {
                 let q = &run_at(self.buffers.get(op, ROLE_Q), row)[..len];
@@ -216,24 +219,6 @@ impl Workbench<'_> {
             self.generate(op, wrong);
         }
         found
-    }
-
-    /// The runs of `strips` at `row`, cut to the longest length that all of them have.
-    fn sources<'a>(
-        &self,
-        op: OpId,
-        strips: RoleSet,
-        row: usize,
-        len_max: usize,
-        run: impl Fn(u8) -> &'a [u8],
-    ) -> (Sources<'a>, usize) {
-        let mut sources: Sources<'a> = strips.iter().map(run).collect();
-        let len = sources.iter().map(|source| source.len()).fold(len_max, usize::min);
-        debug_assert!(len > 0, "operation {op} has no bytes at row {row}");
-        for source in &mut sources {
-            *source = &source[..len];
-        }
-        (sources, len)
     }
 
     /// What a data strip will hold: the host's bytes where it writes, what was read elsewhere.
@@ -298,4 +283,25 @@ impl Workbench<'_> {
             self.buffers.put(op, ROLE_Q, q);
         }
     }
+}
+
+/// Collects the runs of `strips`, cut to the longest length that all of them have, and returns it.
+/// The list is the caller's: as a return value it would be copied, 4 KiB of it.
+fn gather<'a>(
+    sources: &mut Sources<'a>,
+    strips: RoleSet,
+    len_max: usize,
+    run: impl Fn(u8) -> &'a [u8],
+) -> usize {
+    let mut len = len_max;
+    for strip in strips.iter() {
+        let source = run(strip);
+        len = len.min(source.len());
+        sources.push(source);
+    }
+    debug_assert!(len > 0, "a strip has no bytes");
+    for source in sources {
+        *source = &source[..len];
+    }
+    len
 }

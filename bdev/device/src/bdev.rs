@@ -269,3 +269,65 @@ impl OpenError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn info(block_size_bytes: u32, num_blocks: u64) -> BdevInfo {
+        BdevInfo {
+            name: "b0".into(),
+            uuid: Uuid::nil(),
+            product_name: "Null disk",
+            block_size_bytes,
+            num_blocks,
+            volatile_cache: false,
+            unmap_reads_zero: false,
+            optimal_write_bytes: 0,
+            supported: IoTypes::ALL,
+            detail: BackendDetail::None,
+        }
+    }
+
+    /// Numbers near the interesting ones: 0, blocks, the device's end, the end of `u64`.
+    fn near() -> impl Strategy<Value = u64> {
+        let anchors = prop::sample::select(vec![0, 512, 4096, 4096 * 64, 1 << 32, u64::MAX]);
+        (anchors, -2_i64..3, prop::bool::ANY).prop_map(|(anchor, steps, whole)| {
+            anchor.wrapping_add_signed(steps * if whole { 4096 } else { 1 })
+        })
+    }
+
+    proptest! {
+        /// Goal: a range is let through exactly if it is made of whole blocks of the device and
+        /// not empty. Method: the same question in numbers that cannot overflow.
+        #[test]
+        fn ranges_are_judged_exactly(
+            offset_bytes in near(),
+            len_bytes in near(),
+            small in prop::bool::ANY,
+        ) {
+            let info = info(if small { 512 } else { 4096 }, 64);
+            let (block, size) = (i128::from(info.block_size_bytes), i128::from(info.size_bytes()));
+            let (first, len) = (i128::from(offset_bytes), i128::from(len_bytes));
+            let good = first % block == 0 && len % block == 0 && len > 0 && first + len <= size;
+            let io = BdevIo::write_zeroes(0, offset_bytes, len_bytes, false);
+            let expected = if good { Ok(()) } else { Err(IoStatus::InvalidRequest) };
+            prop_assert_eq!(info.admit(&io), expected);
+        }
+    }
+
+    /// Goal: what is not served is refused before its range is looked at; flushes have no range.
+    #[test]
+    fn kinds_are_judged_first() {
+        let mut info = info(512, 8);
+        info.supported = IoTypes::READ_ONLY;
+        for (io, expected) in [
+            (BdevIo::unmap(0, 1, 1), Err(IoStatus::Unsupported)),
+            (BdevIo::write_zeroes(0, 0, 512, true), Err(IoStatus::Unsupported)),
+            (BdevIo { offset_bytes: 77, len_bytes: 1 << 60, ..BdevIo::flush(0) }, Ok(())),
+        ] {
+            assert_eq!(info.admit(&io), expected, "{io:?}");
+        }
+    }
+}

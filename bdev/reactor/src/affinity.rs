@@ -23,3 +23,19 @@ pub(crate) fn online() -> Option<CpuSet> {
 pub(crate) fn pin(core: usize) -> bool {
     core_affinity::set_for_current(CoreId { id: core })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::CORES_MAX;
+    use std::thread;
+
+    #[test]
+    fn a_thread_is_pinned_to_a_core_that_is_online_and_to_no_other() {
+        let core = online().expect("Linux lists its cores").iter().next().expect("one at least");
+        let pinned = thread::spawn(move || (pin(core), core_affinity::get_core_ids()));
+        assert_eq!(pinned.join().expect("no panic"), (true, Some(vec![CoreId { id: core }])));
+        let refused = thread::spawn(|| pin(CORES_MAX - 1));
+        assert!(!refused.join().expect("no panic"), "no machine of ours has that core");
+    }
+}

@@ -9,7 +9,7 @@ use crate::clock::Ticks;
 use crate::handle::ReactorHandle;
 use crate::memory::Pool;
 use crate::poller::{Changes, Poller, PollerId};
-use crate::sleep::{Bed, Interest, WatchId};
+use crate::sleep::{Interest, Sleeper, WatchId};
 use crate::timer::{TimerFn, TimerId, Timers};
 use std::any::{Any, TypeId, type_name};
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a message, a poller or a timer may reach on its reactor. Not `Send`.
 pub struct Cx {
@@ -26,7 +27,7 @@ pub struct Cx {
     locals: Locals,
     pub(crate) changes: Changes,
     pub(crate) timers: Timers,
-    pub(crate) bed: Bed,
+    pub(crate) sleeper: Sleeper,
 }
 
 impl Cx {
@@ -34,7 +35,7 @@ impl Cx {
         Ok(Self {
             now: Ticks::ZERO,
             pool: Rc::new(Pool::new(buffer_bytes)?),
-            bed: Bed::new(std::sync::Arc::clone(handle.doorbell()))?,
+            sleeper: Sleeper::new(Arc::clone(handle.doorbell()))?,
             handle,
             locals: Locals::default(),
             changes: Changes::default(),
@@ -134,7 +135,7 @@ impl Cx {
     /// # Errors
     /// What the kernel said: regular files cannot be watched, and fds may run out.
     pub fn try_watch_fd(&mut self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<WatchId> {
-        self.bed.watch(fd, interest)
+        self.sleeper.watch(fd, interest)
     }
 
     /// Ends a watch; the same as dropping its id.

@@ -3,6 +3,7 @@
 //! Not here: limits of devices and arrays, which have files of this name of their own.
 
 use crate::clock::Ticks;
+use crate::memory::BUF_ALIGN_BYTES;
 
 /// Control messages that may wait in one reactor's inbox. Senders wait while it is full.
 pub const INBOX_MESSAGES_MAX: usize = 1024;
@@ -24,6 +25,9 @@ pub const SLEEP_MIN: Ticks = Ticks::from_millis(1);
 
 /// Events that one sleep takes from the kernel. The rest stays there for the next.
 pub const EVENTS_PER_SLEEP_MAX: usize = 64;
+
+/// Largest buffer pool: `2^31` blocks of 4 KiB.
+pub const POOL_BYTES_MAX: usize = BUF_ALIGN_BYTES << 31;
 
 /// Blocks of one size that a pool keeps ready without joining them with their buddies.
 pub const POOL_WARM_BLOCKS_MAX: usize = 64;

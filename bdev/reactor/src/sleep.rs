@@ -5,26 +5,25 @@
 //! ```text
 //!   reactor                               sender
 //!   -------                               ------
-//!   state = ASLEEP                        put work where the reactor looks
+//!   asleep = true                         put work where the reactor looks
 //!   fence(SeqCst)                         fence(SeqCst)
-//!   one more turn: inbox, pollers         state == ASLEEP ?  write the eventfd
+//!   one more turn: inbox, pollers         asleep?  then write the eventfd
 //!   nothing: epoll_wait
 //! ```
 //!
 //! The fences are in one total order. If the sender's comes first, the turn finds the work; if the
-//! reactor's comes first, the sender finds ASLEEP and the eventfd ends the `epoll_wait`, also when
-//! it was written before that began. Either way the work is seen.
+//! reactor's comes first, the sender finds it asleep and the eventfd ends the `epoll_wait`, also
+//! when it was written before that began. Either way the work is seen.
 //!
 //! When to do which is the pure machine [`Idle`]:
 //!
 //! ```text
-//!             progress                      idle >= IDLE_BEFORE_SLEEP,
-//!            +---------+                    all pollers may sleep, no timer soon
-//!            v         |                          (state = ASLEEP)
-//!          Awake --> Spinning{since} ------------------------------> Armed --turn idle--> sleep
-//!            ^         ^                                               |                    |
-//!            |         +-------- a poller minds, or a timer is near ---+                    |
-//!            +------------------------- progress (state = AWAKE) ------+--------------------+
+//!            idle turn               idle for long, everybody agrees
+//!     Awake -----------> Spinning ------------------------------------> Armed
+//!      ^ ^                |   ^              (asleep = true)            | | |
+//!      | +--- progress ---+   +--- a poller minds, a timer is near -----+ | |
+//!      +------------------------------ progress --------------------------+ |
+//!      +------------------- woken <-- epoll_wait <-- idle turn -------------+
 //! ```
 //!
 //! Not here: who works in a turn (`turn`).
@@ -175,13 +174,13 @@ const DOORBELL: u64 = 0;
 const WATCHED: u64 = 1;
 
 /// The reactor's side of a sleep.
-pub(crate) struct Bed {
+pub(crate) struct Sleeper {
     epoll: Rc<OwnedFd>,
     doorbell: Arc<Doorbell>,
     events: Vec<Event>,
 }
 
-impl Bed {
+impl Sleeper {
     pub(crate) fn new(doorbell: Arc<Doorbell>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &doorbell.eventfd, EventData::new_u64(DOORBELL), EventFlags::IN)?;

@@ -67,7 +67,7 @@ impl Timers {
 
     /// The timer will not run (again). Unknown and ended timers are fine.
     pub(crate) fn cancel(&mut self, id: TimerId) {
-        let Some(slot) = self.slot(id) else { return };
+        let Some(slot @ (Slot::Armed(_) | Slot::Running)) = self.slot(id) else { return };
         if let Slot::Armed(_) = std::mem::replace(slot, Slot::Free) {
             self.armed -= 1;
         }

@@ -132,7 +132,7 @@ impl Core {
         let from = read_clock();
         self.account_awake(from);
         let span = self.cx.timers.next().map(|at| at - from);
-        self.cx.bed.sleep(span);
+        self.cx.sleeper.sleep(span);
         let until = read_clock();
         self.cx.handle().counters().slept(until - from);
         self.last.at = Some(until);

@@ -5,10 +5,9 @@
 //! parsing the buffer again after every read would not.
 //!
 //! ```text
-//!                    { [              "                      "
-//!   Between ----------------> Inside ---> Text (+ \ escapes) ---> Inside, or end at depth 0
-//!      | - 0-9 A-Z a-z           | any other byte      white space , : } ] " { [
-//!      `----------------> Scalar <---------------- Scalar ----------> Inside, or end at depth 0
+//!   Between --- { [ ---> Inside <---> Text, Scalar         closing bracket: ends after it
+//!      |---- " --------> Text (a backslash escapes)        closing quote: ends after it
+//!      `---- 0-9a-z- --> Scalar                            any other byte: ended before it
 //! ```
 //!
 //! An unfinished value is checked for errors as well, so that a client that sends rubbish and waits

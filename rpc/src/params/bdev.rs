@@ -113,6 +113,8 @@ params! {
         block_size: u32 = 0,
         /// Its UUID; a random one if absent.
         uuid: Option<Uuid>,
+        /// Ours: a file that is missing is made, with its directory, of this many MiB.
+        create_size_mib: Option<u64>,
     }
 }
 
@@ -143,6 +145,8 @@ params! {
         uuid: Option<Uuid>,
         /// Whether I/O is submitted with `RWF_NOWAIT`; without effect.
         nowait: bool = false,
+        /// Ours: a file that is missing is made, with its directory, of this many MiB.
+        create_size_mib: Option<u64>,
     }
 }
 

@@ -55,7 +55,7 @@ macro_rules! params {
                 name: $method,
                 aliases: &[$($($alias),+)?],
                 phase: crate::schema::Phase::$phase,
-                doc: concat!($($doc, "\n"),+),
+                doc: crate::schema::Doc(concat!($($doc, "\n"),+)),
                 params: &[$(
                     crate::schema::Field {
                         name: stringify!($field),
@@ -63,7 +63,7 @@ macro_rules! params {
                         required: <$ty as crate::schema::Param>::REQUIRED
                             && params!(@text $($default)?).is_none(),
                         default: params!(@text $($default)?),
-                        doc: concat!($($field_doc, "\n"),+),
+                        doc: crate::schema::Doc(concat!($($field_doc, "\n"),+)),
                     }
                 ),*],
                 result: $result,
@@ -104,7 +104,8 @@ pub use bdev::{
 };
 pub use framework::{RpcGetMethods, SpdkGetVersion};
 pub use raid::{
-    BaseBdevs, BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, Category, DataOffset, RaidLevel,
+    BaseBdevs, BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, BdevRaidRemoveBaseBdev, Category,
+    DataOffset, RaidLevel,
 };
 
 /// Every method, by family.
@@ -123,6 +124,7 @@ pub const METHODS: &[Method] = &[
     BdevRaidCreate::METHOD,
     BdevRaidGetBdevs::METHOD,
     BdevRaidDelete::METHOD,
+    BdevRaidRemoveBaseBdev::METHOD,
 ];
 
 /// The method of that name or alias.

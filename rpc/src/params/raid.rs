@@ -5,7 +5,7 @@
 //!
 //! Not here: which combinations make an array; the service knows.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -14,7 +14,7 @@ use crate::schema::{Param, Type};
 
 params! {
     /// Makes an array of base bdevs.
-    /// A base bdev that does not exist yet may appear later: the array is configuring until then.
+    /// Unlike with SPDK its base bdevs have to exist; one that is missing on purpose is null.
     #[method("bdev_raid_create", Runtime, "true")]
     pub struct BdevRaidCreate {
         /// The name of the new array.
@@ -31,7 +31,8 @@ params! {
         layout: Option<String>,
         /// The array's UUID; a random one if absent.
         uuid: Option<Uuid>,
-        /// Whether each member gets a superblock, so that the array is found again.
+        /// Whether each member gets a superblock, so that the array is found again; not there yet,
+        /// so true is refused.
         superblock: bool = false,
         /// Where the data begins on the members, in sectors of 512 bytes; 0 if absent, or behind
         /// the superblock.
@@ -65,8 +66,22 @@ params! {
     }
 }
 
+params! {
+    /// Takes a member out of its array, which goes on without it.
+    /// Refused when the array cannot do without it.
+    #[method("bdev_raid_remove_base_bdev", Runtime, "true")]
+    pub struct BdevRaidRemoveBaseBdev {
+        /// The member's name.
+        name: Option<String>,
+        /// The same, as some clients send it.
+        base_bdev: Option<String>,
+        /// The array's name. It need not be given; if it is, it has to be right.
+        raid_bdev: Option<String>,
+    }
+}
+
 /// The levels of this service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum RaidLevel {
     /// One parity member, always the same.
     #[serde(rename = "raid4")]
@@ -153,7 +168,7 @@ impl Param for DataOffset {
 }
 
 /// Which arrays to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Category {
     /// Every array.

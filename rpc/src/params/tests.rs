@@ -44,11 +44,16 @@ const UPSTREAM: &[(&str, &str)] = &[
     ),
     ("bdev_raid_get_bdevs", "category:enum!"),
     ("bdev_raid_delete", "name:string! clear_sb:boolean"),
+    ("bdev_raid_remove_base_bdev", "name:string!"),
 ];
 
 /// Ours, and only ours.
-const EXTENSIONS: &[(&str, &[&str])] =
-    &[("bdev_raid_create", &["layout", "data_offset", "assume_clean", "parity_device"])];
+const EXTENSIONS: &[(&str, &[&str])] = &[
+    ("bdev_uring_create", &["create_size_mib"]),
+    ("bdev_aio_create", &["create_size_mib"]),
+    ("bdev_raid_create", &["layout", "data_offset", "assume_clean", "parity_device"]),
+    ("bdev_raid_remove_base_bdev", &["base_bdev", "raid_bdev"]),
+];
 
 fn upstream_type(ty: Type) -> &'static str {
     match ty {
@@ -103,14 +108,24 @@ fn every_declared_method_is_registered_once() {
 #[test]
 fn every_method_and_parameter_is_explained() {
     for method in METHODS {
-        assert!(method.doc.trim().ends_with('.'), "{}", method.name);
+        assert!(method.doc.summary().ends_with('.'), "{}", method.name);
         assert!(!method.result.is_empty(), "{}", method.name);
         for field in method.params {
-            let text = field.doc.trim();
+            let text = field.doc.to_string();
             assert!(text.ends_with('.') && text.len() > 10, "{}: {}", method.name, field.name);
             assert!(!(field.required && field.default.is_some()));
         }
     }
+}
+
+#[test]
+fn an_explanation_is_one_line() {
+    let delete = find("bdev_raid_delete").unwrap();
+    assert_eq!(delete.doc.summary(), "Removes an array.");
+    assert_eq!(
+        delete.doc.to_string(),
+        "Removes an array. Its members keep what is on them. An unknown name is -19."
+    );
 }
 
 /// A value that a parameter takes.

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -41,8 +42,18 @@ pub(super) struct Connection {
 struct Calls {
     open: BTreeMap<u64, Arc<Call>>,
     ever: u64,
+    intake: Intake,
+}
+
+/// Whether there will be more calls.
+#[derive(Default, PartialEq, Eq)]
+enum Intake {
+    #[default]
+    Open,
     /// The client has said that there will be no more; the last answer closes the connection.
-    draining: bool,
+    Draining,
+    /// The server has stopped: what has been read but not begun is not begun any more.
+    Cancelled,
 }
 
 /// One call that owes an answer.
@@ -141,7 +152,7 @@ fn execute_batch(shared: &Arc<Shared>, connection: &Arc<Connection>, items: Vec<
 /// Calls a request, here or on a thread of its own.
 fn start(shared: &Arc<Shared>, connection: &Arc<Connection>, request: Request, reply_to: ReplyTo) {
     let Request { id, method, params } = request;
-    let answer = connection.open_call(id, reply_to);
+    let Some(answer) = connection.open_call(id, reply_to) else { return };
     if !shared.service.may_wait(&method) {
         answer.give(&shared.service.call(&method, params));
         return;
@@ -186,31 +197,39 @@ impl Connection {
     pub(super) fn cancel(self: &Arc<Self>) {
         // From here on a write takes bounded time. One that began before does not: it is cut off,
         // which frees `output`.
-        let bounded = self.stream.set_write_timeout(Some(limits::STOP_CANCEL));
+        let bounded = self.stream.set_write_timeout(Some(limits::CANCEL_WRITE_TIMEOUT));
         if bounded.is_err() || self.output.try_lock().is_err() {
             self.close();
         }
-        let open: Vec<_> = lock(&self.calls).open.values().cloned().collect();
-        for call in open {
+        let open = {
+            let mut calls = lock(&self.calls);
+            calls.intake = Intake::Cancelled;
+            mem::take(&mut calls.open)
+        };
+        for call in open.into_values() {
             let error = RpcError::errno(errno::ECANCELED, "the server is stopping");
             Answer { connection: Arc::clone(self), call }.give(&Err(error));
         }
         self.close();
     }
 
-    fn open_call(self: &Arc<Self>, id: Option<Id>, reply_to: ReplyTo) -> Answer {
+    /// The means to answer a call that begins; none if the server has stopped.
+    fn open_call(self: &Arc<Self>, id: Option<Id>, reply_to: ReplyTo) -> Option<Answer> {
         let mut calls = lock(&self.calls);
+        if calls.intake == Intake::Cancelled {
+            return None;
+        }
         calls.ever += 1;
         let number = calls.ever;
         let call = Arc::new(Call { number, id, reply_to: Mutex::new(Some(reply_to)) });
         calls.open.insert(number, Arc::clone(&call));
-        Answer { connection: Arc::clone(self), call }
+        Some(Answer { connection: Arc::clone(self), call })
     }
 
     fn close_call(&self, call: &Call) {
         let mut calls = lock(&self.calls);
         calls.open.remove(&call.number);
-        if calls.draining && calls.open.is_empty() {
+        if calls.intake == Intake::Draining && calls.open.is_empty() {
             // Ends the poll in `drain`.
             self.close();
         }
@@ -220,10 +239,10 @@ impl Connection {
     fn drain(&self) {
         {
             let mut calls = lock(&self.calls);
-            calls.draining = true;
             if calls.open.is_empty() {
                 return;
             }
+            calls.intake = Intake::Draining;
         }
         // Without events asked for, poll() reports a hangup: both directions are shut down, by the
         // client's close() (not by its shutdown() for writing, which brought us here) or by ours.
@@ -287,7 +306,7 @@ impl Batch {
         if open.missing > 0 {
             return;
         }
-        let reply = std::mem::take(&mut open.reply);
+        let reply = mem::take(&mut open.reply);
         drop(open);
         if let Some(bytes) = reply.finish() {
             connection.send(&bytes);

@@ -1,6 +1,6 @@
 //! Server and client over real Unix sockets.
 
-#![expect(clippy::unwrap_used, reason = "a test's helpers may panic, as tests do")]
+#![expect(clippy::unwrap_used, reason = "test code may panic")]
 
 mod client;
 mod server;

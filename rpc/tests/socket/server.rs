@@ -256,6 +256,15 @@ fn a_wait_learns_that_its_client_is_gone() {
     rig.expect_begun("wait");
     drop(peer);
     rig.expect_begun("left");
+
+    // Also when it had only shut down its side at first, which is no farewell.
+    let mut peer = Peer::connect(&rig.path);
+    peer.call(1, "wait");
+    peer.half_close();
+    rig.expect_begun("wait");
+    assert!(rig.begun.recv_timeout(MOMENT).is_err());
+    drop(peer);
+    rig.expect_begun("left");
 }
 
 #[test]
@@ -368,15 +377,18 @@ fn stop_ends_calls_that_wait() {
 #[test]
 fn stop_answers_for_calls_that_hang() {
     let mut rig = Rig::start();
-    let mut alone = Peer::connect(&rig.path);
-    alone.call(1, "hold");
+    let mut peer = Peer::connect(&rig.path);
+    peer.send(r#"{"id":1,"method":"hold"}{"id":2,"method":"hold"}"#);
     rig.expect_begun("hold");
     rig.server().stop_within(MOMENT);
     assert_eq!(
-        alone.replies_to_end(),
+        peer.replies_to_end(),
         [json!({"jsonrpc": "2.0", "id": 1,
                 "error": {"code": -125, "message": "the server is stopping: Operation canceled"}})]
     );
+    // What had not begun does not begin when the method comes round after all.
+    rig.let_one_go();
+    assert!(rig.begun.recv_timeout(MOMENT).is_err());
 }
 
 #[test]

@@ -4,8 +4,10 @@ use reactor::memory::IoBufMut;
 
 use super::backends::{Backend, DEVICE_BYTES, File};
 use super::rig::{POOL_BYTES, Rig, buffer_of};
-use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
-use crate::{BdevIo, IoOp, IoStatus, NullBdev, NullSpec};
+use crate::limits::{
+    CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
+};
+use crate::{BdevIo, IoOp, IoStatus, NullBdev, NullSpec, OpenError};
 
 /// Goal: a full channel hands the request back and takes it after a poll; polls are bounded;
 /// nothing is lost. Method: one request more than the bound, before any poll.
@@ -146,6 +148,65 @@ pub(super) fn engine_may_end_with_requests_in_flight(backend: Backend) {
         let written = rig.read(0, 100 * 4096);
         assert!(written.iter().all(|&found| found == byte), "dropped after {turns} turns");
     }
+}
+
+/// Goal: channels that together ask for more than the engine takes are refused, not lost, and the
+/// engine takes them when it has room again. Method: one channel more than fill it.
+fn full_engine_hands_back(backend: Backend) {
+    let subject = backend.make(4096).unwrap();
+    let mut rig = Rig::new(&*subject.bdev);
+    let mut fillers = Vec::new();
+    for _ in 0..ENGINE_IN_FLIGHT_MAX / CHANNEL_IN_FLIGHT_MAX {
+        let mut channel = subject.bdev.open_channel(rig.reactor.cx()).unwrap();
+        for token in 0..CHANNEL_IN_FLIGHT_MAX as u64 {
+            let buf = rig.buffer(4096, true);
+            channel.submit(BdevIo::read(token, token * 4096, buf)).unwrap();
+        }
+        fillers.push(channel);
+    }
+    let refused = rig.channel.submit(BdevIo::flush(5)).unwrap_err();
+    assert_eq!(refused.token, 5);
+    assert_eq!(rig.run(refused).status, IoStatus::Ok);
+    let mut done = Vec::new();
+    rig.reactor.run_until(reactor::Ticks::from_secs(20), |_| {
+        fillers.iter_mut().for_each(|channel| {
+            channel.poll(&mut done);
+        });
+        done.len() == ENGINE_IN_FLIGHT_MAX
+    });
+    assert!(done.iter().all(|done| done.status.is_ok()));
+}
+
+/// Goal: an engine serves a bounded number of channels, says so, and closed channels make room.
+/// Method: all of them at once, one more, then many one after the other.
+fn channels_are_bounded_and_reused(backend: Backend) {
+    let subject = backend.make(4096).unwrap();
+    let mut rig = Rig::new(&*subject.bdev);
+    let mut channels = Vec::new();
+    for _ in 1..ENGINE_CHANNELS_MAX {
+        channels.push(subject.bdev.open_channel(rig.reactor.cx()).unwrap());
+    }
+    let error = subject.bdev.open_channel(rig.reactor.cx()).unwrap_err();
+    assert!(matches!(error, OpenError::EngineFull { channels_max: ENGINE_CHANNELS_MAX, .. }));
+    assert_eq!(error.errno(), -libc::ENOMEM);
+    assert!(error.to_string().contains("close one or use more reactors"), "{error}");
+    channels.clear();
+    for _ in 0..ENGINE_CHANNELS_MAX + 10 {
+        rig.channel = subject.bdev.open_channel(rig.reactor.cx()).unwrap();
+    }
+    assert!(rig.read(0, 4096).iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn uring_engine_is_bounded() {
+    full_engine_hands_back(Backend::Uring(File::OnDisk));
+    channels_are_bounded_and_reused(Backend::Uring(File::OnDisk));
+}
+
+#[test]
+fn aio_engine_is_bounded() {
+    full_engine_hands_back(Backend::Aio(File::OnDisk));
+    channels_are_bounded_and_reused(Backend::Aio(File::OnDisk));
 }
 
 /// Goal: the null bdev keeps the promises that are not about data. Method: the same bounds and

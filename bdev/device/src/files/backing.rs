@@ -142,8 +142,9 @@ impl Backing {
         match self.access {
             Access::Buffered => true,
             Access::Direct { memory_align_bytes, file_align_bytes } => {
-                buffer.as_ptr().addr().is_multiple_of(memory_align_bytes as usize)
-                    && buffer.len().is_multiple_of(file_align_bytes as usize)
+                buffer.is_empty()
+                    || buffer.as_ptr().addr().is_multiple_of(memory_align_bytes as usize)
+                        && buffer.len().is_multiple_of(file_align_bytes as usize)
             }
         }
     }

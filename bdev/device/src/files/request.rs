@@ -452,4 +452,59 @@ mod tests {
         assert!(matches!(request.step, Step::PunchHole));
         assert_eq!(over(request, Err(Errno::OPNOTSUPP), &disk), IoStatus::Unsupported);
     }
+
+    proptest::proptest! {
+        /// Goal: whatever the kernel moves at a time, each byte of the device meets the byte of
+        /// the buffers that belongs to it, once. Method: random segments and random answers, with
+        /// a kernel that notes addresses instead of moving bytes.
+        #[test]
+        fn every_byte_meets_its_buffer(
+            blocks in proptest::collection::vec(0_usize..9, 1..12),
+            answers in proptest::collection::vec(1_usize..6000, 1..64),
+        ) {
+            proptest::prop_assume!(blocks.iter().sum::<usize>() > 0);
+            let disk = disk(true);
+            let bufs: Vec<_> = blocks.iter().map(|count| IoBufMut::heap(count * 512)).collect();
+            let expected: Vec<usize> = bufs
+                .iter()
+                .flat_map(|buf| (0..buf.len()).map(|at| buf.as_ptr().addr() + at))
+                .collect();
+            let into = if blocks.len() == 1 {
+                bufs.into_iter().next().map_or(Sgl::Many(Vec::new()), Sgl::One)
+            } else {
+                Sgl::Many(bufs)
+            };
+            let mut request = begin(BdevIo::read(1, 8192, into), &disk);
+            let mut met = vec![0; expected.len()];
+            for answer in answers.iter().cycle() {
+                let first = (request.offset_bytes() - 8192) as usize;
+                let mut pieces = Vec::new();
+                match request.piece() {
+                    Some(piece) => pieces.push((piece.base.addr(), piece.len_bytes as usize)),
+                    None => {
+                        let mut segments = Vec::new();
+                        request.gather(&mut segments);
+                        pieces.extend(segments.iter().map(|s| (s.iov_base.addr(), s.iov_len)));
+                    }
+                }
+                let named: Vec<usize> =
+                    pieces.iter().flat_map(|&(base, len)| base..base + len).collect();
+                let moved = (*answer).min(named.len());
+                met[first..first + moved].copy_from_slice(&named[..moved]);
+                match request.answer(Ok(moved), &disk.backing, zeroes) {
+                    Next::Again(next) => request = next,
+                    Next::Done(_, status) => {
+                        proptest::prop_assert_eq!(status, IoStatus::Ok);
+                        break;
+                    }
+                }
+                if answers.iter().all(|&answer| answer < 512) {
+                    // Less than a block at a time never gets anywhere past the page cache; that
+                    // this ends is `shortages_are_bounded`.
+                    return Ok(());
+                }
+            }
+            proptest::prop_assert_eq!(met, expected);
+        }
+    }
 }

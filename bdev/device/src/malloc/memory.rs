@@ -33,9 +33,10 @@
 use std::io;
 use std::ptr::NonNull;
 
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
-/// Huge pages of x86-64 and of the usual aarch64 kernel.
+/// Size of a transparent huge page on x86-64, and on aarch64 with pages of 4 KiB.
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Writes and fills of at least this length go around the cache.
@@ -54,19 +55,27 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Maps `len_bytes` of zeroes: huge pages that are set aside if there are enough of them,
-    /// else ordinary memory for which huge pages are asked. No page is touched, so memory is
+    /// Maps `len_bytes` of zeroes, for which huge pages are asked. No page is touched, so memory is
     /// taken only when it is first written to.
+    ///
+    /// Huge pages that an administrator has set aside (`MAP_HUGETLB`) are left to buffers: without
+    /// touching them nobody knows whether a cgroup lets us have them, and being refused later is a
+    /// SIGBUS.
     pub(super) fn map(len_bytes: u64) -> io::Result<Self> {
-        let len_bytes =
-            usize::try_from(len_bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        let mapped_bytes = len_bytes
-            .checked_next_multiple_of(HUGE_PAGE_BYTES)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        if let Ok(base) = map_anonymous(mapped_bytes, MapFlags::PRIVATE | MapFlags::HUGETLB) {
-            return Ok(Self { base, len_bytes, mapped_bytes });
-        }
-        let base = map_anonymous(mapped_bytes, MapFlags::PRIVATE)?;
+        let no_memory = || io::Error::from(Errno::NOMEM);
+        let len_bytes = usize::try_from(len_bytes).map_err(|_| no_memory())?;
+        let mapped_bytes =
+            len_bytes.checked_next_multiple_of(HUGE_PAGE_BYTES).ok_or_else(no_memory)?;
+        // SAFETY: a new private mapping at an address of the kernel's choice replaces nothing.
+        let base = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                mapped_bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )
+        }?;
+        let base = NonNull::new(base.cast::<u8>()).ok_or_else(no_memory)?;
         // SAFETY: the range is the mapping that was just made; the advice does not change bytes.
         let advised = unsafe { madvise(base.as_ptr().cast(), mapped_bytes, Advice::LinuxHugepage) };
         if let Err(refused) = advised {
@@ -140,14 +149,6 @@ impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Memory").field("len_bytes", &self.len_bytes).finish_non_exhaustive()
     }
-}
-
-fn map_anonymous(len_bytes: usize, flags: MapFlags) -> io::Result<NonNull<u8>> {
-    // SAFETY: a new private mapping at an address of the kernel's choice replaces nothing.
-    let base = unsafe {
-        mmap_anonymous(std::ptr::null_mut(), len_bytes, ProtFlags::READ | ProtFlags::WRITE, flags)
-    }?;
-    NonNull::new(base.cast()).ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
 }
 
 /// The copies in assembly. `rep movsb` is as fast as the C library's copy on cold memory, which

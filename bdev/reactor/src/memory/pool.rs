@@ -107,18 +107,18 @@ impl Pool {
     /// A pool of at least `len_bytes`, rounded up to whole pages as [`Region::map`] does.
     ///
     /// # Errors
-    /// As [`Region::map`]; also `InvalidInput` above `2^31` blocks of 4 KiB.
+    /// As [`Region::map`]; also `InvalidInput` above [`limits::POOL_BYTES_MAX`].
     pub fn new(len_bytes: usize) -> io::Result<Self> {
+        if len_bytes > limits::POOL_BYTES_MAX {
+            let max = limits::POOL_BYTES_MAX;
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a pool of {len_bytes} bytes: at most {max} is right"),
+            ));
+        }
         let region = Region::map(len_bytes)?;
         let units = u32::try_from(region.len_bytes() / BUF_ALIGN_BYTES)
-            .ok()
-            .filter(|units| *units <= 1 << (ORDERS - 1))
-            .ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    format!("a pool of {len_bytes} bytes: at most 8 TiB"),
-                )
-            })?;
+            .expect("the largest pool is whole pages, so rounding up does not pass its limit");
         let base = region.base();
         let shared = Box::new(PoolShared {
             region,

@@ -3,6 +3,7 @@
 //! what valgrind and the address sanitizer are run on, so every byte of a view is touched.
 
 use super::*;
+use crate::limits;
 use proptest::prelude::*;
 use std::mem::size_of;
 use std::path::Path;
@@ -132,17 +133,31 @@ fn rejoin_makes_the_whole_of_parts_in_any_order() {
 
 #[test]
 fn rejoin_refuses_what_is_not_its_own() {
-    let mut buf = IoBufMut::heap(8192);
-    let neighbour = buf.split_to(4096);
-    let (mut rejoin, mut rest) = Rejoin::begin(buf);
-    let neighbour = rejoin.absorb(neighbour).expect_err("the same block, other bytes");
-    let foreign = rejoin.absorb(IoBufMut::heap(4096)).expect_err("another block");
-    drop((neighbour, foreign));
+    let mut after = IoBufMut::heap(3 * 4096);
+    let before = after.split_to(4096);
+    let (mut rejoin, mut rest) = Rejoin::begin(after.split_to(4096));
+    for other in [before, after, IoBufMut::heap(4096)] {
+        drop(rejoin.absorb(other).expect_err("other bytes, of the same block or of another"));
+    }
+    assert_eq!(rejoin.missing_bytes(), 4096);
     let first = rest.split_to(10);
     drop(first);
     rejoin.absorb(rest).expect("a part of ours");
     assert_eq!(rejoin.missing_bytes(), 10);
     drop(rejoin.finish().expect_err("a dropped part never comes back"));
+}
+
+#[test]
+fn rejoin_refuses_even_an_empty_view_of_the_next_block() {
+    let pool = pool(2);
+    let mut blocks = [pool.alloc(UNIT), pool.alloc(UNIT)].map(|block| block.expect("a block"));
+    blocks.sort_by_key(|block| block.as_ptr());
+    let [ours, mut next] = blocks;
+    let (mut rejoin, part) = Rejoin::begin(ours);
+    let empty = next.split_to(0);
+    assert_eq!(empty.as_ptr(), part.as_ptr_range().end);
+    drop(rejoin.absorb(empty).expect_err("it starts where ours ends, but is not ours"));
+    rejoin.absorb(part).expect("a part of ours");
 }
 
 #[test]
@@ -245,12 +260,14 @@ fn page_kinds_are_told() {
 
 #[test]
 fn impossible_pools_are_refused_with_the_length() {
-    for len in [0, usize::MAX] {
+    for len in [0, limits::POOL_BYTES_MAX + 1, usize::MAX] {
         let error = Pool::new(len).expect_err("impossible").to_string();
         assert!(error.contains(&format!("{len} bytes")), "{error}");
     }
-    let error = Pool::new(1 << 60).expect_err("too much").to_string();
-    assert!(error.contains(&(1_usize << 60).to_string()), "{error}");
+    for len in [0, 1 << 60, usize::MAX] {
+        let error = Region::map(len).expect_err("impossible").to_string();
+        assert!(error.contains(&format!("{len} bytes")), "{error}");
+    }
 }
 
 #[test]

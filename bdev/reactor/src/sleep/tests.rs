@@ -5,51 +5,51 @@
 use super::*;
 use crate::clock::now;
 use crossbeam::utils::Backoff;
-use std::hint::spin_loop;
+use std::hint::{black_box, spin_loop};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
-fn bed() -> (Bed, Arc<Doorbell>) {
+fn sleeper() -> (Sleeper, Arc<Doorbell>) {
     let doorbell = Arc::new(Doorbell::new(true).expect("an eventfd"));
-    (Bed::new(Arc::clone(&doorbell)).expect("an epoll fd"), doorbell)
+    (Sleeper::new(Arc::clone(&doorbell)).expect("an epoll fd"), doorbell)
 }
 
 /// Whether a sleep without end would end at once. (It is given an end, so that a failure is one.)
-fn wakes_at_once(bed: &mut Bed) -> bool {
+fn wakes_at_once(sleeper: &mut Sleeper) -> bool {
     let before = now();
-    bed.sleep(Some(Ticks::from_millis(200)));
+    sleeper.sleep(Some(Ticks::from_millis(200)));
     now() - before < Ticks::from_millis(150)
 }
 
 #[test]
 fn nobody_is_rung_while_awake() {
-    let (mut bed, doorbell) = bed();
+    let (mut sleeper, doorbell) = sleeper();
     doorbell.ring();
-    assert!(!wakes_at_once(&mut bed));
+    assert!(!wakes_at_once(&mut sleeper));
 }
 
 #[test]
 fn a_ring_after_arming_ends_the_sleep_once() {
-    let (mut bed, doorbell) = bed();
+    let (mut sleeper, doorbell) = sleeper();
     doorbell.arm();
     doorbell.ring();
     doorbell.ring();
-    assert!(wakes_at_once(&mut bed));
+    assert!(wakes_at_once(&mut sleeper));
     doorbell.arm();
-    assert!(!wakes_at_once(&mut bed), "one ring, one wake-up");
+    assert!(!wakes_at_once(&mut sleeper), "one ring, one wake-up");
     doorbell.disarm();
     doorbell.ring();
-    assert!(!wakes_at_once(&mut bed), "disarmed");
+    assert!(!wakes_at_once(&mut sleeper), "disarmed");
 }
 
 #[test]
 fn a_reactor_that_never_sleeps_is_never_rung() {
     let doorbell = Arc::new(Doorbell::new(false).expect("an eventfd"));
-    let mut bed = Bed::new(Arc::clone(&doorbell)).expect("an epoll fd");
+    let mut sleeper = Sleeper::new(Arc::clone(&doorbell)).expect("an epoll fd");
     doorbell.arm();
     doorbell.ring();
-    assert!(!wakes_at_once(&mut bed));
+    assert!(!wakes_at_once(&mut sleeper));
 }
 
 /// Lets two threads go at the same moment, more nearly than a `Barrier` that sleeps.
@@ -71,7 +71,7 @@ impl Gate {
 /// seen the work" at least one is true. Run with both sides let loose at the same moment.
 #[test]
 fn the_work_is_seen_or_the_bell_is_rung() {
-    const ROUNDS: usize = 5_000;
+    const ROUNDS: usize = 50_000;
     let doorbell = Doorbell::new(true).expect("an eventfd");
     let work = AtomicUsize::new(0);
     let gate = Gate::default();
@@ -80,7 +80,9 @@ fn the_work_is_seen_or_the_bell_is_rung() {
         scope.spawn(|| {
             for round in 1..=ROUNDS {
                 gate.pass(4 * round - 2);
-                for _ in 0..round % 23 {
+                // Both sides share both lines first: stores then wait for them, loads do not.
+                black_box(doorbell.asleep.load(Ordering::Relaxed));
+                for _ in 0..round % 8 {
                     spin_loop();
                 }
                 work.store(round, Ordering::Relaxed);
@@ -90,7 +92,8 @@ fn the_work_is_seen_or_the_bell_is_rung() {
         });
         for round in 1..=ROUNDS {
             gate.pass(4 * round - 2);
-            for _ in 0..round % 29 {
+            black_box(work.load(Ordering::Relaxed));
+            for _ in 0..round / 8 % 8 {
                 spin_loop();
             }
             doorbell.arm();
@@ -108,10 +111,10 @@ fn the_work_is_seen_or_the_bell_is_rung() {
 
 #[test]
 fn a_sleep_ends_at_its_time_and_not_before() {
-    let (mut bed, _) = bed();
+    let (mut sleeper, _) = sleeper();
     for millis in [0, 1, 20] {
         let before = now();
-        bed.sleep(Some(Ticks::from_millis(millis) + Ticks::from_micros(900)));
+        sleeper.sleep(Some(Ticks::from_millis(millis) + Ticks::from_micros(900)));
         // Rounded down to whole milliseconds; the kernel never wakes early.
         assert!(now() - before >= Ticks::from_millis(millis));
     }
@@ -119,49 +122,49 @@ fn a_sleep_ends_at_its_time_and_not_before() {
 
 #[test]
 fn a_watched_fd_ends_the_sleep_until_the_watch_ends() {
-    let (mut bed, _) = bed();
+    let (mut sleeper, _) = sleeper();
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-    let watch = bed.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
-    assert!(!wakes_at_once(&mut bed));
+    let watch = sleeper.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
+    assert!(!wakes_at_once(&mut sleeper));
     write(&theirs, b"x").expect("room in the socket");
-    assert!(wakes_at_once(&mut bed));
-    assert!(wakes_at_once(&mut bed), "level-triggered: it is still there");
+    assert!(wakes_at_once(&mut sleeper));
+    assert!(wakes_at_once(&mut sleeper), "level-triggered: it is still there");
     drop(watch);
-    assert!(!wakes_at_once(&mut bed));
+    assert!(!wakes_at_once(&mut sleeper));
 }
 
 #[test]
 fn interest_can_change() {
-    let (mut bed, _) = bed();
+    let (mut sleeper, _) = sleeper();
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-    let watch = bed.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
+    let watch = sleeper.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
     watch.set_interest(Interest::Writable);
-    assert!(wakes_at_once(&mut bed), "there is room to write");
+    assert!(wakes_at_once(&mut sleeper), "there is room to write");
     watch.set_interest(Interest::Readable);
-    assert!(!wakes_at_once(&mut bed));
+    assert!(!wakes_at_once(&mut sleeper));
     write(&theirs, b"x").expect("room in the socket");
     watch.set_interest(Interest::Both);
-    assert!(wakes_at_once(&mut bed));
+    assert!(wakes_at_once(&mut sleeper));
 }
 
 #[test]
 fn a_watch_outlives_its_fd_and_its_reactor() {
-    let (mut bed, _) = bed();
+    let (mut sleeper, _) = sleeper();
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-    let watch = bed.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
+    let watch = sleeper.watch(ours.as_fd(), Interest::Readable).expect("sockets can be watched");
     drop(ours);
     write(&theirs, b"x").expect("the watch keeps the socket open");
-    assert!(wakes_at_once(&mut bed));
-    drop(bed);
+    assert!(wakes_at_once(&mut sleeper));
+    drop(sleeper);
     drop(watch);
     write(&theirs, b"x").expect_err("now both are gone");
 }
 
 #[test]
 fn a_regular_file_cannot_be_watched() {
-    let (bed, _) = bed();
+    let (sleeper, _) = sleeper();
     let file = std::fs::File::open("/proc/self/exe").expect("the test itself");
-    let error = bed.watch(file.as_fd(), Interest::Readable).expect_err("EPERM");
+    let error = sleeper.watch(file.as_fd(), Interest::Readable).expect_err("EPERM");
     assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
 }
 
