@@ -4,14 +4,17 @@
 //! |---|---|
 //! | [`serve`] | the service, in the foreground |
 //! | [`rpc`] | one call to a running service |
+//! | [`perf`] | a load on a bdev, in this process |
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with a message), 2
 //! wrong usage (clap's).
 //!
 //! Not here: what the commands do beyond arguments, output and signals.
 
+pub mod perf;
 pub mod rpc;
 pub mod serve;
+mod session;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -44,6 +47,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Call a method of a running service
     Rpc(rpc::RpcArgs),
+    /// Put load on a bdev of a configuration, and measure or verify it
+    Perf(perf::PerfArgs),
 }
 
 /// How reactors are to run: the options that all commands with reactors share.
@@ -97,12 +102,13 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Only a service tells what it does; the tools say what they have to say as their result.
     let default_level = match &cli.command {
         Command::Serve(_) => "info",
-        Command::Rpc(_) => "warn",
+        Command::Rpc(_) | Command::Perf(_) => "warn",
     };
     start_log(cli.log.as_deref(), default_level)?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Rpc(args) => rpc::run(args),
+        Command::Perf(args) => perf::run(args),
     }
 }
 
@@ -139,6 +145,8 @@ mod tests {
             "raid456 rpc bdev_get_bdevs",
             "raid456 rpc -s /tmp/s bdev_get_bdevs name=r0 timeout:=100",
             "raid456 rpc --socket /tmp/s spdk_get_version",
+            "raid456 perf --config a.json --bdev r0 --rw randwrite --bs 4k --iodepth 32 --runtime 5 \
+             --cores 0 --verify --json out.json",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

@@ -157,6 +157,13 @@ impl Control {
     pub fn start(options: Options) -> Result<Arc<Self>, StartError> {
         let Options { cores, poll, buffer_bytes } = options;
         let reactors = Reactors::start(ReactorsConfig { cores, poll, buffer_bytes })?;
+        for reactor in reactors.handles() {
+            let core = reactor.core();
+            // Only one that has just died does not answer, and then nothing else will go well.
+            if let Ok(pages) = reactor.call(|cx| cx.pool().page_kind()) {
+                tracing::info!(core, ?poll, buffer_bytes, ?pages, "reactor turns");
+            }
+        }
         Ok(Arc::new(Self {
             handles: reactors.handles().to_vec(),
             reactors: Mutex::new(Some(reactors)),

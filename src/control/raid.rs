@@ -74,7 +74,7 @@ impl Control {
         }
         raid.remove_member(claim.slot)?;
         state.registry.release(name);
-        tracing::warn!(bdev = name, array = claim.array, slot = %claim.slot, "member removed");
+        tracing::info!(bdev = name, array = claim.array, "no member any more");
         Ok(())
     }
 

@@ -286,6 +286,42 @@ fn files_are_made_when_asked_for() {
         daemon.ask(&format!("bdev_{kind}_create"), larger);
         assert_eq!(daemon.bdev(name)["num_blocks"], 3 * 256, "an existing file is used as it is");
     }
+    let fresh = json!({
+        "name": "u1", "filename": place.path("u1.img"), "block_size": 512, "create_size_mib": 1,
+    });
+    daemon.ask("bdev_uring_create", fresh);
+    let files = place.files();
+    assert_eq!(files.len(), 3 + 3, "three files and three directories");
+    daemon.stop();
+    assert_eq!(place.files(), files);
+}
+
+/// Goal: whoever deletes an array and its members can have the files: nothing goes on with them.
+/// Method: delete in the middle of the first resync, and look which files the daemon has open.
+#[test]
+fn what_is_deleted_is_let_go_of() {
+    let place = Place::new();
+    let daemon = place.start();
+    for kind in ["uring", "aio"] {
+        let names = [0, 1, 2].map(|slot| format!("{kind}{slot}"));
+        for name in &names {
+            let filename = place.path(name);
+            daemon.ask(
+                &format!("bdev_{kind}_create"),
+                json!({
+                    "name": name, "filename": filename, "block_size": 4096,
+                    "create_size_mib": 256,
+                }),
+            );
+        }
+        daemon.ask("bdev_raid_create", raid5("r0", &names.each_ref().map(String::as_str)));
+        assert_eq!(daemon.open_files(place.data()).len(), 3);
+        daemon.ask("bdev_raid_delete", json!({ "name": "r0" }));
+        for name in &names {
+            daemon.ask(&format!("bdev_{kind}_delete"), json!({ "name": name }));
+        }
+        daemon.wait_until("files are closed", |daemon| daemon.open_files(place.data()).is_empty());
+    }
     daemon.stop();
 }
 

@@ -240,6 +240,14 @@ impl Daemon {
         names.map(str::to_owned).collect()
     }
 
+    /// The files below `directory` that it has open.
+    pub(crate) fn open_files(&self, directory: &Path) -> Vec<PathBuf> {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        // One that is closed meanwhile has no link any more.
+        let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        links.filter(|path| path.starts_with(directory)).collect()
+    }
+
     /// Waits until `true` comes out.
     pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let step = Duration::from_millis(20);

@@ -38,6 +38,7 @@ fn the_quickstart_runs() {
             });
         }
         daemon.stop();
+        assert!(place.data().join("data/member0.img").exists(), "what is on it may be wanted");
     }
 }
 

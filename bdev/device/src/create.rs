@@ -118,7 +118,7 @@ pub enum CreateError {
     },
     /// A file that does not hold a whole number of blocks, or none at all.
     #[error(
-        "bdev {name}: the size of {filename}, {size_bytes} bytes, is not a multiple of the block size {block_size_bytes}: truncate it to {below_bytes} or extend it to {above_bytes}",
+        "bdev {name}: the size of {filename}, {size_bytes} bytes, is not a multiple of the block size {block_size_bytes}: give another block size, truncate it to {below_bytes} or extend it to {above_bytes}",
         filename = filename.display(),
         below_bytes = size_bytes - size_bytes % u64::from(*block_size_bytes),
         above_bytes = size_bytes - size_bytes % u64::from(*block_size_bytes)
@@ -235,7 +235,7 @@ mod tests {
         };
         assert_eq!(
             error.to_string(),
-            "bdev u0: the size of /srv/disk, 5000 bytes, is not a multiple of the block size 4096: truncate it to 4096 or extend it to 8192"
+            "bdev u0: the size of /srv/disk, 5000 bytes, is not a multiple of the block size 4096: give another block size, truncate it to 4096 or extend it to 8192"
         );
     }
 }

@@ -230,9 +230,9 @@ pub struct Completion {
 mod tests {
     use super::*;
 
-    /// Goal: the list's helpers agree about order, length and the only buffer. Method: small lists.
+    /// Goal: the list's methods agree about order, length and the only buffer. Method: small lists.
     #[test]
-    fn list_helpers_agree() {
+    fn list_methods_agree() {
         let one = Sgl::One(IoBufMut::heap(512));
         assert_eq!(one.len_bytes(), 512);
         assert_eq!(one.as_slice().len(), 1);

@@ -8,12 +8,12 @@
 use crate::clock::{self, Guard, Ticks};
 use crate::cx::Cx;
 use crate::handle::{OnReactor, ReactorHandle};
-use crate::turn::Core;
+use crate::turn::Reactor;
 
 /// A reactor that turns when told to.
 #[derive(Debug)]
 pub struct LocalReactor {
-    core: Core,
+    reactor: Reactor,
     guard: Guard,
 }
 
@@ -31,24 +31,24 @@ impl LocalReactor {
     /// # Panics
     /// If the kernel refuses memory or fds.
     pub fn with_index(index: usize, buffer_bytes: usize) -> Self {
-        let core = ReactorHandle::new(index, index, false)
-            .and_then(|handle| Core::new(handle, buffer_bytes))
+        let reactor = ReactorHandle::new(index, index, false)
+            .and_then(|handle| Reactor::new(handle, buffer_bytes))
             .unwrap_or_else(|e| panic!("local reactor {index} of {buffer_bytes} bytes: {e}"));
-        let mut local = Self { core, guard: Guard::default() };
+        let mut local = Self { reactor, guard: Guard::default() };
         let now = local.guard.forward(clock::now());
-        local.core.cx.set_now(now);
+        local.reactor.cx.set_now(now);
         local
     }
 
     /// What a message or a poller would be lent. Pollers that are added here are polled from the
     /// next turn on.
     pub fn cx(&mut self) -> &mut Cx {
-        &mut self.core.cx
+        &mut self.reactor.cx
     }
 
     /// A handle; messages run in [`LocalReactor::turn`].
     pub fn handle(&self) -> ReactorHandle {
-        self.core.cx.handle().clone()
+        self.reactor.cx.handle().clone()
     }
 
     /// One turn by the real clock; returns the progress that was made.
@@ -60,7 +60,7 @@ impl LocalReactor {
     pub fn turn_at(&mut self, now: Ticks) -> usize {
         let _on_reactor = OnReactor::enter();
         let now = self.guard.forward(now);
-        self.core.turn(now)
+        self.reactor.turn(now)
     }
 
     /// Turns by the real clock until `done` says so.
@@ -69,7 +69,7 @@ impl LocalReactor {
     /// If that takes longer than `limit`.
     pub fn run_until(&mut self, limit: Ticks, mut done: impl FnMut(&mut Cx) -> bool) {
         let start = clock::now();
-        while !done(&mut self.core.cx) {
+        while !done(&mut self.reactor.cx) {
             if self.turn() == 0 {
                 std::thread::yield_now();
             }

@@ -20,7 +20,7 @@ use crate::clock::{self, Guard};
 use crate::cpuset::CpuSet;
 use crate::handle::{OnReactor, ReactorHandle};
 use crate::sleep::{Idle, Next};
-use crate::turn::Core;
+use crate::turn::Reactor;
 use std::hint::spin_loop;
 use std::io;
 use std::panic::resume_unwind;
@@ -181,7 +181,7 @@ impl Life {
             tracing::warn!(core, "the system does not let a reactor be pinned; it runs unpinned");
         }
         // `start` waits for the answer, unless it has failed already and is about to stop us.
-        match Core::new(self.handle.clone(), buffer_bytes) {
+        match Reactor::new(self.handle.clone(), buffer_bytes) {
             Ok(reactor) => {
                 let _ = self.started.send(Ok(()));
                 self.turn_until_stop(reactor);
@@ -193,7 +193,7 @@ impl Life {
         }
     }
 
-    fn turn_until_stop(&self, mut reactor: Core) {
+    fn turn_until_stop(&self, mut reactor: Reactor) {
         let mut guard = Guard::default();
         let mut read_clock = move || guard.forward(clock::now());
         let mut idle = Idle::Awake;

@@ -26,7 +26,7 @@ use std::io;
 
 /// A reactor without a loop.
 #[derive(Debug)]
-pub(crate) struct Core {
+pub(crate) struct Reactor {
     pub(crate) cx: Cx,
     pollers: Pollers,
     /// Room for the timers of one turn.
@@ -41,7 +41,7 @@ struct LastTurn {
     busy: bool,
 }
 
-impl Core {
+impl Reactor {
     /// A reactor at home on this thread.
     pub(crate) fn new(handle: ReactorHandle, buffer_bytes: usize) -> io::Result<Self> {
         handle.settle();
@@ -139,7 +139,7 @@ impl Core {
     }
 }
 
-impl Drop for Core {
+impl Drop for Reactor {
     fn drop(&mut self) {
         self.cx.handle().inbox().close();
         self.cx.changes.clear();

@@ -18,6 +18,8 @@
 //!
 //! Not here: any idea of where strips belong. That is what the readers test.
 
+#![forbid(unsafe_code)]
+
 use ruzstd::decoding::StreamingDecoder;
 use std::io::Read;
 

@@ -111,9 +111,9 @@ impl Dice {
     }
 
     pub(super) fn fill(&mut self, bytes: &mut [u8]) {
-        for chunk in bytes.chunks_mut(8) {
+        for part in bytes.chunks_mut(8) {
             let word = self.next().to_le_bytes();
-            chunk.copy_from_slice(&word[..chunk.len()]);
+            part.copy_from_slice(&word[..part.len()]);
         }
     }
 }

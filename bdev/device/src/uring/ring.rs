@@ -137,8 +137,8 @@ impl Kernel for Ring {
         }
         match self.ring.submit() {
             Ok(_) => {}
-            // Out of requests, or out of room for completions until we reap: the next turn's
-            // enter takes what is left.
+            // Out of memory for requests, or out of room for completions until we reap: the next
+            // turn's enter takes what is left.
             Err(refused) if is_passing(&refused) => {}
             Err(refused) => panic!("io_uring_enter on a ring of our own cannot fail: {refused}"),
         }
@@ -381,7 +381,7 @@ fn decode(result: i32) -> Result<usize, Errno> {
 
 /// Errors of an enter after which the same enter may succeed.
 fn is_passing(refused: &io::Error) -> bool {
-    matches!(refused.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
+    matches!(refused.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY | libc::ENOMEM))
 }
 
 #[cfg(test)]
