@@ -155,15 +155,24 @@ impl<'a> Mint<'a> {
     }
 
     fn buffer(&mut self) -> IoBufMut {
-        let pool = self.cx.pool();
-        let reserve_bytes = pool.region().len_bytes() / POOL_RESERVE_DIVISOR;
-        let spare_bytes = pool.free_bytes().saturating_sub(reserve_bytes);
-        if self.len_bytes.next_power_of_two() <= spare_bytes
-            && let Some(buf) = pool.alloc(self.len_bytes)
-        {
-            return buf;
+        let (buf, home) = take_buffer(self.cx, self.len_bytes);
+        if home == BufferHome::Heap {
+            self.home = home;
         }
-        self.home = BufferHome::Heap;
-        IoBufMut::heap(self.len_bytes)
+        buf
     }
+}
+
+/// A buffer for a tool's own use, taken before its work begins. From the reactor's pool as long as
+/// that leaves enough to the devices and arrays below, else from the heap. The bytes are anything.
+pub fn take_buffer(cx: &Cx, len_bytes: usize) -> (IoBufMut, BufferHome) {
+    let pool = cx.pool();
+    let reserve_bytes = pool.region().len_bytes() / POOL_RESERVE_DIVISOR;
+    let spare_bytes = pool.free_bytes().saturating_sub(reserve_bytes);
+    if len_bytes.next_power_of_two() <= spare_bytes
+        && let Some(buf) = pool.alloc(len_bytes)
+    {
+        return (buf, BufferHome::Pool);
+    }
+    (IoBufMut::heap(len_bytes), BufferHome::Heap)
 }

@@ -52,7 +52,7 @@ mod verify;
 mod window;
 mod worker;
 
-pub use buffers::BufferHome;
+pub use buffers::{BufferHome, take_buffer};
 pub use job::{Job, JobError, LatencyClock, Limit, OnError, Pattern, READ_PERCENT_DEFAULT};
 pub use report::{
     CleanReport, DirectionReport, FirstError, JobReport, LatencyReport, ReactorReport,

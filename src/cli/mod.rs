@@ -5,12 +5,14 @@
 //! | [`serve`] | the service, in the foreground |
 //! | [`rpc`] | one call to a running service |
 //! | [`perf`] | a load on a bdev, in this process |
+//! | [`dd`] | a copy between bdevs and files, in this process |
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with a message), 2
 //! wrong usage (clap's).
 //!
 //! Not here: what the commands do beyond arguments, output and signals.
 
+pub mod dd;
 pub mod perf;
 pub mod rpc;
 pub mod serve;
@@ -49,6 +51,8 @@ pub enum Command {
     Rpc(rpc::RpcArgs),
     /// Put load on a bdev of a configuration, and measure or verify it
     Perf(perf::PerfArgs),
+    /// Copy between a bdev of a configuration and a file, or between two bdevs
+    Dd(dd::DdArgs),
 }
 
 /// How reactors are to run: the options that all commands with reactors share.
@@ -102,13 +106,14 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Only a service tells what it does; the tools say what they have to say as their result.
     let default_level = match &cli.command {
         Command::Serve(_) => "info",
-        Command::Rpc(_) | Command::Perf(_) => "warn",
+        Command::Rpc(_) | Command::Perf(_) | Command::Dd(_) => "warn",
     };
     start_log(cli.log.as_deref(), default_level)?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Rpc(args) => rpc::run(args),
         Command::Perf(args) => perf::run(args),
+        Command::Dd(args) => dd::run(args),
     }
 }
 
@@ -147,6 +152,9 @@ mod tests {
             "raid456 rpc --socket /tmp/s spdk_get_version",
             "raid456 perf --config a.json --bdev r0 --rw randwrite --bs 4k --iodepth 32 --runtime 5 \
              --cores 0 --verify --json out.json",
+            "raid456 perf --config a.json --bdev r0 --rw randrw --rwmixread 70 --poll busy",
+            "raid456 dd --config a.json --ib r0 --of f --bs 64k --count 4 --skip 1 --seek 2",
+            "raid456 dd --config a.json --if f --ob r0 --pad-zero --cores 0",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

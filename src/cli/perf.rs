@@ -165,7 +165,8 @@ fn chosen(
         .iter()
         .map(|core| {
             on(core).ok_or_else(|| {
-                format!("--load-cores: there is no reactor on core {core}: add it to --cores").into()
+                format!("--load-cores: there is no reactor on core {core}: add it to --cores")
+                    .into()
             })
         })
         .collect()

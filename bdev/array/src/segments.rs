@@ -84,12 +84,14 @@ impl Join {
     }
 
     fn absorb_one(&mut self, part: IoBufMut) {
-        let left = match self {
-            Self::One(join) => join.absorb(part).err(),
-            Self::Many(joins) => joins
-                .iter_mut()
-                .fold(Some(part), |part, join| part.and_then(|part| join.absorb(part).err())),
+        let mut left = Some(part);
+        let joins = match self {
+            Self::One(join) => std::slice::from_mut(join),
+            Self::Many(joins) => joins,
         };
+        for join in joins {
+            left = left.and_then(|part| join.absorb(part).err());
+        }
         assert!(left.is_none(), "a part came back to a request that it was not cut from");
     }
 
