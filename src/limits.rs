@@ -16,11 +16,25 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// Largest configuration file. The largest that makes sense, [`BDEVS_MAX`] bdevs, is below 2 MiB.
 pub const CONFIG_BYTES_MAX: u64 = 64 << 20;
 
-/// Buffers of one reactor. They are mapped at the start and touched only when used.
-pub const BUFFER_BYTES_PER_REACTOR: usize = 256 << 20;
+/// Buffers of one reactor. They are resident from the start, on every core, so this is no more than
+/// what requests of the control plane need; tools that bring load ask for more.
+pub const BUFFER_BYTES_PER_REACTOR: usize = 16 << 20;
 
 /// How long the flush of one bdev may take when the service stops.
 pub const FLUSH_TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// Buffers that `raid456 perf` and `raid456 dd` add to each reactor's; what they need beyond that
+/// comes from the heap.
+pub const TOOL_BUFFER_BYTES_MAX: usize = 4 << 30;
+
+/// Largest block of `raid456 dd`, in bytes.
+pub const DD_BLOCK_BYTES_MAX: u64 = 1 << 30;
+
+/// Blocks that `raid456 dd` has under way at a time, all together, in bytes.
+pub const DD_BUFFERS_BYTES_MAX: u64 = 4 << 30;
+
+/// Names of bdevs that a message lists.
+pub const NAMES_TOLD_MAX: usize = 16;
 
 /// How often a call that waits for a bdev looks whether its caller is still there.
 pub const WAIT_SLICE: Duration = Duration::from_millis(100);

@@ -1,7 +1,7 @@
 //! A load generator on the project's own reactors, in the manner of bdevperf and fio, and what
 //! measures with it.
 //!
-//! A [`Job`] says which requests go to which bdev; [`run`] (or [`Run`], which can be watched and
+//! A [`Job`] says which requests go to which bdev; [`run()`] (or [`Run`], which can be watched and
 //! stopped) puts a worker on each chosen reactor that keeps `io_depth` requests in flight there, and
 //! gives a [`Report`].
 //!

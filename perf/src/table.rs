@@ -127,8 +127,7 @@ fn verify_lines(verify: &VerifyReport) -> String {
 
 fn row(name: &str, direction: &DirectionReport) -> [String; COLUMNS.len()] {
     let latency = direction.latency.as_ref();
-    let span =
-        |nanos: Option<u64>| nanos.map_or_else(|| "-".to_owned(), |nanos| units::latency(nanos));
+    let span = |nanos: Option<u64>| nanos.map_or_else(|| "-".to_owned(), units::latency);
     [
         name.to_owned(),
         units::count(direction.iops),

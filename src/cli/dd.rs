@@ -19,6 +19,7 @@
 mod file;
 mod plan;
 mod pump;
+mod remote;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ use super::ReactorArgs;
 use super::session::{Session, pool_bytes};
 use file::{FileInput, FileOutput};
 use plan::{InputEnd, OutputEnd, Plan, Request};
-use pump::{Ends, Pumped};
+use pump::Ends;
+use remote::Pumped;
 
 /// Arguments of `raid456 dd`.
 #[derive(Debug, Args)]
@@ -147,10 +149,7 @@ fn copy(args: &DdArgs, session: &Session) -> Result<(), Box<dyn Error>> {
     let taken = clock::now() - begin;
     bar.finish_and_clear();
     eprintln!("{}", summary(pumped.copied_bytes, taken.as_secs_f64()));
-    match pumped.outcome {
-        Ok(()) if session.is_interrupted() => Err("interrupted".into()),
-        outcome => outcome,
-    }
+    pumped.outcome
 }
 
 fn no_bdev(path: &Path) -> Box<dyn Error> {
@@ -184,15 +183,15 @@ impl Sides {
         match self {
             Self::Bdevs { from, to } => {
                 let ends = Ends { input: Some(Arc::clone(from)), output: Some(Arc::clone(to)) };
-                pump::between_bdevs(reactor, plan, ends, stop, watch)
+                remote::between_bdevs(reactor, plan, ends, stop, watch)
             }
             Self::FromFile { from, to } => {
                 let ends = Ends { input: None, output: Some(Arc::clone(to)) };
-                pump::from_file(reactor, plan, ends, from, stop, watch)
+                remote::from_file(reactor, plan, ends, from, stop, watch)
             }
             Self::ToFile { from, to } => {
                 let ends = Ends { input: Some(Arc::clone(from)), output: None };
-                pump::to_file(reactor, plan, ends, to, stop, watch)
+                remote::to_file(reactor, plan, ends, to, stop, watch)
             }
         }
     }
@@ -205,9 +204,7 @@ fn bar(total_bytes: Option<u64>) -> ProgressBar {
             ProgressBar::new(total),
             "{wide_bar} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",
         ),
-        None => {
-            (ProgressBar::new_spinner(), "{spinner} {binary_bytes}, {binary_bytes_per_sec}")
-        }
+        None => (ProgressBar::new_spinner(), "{spinner} {binary_bytes}, {binary_bytes_per_sec}"),
     };
     let style = ProgressStyle::with_template(template).expect("the template is well formed");
     bar.with_style(style)

@@ -5,7 +5,7 @@
 //! | [`serve`] | the service, in the foreground |
 //! | [`rpc`] | one call to a running service |
 //! | [`perf`] | a load on a bdev, in this process |
-//! | [`dd`] | a copy between bdevs and files, in this process |
+//! | [`dd`] | copies between bdevs and files, in this process |
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with a message), 2
 //! wrong usage (clap's).
@@ -51,7 +51,7 @@ pub enum Command {
     Rpc(rpc::RpcArgs),
     /// Put load on a bdev of a configuration, and measure or verify it
     Perf(perf::PerfArgs),
-    /// Copy between a bdev of a configuration and a file, or between two bdevs
+    /// Copy between bdevs of a configuration and files
     Dd(dd::DdArgs),
 }
 
@@ -152,9 +152,8 @@ mod tests {
             "raid456 rpc --socket /tmp/s spdk_get_version",
             "raid456 perf --config a.json --bdev r0 --rw randwrite --bs 4k --iodepth 32 --runtime 5 \
              --cores 0 --verify --json out.json",
-            "raid456 perf --config a.json --bdev r0 --rw randrw --rwmixread 70 --poll busy",
-            "raid456 dd --config a.json --ib r0 --of f --bs 64k --count 4 --skip 1 --seek 2",
-            "raid456 dd --config a.json --if f --ob r0 --pad-zero --cores 0",
+            "raid456 dd --config a.json --ib r0 --of file --bs 1m --count 8 --skip 1 --seek 2",
+            "raid456 dd --config a.json --if file --ob r0",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

@@ -21,6 +21,7 @@ use signal_hook::flag;
 
 use super::ReactorArgs;
 use crate::control::{Config, Control, Options};
+use crate::limits::{NAMES_TOLD_MAX, TOOL_BUFFER_BYTES_MAX};
 
 /// Exit code of a process that a second signal ends: 128 and the number of SIGINT, as shells have it.
 const KILLED: i32 = 130;
@@ -65,13 +66,13 @@ impl Session {
 
     /// A bdev to be read.
     pub(super) fn readable(&self, name: &str) -> Result<Arc<dyn Bdev>, Box<dyn Error>> {
-        Ok(self.control.bdev(name)?)
+        self.control.bdev(name).map_err(|_| self.no_such_bdev(name).into())
     }
 
     /// A bdev to be written. The members of an array belong to it: writing to one behind its back
     /// would make its parity wrong.
     pub(super) fn writable(&self, name: &str) -> Result<Arc<dyn Bdev>, Box<dyn Error>> {
-        let bdev = self.control.bdev(name)?;
+        let bdev = self.readable(name)?;
         let name = &bdev.info().name;
         let views = self.control.bdevs();
         let claim = views.into_iter().find(|view| view.bdev.info().name == *name);
@@ -82,6 +83,19 @@ impl Session {
             .into());
         }
         Ok(bdev)
+    }
+
+    fn no_such_bdev(&self, name: &str) -> String {
+        let views = self.control.bdevs();
+        let mut names: Vec<_> = views.iter().map(|view| view.bdev.info().name.as_str()).collect();
+        if names.len() > NAMES_TOLD_MAX {
+            names.truncate(NAMES_TOLD_MAX);
+            names.push("...");
+        }
+        match names.join(", ") {
+            none if none.is_empty() => format!("no bdev {name:?}: the configuration has none"),
+            names => format!("no bdev {name:?}: the configuration has {names}"),
+        }
     }
 
     /// Names of arrays that are still making their parity, which takes time from everything else.
@@ -102,11 +116,8 @@ impl Session {
 /// Bytes of a reactor's pool that hold that many buffers and leave it room for everybody else.
 pub(super) fn pool_bytes(buffers: usize, buffer_bytes: u64) -> usize {
     let each = usize::try_from(buffer_bytes).unwrap_or(usize::MAX).checked_next_power_of_two();
-    each.unwrap_or(usize::MAX).saturating_mul(buffers).saturating_mul(2).min(POOL_BYTES_MAX)
+    each.unwrap_or(usize::MAX).saturating_mul(buffers).saturating_mul(2).min(TOOL_BUFFER_BYTES_MAX)
 }
-
-/// More than this is taken from the heap instead.
-const POOL_BYTES_MAX: usize = 4 << 30;
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +127,6 @@ mod tests {
     fn pools_have_room_and_an_end() {
         assert_eq!(pool_bytes(32, 4096), 32 * 4096 * 2);
         assert_eq!(pool_bytes(8, 5000), 8 * 8192 * 2);
-        assert_eq!(pool_bytes(usize::MAX, u64::MAX), POOL_BYTES_MAX);
+        assert_eq!(pool_bytes(usize::MAX, u64::MAX), TOOL_BUFFER_BYTES_MAX);
     }
 }

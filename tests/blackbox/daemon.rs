@@ -248,6 +248,14 @@ impl Daemon {
         links.filter(|path| path.starts_with(directory)).collect()
     }
 
+    /// The time that it has had on a core so far, in clock ticks of 10 ms.
+    pub(crate) fn cpu_ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // The second field, the name, may hold anything but ends with the last bracket.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
     /// Waits until `true` comes out.
     pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Self) -> bool) {
         let step = Duration::from_millis(20);

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -222,6 +223,34 @@ fn configurations_in_spdks_style_are_taken() {
     });
     let daemon = place.start_with_config(&place.config_text(&config.to_string()));
     assert_eq!(daemon.bdevs(), ["m0", "m1", "m2"]);
+    daemon.stop();
+}
+
+/// Goal: with adaptive polling a service without work sleeps, also after it had some that it slept
+/// through in parts. Method: a first resync over each engine, of files whose blocks are on the
+/// device and take their time; then the time on a core over a while.
+#[test]
+fn an_idle_service_sleeps() {
+    let place = Place::new();
+    let daemon = place.start();
+    for kind in ["uring", "aio"] {
+        let names = [0, 1, 2].map(|slot| format!("{kind}{slot}"));
+        for name in &names {
+            let filename = place.path(name);
+            fs::write(&filename, vec![name.len() as u8; 16 << 20]).unwrap();
+            let params = json!({ "name": name, "filename": filename, "block_size": 512 });
+            daemon.ask(&format!("bdev_{kind}_create"), params);
+        }
+        let array = format!("r_{kind}");
+        daemon.ask("bdev_raid_create", raid5(&array, &names.each_ref().map(String::as_str)));
+        daemon.wait_until("in sync", |daemon| {
+            daemon.bdev(&array)["driver_specific"]["raid"]["in_sync"] == true
+        });
+        let begin = daemon.cpu_ticks();
+        std::thread::park_timeout(Duration::from_millis(600));
+        let ticks = daemon.cpu_ticks() - begin;
+        assert!(ticks < 6, "{kind}: {ticks} ticks of 10 ms in 600 ms");
+    }
     daemon.stop();
 }
 

@@ -190,7 +190,7 @@ thread_local! {
 }
 
 /// Whether the calling thread is running a reactor now.
-fn on_reactor() -> bool {
+pub(crate) fn on_reactor() -> bool {
     ON_REACTOR.get() > 0
 }
 

@@ -62,12 +62,18 @@ impl Inbox {
             return Ok(());
         }
         self.queue.push(message)?;
+        self.pushed();
+        Ok(())
+    }
+
+    /// Wakes the reactor for a message; if it closed the inbox just before the push, takes the
+    /// message out again.
+    fn pushed(&self) {
         self.doorbell.ring();
         fence(Ordering::SeqCst);
         if self.closed.load(Ordering::Relaxed) {
             self.discard();
         }
-        Ok(())
     }
 
     /// No message runs any more. Those that wait, and those to come, are dropped.

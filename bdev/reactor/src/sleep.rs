@@ -83,6 +83,11 @@ impl Doorbell {
         fence(Ordering::SeqCst);
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
     /// Awake again: senders need not ring.
     pub(crate) fn disarm(&self) {
         self.asleep.swap(false, Ordering::AcqRel);

@@ -18,8 +18,7 @@
 use crate::affinity;
 use crate::clock::{self, Guard};
 use crate::cpuset::CpuSet;
-use crate::handle::{OnReactor, ReactorHandle};
-use crate::sleep::{Idle, Next};
+use crate::handle::{OnReactor, ReactorHandle, on_reactor};
 use crate::turn::Reactor;
 use std::hint::spin_loop;
 use std::io;
@@ -144,6 +143,10 @@ impl Reactors {
     /// # Panics
     /// When called on a reactor's thread, and to go on with the panic of a reactor's thread.
     pub fn stop(mut self) {
+        assert!(
+            !on_reactor(),
+            "reactors stopped from a reactor's thread: it would wait for itself"
+        );
         if let Some(panic) = self.join_all() {
             resume_unwind(panic);
         }
@@ -159,7 +162,12 @@ impl Reactors {
 }
 
 impl Drop for Reactors {
+    /// Stops the reactors; on a reactor's own thread without waiting for them.
     fn drop(&mut self) {
+        if on_reactor() {
+            self.handles.iter().for_each(ReactorHandle::ask_to_stop);
+            return;
+        }
         if self.join_all().is_some() {
             tracing::error!("a reactor's thread has panicked");
         }
@@ -196,27 +204,16 @@ impl Life {
     fn turn_until_stop(&self, mut reactor: Reactor) {
         let mut guard = Guard::default();
         let mut read_clock = move || guard.forward(clock::now());
-        let mut idle = Idle::Awake;
         loop {
             let now = read_clock();
             let progress = reactor.turn(now);
             if self.handle.is_asked_to_stop() {
                 return;
             }
-            let next = match self.poll {
-                PollMode::Busy if progress == 0 => Next::Pause,
-                PollMode::Busy => Next::Turn,
-                PollMode::Adaptive => idle.after_turn(now, progress, || reactor.may_sleep(now)),
-            };
-            match next {
-                Next::Turn => {}
-                Next::Pause => spin_loop(),
-                Next::Arm => self.handle.doorbell().arm(),
-                Next::Disarm => self.handle.doorbell().disarm(),
-                Next::Sleep => {
-                    reactor.sleep(&mut read_clock);
-                    self.handle.doorbell().disarm();
-                }
+            match self.poll {
+                PollMode::Adaptive => reactor.rest(now, progress, &mut read_clock),
+                PollMode::Busy if progress == 0 => spin_loop(),
+                PollMode::Busy => {}
             }
         }
     }

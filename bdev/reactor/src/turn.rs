@@ -13,7 +13,7 @@
 //! then pollers are dropped in the reverse order of polling, then timers, then singletons from the
 //! youngest to the oldest, then the pool. Buffers that are still out elsewhere stay valid.
 //!
-//! Not here: when to turn (`thread`, `local`).
+//! Not here: who turns it (`thread`, `local`), the race between sleeping and waking (`sleep`).
 
 use crate::clock::Ticks;
 use crate::cx::Cx;
@@ -21,7 +21,9 @@ use crate::handle::ReactorHandle;
 use crate::inbox;
 use crate::limits;
 use crate::poller::Pollers;
+use crate::sleep::{Idle, Next};
 use crate::timer::TimerId;
+use std::hint::spin_loop;
 use std::io;
 
 /// A reactor without a loop.
@@ -31,6 +33,7 @@ pub(crate) struct Reactor {
     pollers: Pollers,
     /// Room for the timers of one turn.
     due: Vec<TimerId>,
+    idle: Idle,
     last: LastTurn,
 }
 
@@ -49,6 +52,7 @@ impl Reactor {
             cx: Cx::new(handle, buffer_bytes)?,
             pollers: Pollers::default(),
             due: Vec::new(),
+            idle: Idle::Awake,
             last: LastTurn { at: None, busy: false },
         })
     }
@@ -119,16 +123,38 @@ impl Reactor {
         count
     }
 
+    /// What an adaptive reactor does after a turn that began at `now`: goes on, spins, prepares to
+    /// sleep, or sleeps until the next timer, a watched fd or the doorbell.
+    #[inline]
+    pub(crate) fn rest(
+        &mut self,
+        now: Ticks,
+        progress: usize,
+        read_clock: &mut impl FnMut() -> Ticks,
+    ) {
+        let mut idle = self.idle;
+        match idle.after_turn(now, progress, || self.may_sleep(now)) {
+            Next::Turn => {}
+            Next::Pause => spin_loop(),
+            Next::Arm => self.cx.handle().doorbell().arm(),
+            Next::Disarm => self.cx.handle().doorbell().disarm(),
+            Next::Sleep => {
+                self.sleep(read_clock);
+                self.cx.handle().doorbell().disarm();
+            }
+        }
+        self.idle = idle;
+    }
+
     /// Whether a sleep from `now` on would keep nobody waiting.
-    pub(crate) fn may_sleep(&mut self, now: Ticks) -> bool {
+    fn may_sleep(&mut self, now: Ticks) -> bool {
         let near = now + limits::SLEEP_MIN;
         self.cx.timers.next().is_none_or(|at| at >= near)
             && self.pollers.can_sleep()
             && inbox::outbox_is_empty()
     }
 
-    /// Sleeps until the next timer, a watched fd or the doorbell; `read_clock` tells when that was.
-    pub(crate) fn sleep(&mut self, mut read_clock: impl FnMut() -> Ticks) {
+    fn sleep(&mut self, read_clock: &mut impl FnMut() -> Ticks) {
         let from = read_clock();
         self.account_awake(from);
         let span = self.cx.timers.next().map(|at| at - from);
@@ -145,5 +171,90 @@ impl Drop for Reactor {
         self.cx.changes.clear();
         self.pollers.clear();
         self.cx.drop_timers_and_locals();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Ticks = limits::IDLE_BEFORE_SLEEP;
+
+    /// An adaptive reactor on this thread, and a turn and a rest of it at a time of our choice.
+    fn adaptive() -> (Reactor, impl FnMut(&mut Reactor, Ticks)) {
+        let handle = ReactorHandle::new(0, 0, true).expect("fds");
+        let reactor = Reactor::new(handle, 4096).expect("memory");
+        let step = |reactor: &mut Reactor, now: Ticks| {
+            let progress = reactor.turn(now);
+            // A sleep takes one tick, by this clock.
+            let mut clock = now;
+            reactor.rest(now, progress, &mut || {
+                clock += Ticks(1);
+                clock
+            });
+        };
+        (reactor, step)
+    }
+
+    fn is_armed(reactor: &Reactor) -> bool {
+        reactor.cx.handle().doorbell().is_armed()
+    }
+
+    #[test]
+    fn the_doorbell_is_armed_for_the_last_look_and_the_sleep_only() {
+        let (mut reactor, mut step) = adaptive();
+        // A ring ends the sleep at once.
+        let ring = |reactor: &Reactor| reactor.cx.handle().waker().wake();
+        step(&mut reactor, Ticks(0));
+        assert!(!is_armed(&reactor));
+        step(&mut reactor, IDLE);
+        assert!(is_armed(&reactor));
+        ring(&reactor);
+        step(&mut reactor, IDLE);
+        assert_eq!(reactor.cx.handle().stats().sleeps, 1);
+        assert!(!is_armed(&reactor));
+        assert_eq!(reactor.cx.handle().stats().sleep_ticks, 1);
+
+        // The last look finds something for which nobody rings: no sleep.
+        let due = Ticks(3 * IDLE.0) + limits::SLEEP_MIN;
+        reactor.cx.add_timer(due, Box::new(|_| None));
+        step(&mut reactor, Ticks(2 * IDLE.0));
+        step(&mut reactor, Ticks(3 * IDLE.0));
+        assert!(is_armed(&reactor));
+        step(&mut reactor, due);
+        assert!(!is_armed(&reactor));
+        assert_eq!(reactor.cx.handle().stats().sleeps, 1);
+    }
+
+    #[test]
+    fn a_timer_that_is_near_is_spun_for() {
+        let (mut reactor, mut step) = adaptive();
+        let at = IDLE + limits::SLEEP_MIN;
+        reactor.cx.add_timer(at, Box::new(|_| None));
+        step(&mut reactor, Ticks(0));
+        step(&mut reactor, IDLE);
+        assert!(is_armed(&reactor), "just far enough");
+        step(&mut reactor, IDLE + Ticks(1));
+        assert!(!is_armed(&reactor), "now it is near");
+        step(&mut reactor, IDLE + Ticks(1) + IDLE);
+        assert!(!is_armed(&reactor));
+        step(&mut reactor, at);
+        assert_eq!(reactor.cx.handle().stats().timers, 1);
+        assert_eq!(reactor.cx.handle().stats().sleeps, 0);
+    }
+
+    #[test]
+    fn a_sleep_lasts_until_the_next_timer() {
+        let (mut reactor, mut step) = adaptive();
+        let far = IDLE + Ticks::from_millis(30);
+        reactor.cx.add_timer(far, Box::new(|_| None));
+        step(&mut reactor, Ticks(0));
+        step(&mut reactor, IDLE);
+        let before = crate::clock::now();
+        step(&mut reactor, IDLE);
+        // It began one tick after IDLE and is rounded down to whole milliseconds.
+        assert!(crate::clock::now() - before >= Ticks::from_millis(29));
+        assert_eq!(reactor.cx.handle().stats().sleeps, 1);
+        assert!(!is_armed(&reactor), "nobody need ring any more");
     }
 }

@@ -343,10 +343,12 @@ fn a_poller_keeps_its_reactor_awake() {
     let may_sleep: Arc<AtomicBool> = Arc::default();
     let asked = Arc::clone(&may_sleep);
     handle.call(|cx| cx.add_poller(Box::new(Insomniac(asked)))).expect("it runs");
-    let sleeps = handle.stats().sleeps;
-    let until = clock::now() + Ticks::from_millis(20);
-    wait_until("20 ms", || clock::now() > until);
-    assert_eq!(handle.stats().sleeps, sleeps);
+    for _ in 0..5 {
+        let later = clock::now() + Ticks(10 * limits::IDLE_BEFORE_SLEEP.0);
+        wait_until("it would have gone to sleep", || clock::now() > later);
+        let turns = handle.stats().turns;
+        wait_until("it turns on", || handle.stats().turns > turns + 2);
+    }
     may_sleep.store(true, Ordering::Relaxed);
     wait_for_sleep(handle);
     reactors.stop();
@@ -440,6 +442,21 @@ fn a_panic_on_a_reactor_does_not_hang_its_callers() {
     assert_eq!(handle.call(|_| ()), Err(stopped));
     let panic = thread::spawn(|| reactors.stop()).join().expect_err("stop goes on with the panic");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"planted"));
+}
+
+#[test]
+fn stopping_reactors_from_a_reactor_is_refused_and_still_stops_them() {
+    let reactors = start(PollMode::Adaptive, 2);
+    let handles = reactors.handles().to_vec();
+    let (said, says) = mpsc::channel();
+    handles[0].send(move |_| {
+        let refused = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| reactors.stop()));
+        let message = refused.expect_err("it must panic");
+        said.send(message.downcast_ref::<&str>().copied()).expect("the test waits");
+    });
+    let message = says.recv_timeout(LOST).expect("it does not hang").expect("a text");
+    assert!(message.contains("it would wait for itself"), "{message}");
+    wait_until("all have stopped", || handles.iter().all(reactor::ReactorHandle::is_stopped));
 }
 
 #[test]

@@ -201,6 +201,9 @@ mod tests {
         assert!(error.starts_with("output file /no/such: No such file"), "{error}");
         let mut full = FileOutput::open(Path::new("/dev/full"), 0, true).unwrap();
         let error = message(full.write(&[0; 10]));
-        assert!(error.starts_with("output file /dev/full: writing 10 bytes at byte 0: "), "{error}");
+        assert!(
+            error.starts_with("output file /dev/full: writing 10 bytes at byte 0: "),
+            "{error}"
+        );
     }
 }

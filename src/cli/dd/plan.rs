@@ -13,11 +13,7 @@ use std::sync::Arc;
 use device::Bdev;
 use thiserror::Error;
 
-/// Largest block, in bytes.
-const BLOCK_BYTES_MAX: u64 = 1 << 30;
-
-/// Buffers of a copy together, in bytes.
-const BUFFERS_BYTES_MAX: u64 = 4 << 30;
+use crate::limits::{DD_BLOCK_BYTES_MAX, DD_BUFFERS_BYTES_MAX};
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +44,7 @@ pub(super) enum InputEnd {
 /// What is known of the output.
 #[derive(Clone, Debug)]
 pub(super) enum OutputEnd {
-    Bdev { name: String, size_bytes: u64, block_size_bytes: u64 },
+    Bdev { name: String, size_bytes: u64, block_size_bytes: u64, writable: bool },
     File,
 }
 
@@ -84,6 +80,7 @@ impl OutputEnd {
             name: info.name.clone(),
             size_bytes: info.size_bytes(),
             block_size_bytes: info.block_size_bytes.into(),
+            writable: info.supported.write,
         }
     }
 }
@@ -91,7 +88,7 @@ impl OutputEnd {
 /// Why there is nothing that could be copied like that.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub(super) enum PlanError {
-    #[error("--bs {block_bytes}: give 1 to {BLOCK_BYTES_MAX} bytes")]
+    #[error("--bs {block_bytes}: give 1 to {DD_BLOCK_BYTES_MAX} bytes")]
     BlockBytes { block_bytes: u64 },
     #[error(
         "--bs {block_bytes} is not a multiple of the block size of bdev {name:?}: give a multiple \
@@ -100,14 +97,20 @@ pub(super) enum PlanError {
     BlockSize { block_bytes: u64, name: String, block_size_bytes: u64 },
     #[error(
         "--iodepth {depth}: {depth} blocks of {block_bytes} bytes: give at least 1 block and at \
-         most {BUFFERS_BYTES_MAX} bytes together"
+         most {DD_BUFFERS_BYTES_MAX} bytes together"
     )]
     Depth { depth: usize, block_bytes: u64 },
-    #[error("--{option} {blocks}: that many blocks of {block_bytes} bytes pass the end of any device")]
+    #[error(
+        "--{option} {blocks}: that many blocks of {block_bytes} bytes pass the end of any device"
+    )]
     TooFar { option: &'static str, blocks: u64, block_bytes: u64 },
     #[error("--skip {skip}: byte {at} is past the end of {input}, which has {size_bytes} bytes")]
     SkipPastEnd { skip: u64, at: u64, input: String, size_bytes: u64 },
-    #[error("--seek {seek}: byte {at} is past the end of bdev {name:?}, which has {size_bytes} bytes")]
+    #[error("bdev {name:?} cannot be written: give another --ob")]
+    ReadOnly { name: String },
+    #[error(
+        "--seek {seek}: byte {at} is past the end of bdev {name:?}, which has {size_bytes} bytes"
+    )]
     SeekPastEnd { seek: u64, at: u64, name: String, size_bytes: u64 },
     #[error(
         "{input} has {total_bytes} bytes to copy, and bdev {name:?} has room for {room_bytes}: \
@@ -162,8 +165,7 @@ impl Plan {
         check_block(request, [input_granule, output_granule])?;
         let input_offset_bytes = offset(request, "skip", request.skip)?;
         let output_offset_bytes = offset(request, "seek", request.seek)?;
-        let asked_bytes =
-            request.count.map(|count| offset(request, "count", count)).transpose()?;
+        let asked_bytes = request.count.map(|count| offset(request, "count", count)).transpose()?;
         let total_bytes = match input.size_bytes() {
             Some(size_bytes) if input_offset_bytes > size_bytes => {
                 return Err(PlanError::SkipPastEnd {
@@ -191,9 +193,10 @@ impl Plan {
         };
         match output {
             OutputEnd::File => Ok(plan),
-            OutputEnd::Bdev { name, size_bytes, .. } => {
-                plan.fit(request, input, name, *size_bytes)
+            OutputEnd::Bdev { name, writable: false, .. } => {
+                Err(PlanError::ReadOnly { name: name.clone() })
             }
+            OutputEnd::Bdev { name, size_bytes, .. } => plan.fit(request, input, name, *size_bytes),
         }
     }
 
@@ -266,7 +269,7 @@ impl Plan {
 
 fn check_block(request: &Request, granules: [(&str, u64); 2]) -> Result<(), PlanError> {
     let Request { block_bytes, depth, .. } = *request;
-    if block_bytes == 0 || block_bytes > BLOCK_BYTES_MAX {
+    if block_bytes == 0 || block_bytes > DD_BLOCK_BYTES_MAX {
         return Err(PlanError::BlockBytes { block_bytes });
     }
     for (name, block_size_bytes) in granules {
@@ -275,7 +278,7 @@ fn check_block(request: &Request, granules: [(&str, u64); 2]) -> Result<(), Plan
             return Err(PlanError::BlockSize { block_bytes, name, block_size_bytes });
         }
     }
-    if depth == 0 || depth as u64 > BUFFERS_BYTES_MAX / block_bytes {
+    if depth == 0 || depth as u64 > DD_BUFFERS_BYTES_MAX / block_bytes {
         return Err(PlanError::Depth { depth, block_bytes });
     }
     Ok(())
@@ -306,7 +309,8 @@ mod tests {
     }
 
     fn output(size_bytes: u64) -> OutputEnd {
-        OutputEnd::Bdev { name: "b".into(), size_bytes, block_size_bytes: 4096 }
+        let name = "b".into();
+        OutputEnd::Bdev { name, size_bytes, block_size_bytes: 4096, writable: true }
     }
 
     fn total(request: Request, input: &InputEnd, output: &OutputEnd) -> Option<u64> {
@@ -359,9 +363,22 @@ mod tests {
             (with(|r| r.depth = 1 << 20), ["--iodepth 1048576", "at most 4294967296"]),
             (with(|r| r.skip = 9), ["--skip 9: byte 73728", "bdev \"a\", which has 65536"]),
             (with(|r| r.seek = 9), ["--seek 9: byte 73728", "bdev \"b\", which has 65536"]),
-            (with(|r| r.seek = u64::MAX), ["--seek 18446744073709551615", "past"]),
+            (with(|r| r.seek = u64::MAX), ["--seek 18446744073709551615", "pass the end"]),
             (with(|r| r.count = Some(u64::MAX)), ["--count 18446744073709551615", "pass"]),
             (with(|r| r.seek = 1), ["bdev \"a\" has 65536", "bdev \"b\" has room for 57344"]),
+            (
+                wrong(
+                    REQUEST,
+                    input(65_536),
+                    OutputEnd::Bdev {
+                        name: "c".into(),
+                        size_bytes: 65_536,
+                        block_size_bytes: 512,
+                        writable: false,
+                    },
+                ),
+                ["bdev \"c\" cannot be written", "another --ob"],
+            ),
             (
                 wrong(REQUEST, file(Some(5000)), output(65_536)),
                 ["file /f has 5000 bytes", "multiple of the block size 4096 of bdev \"b\""],

@@ -1,4 +1,4 @@
-//! [`Pump`]: the poller that moves chunks, and the thread's side of each kind of copy.
+//! [`Pump`]: the poller that moves chunks between bdevs, or between a bdev and the thread.
 //!
 //! ```text
 //!                    chunk {at, buf}                    chunk
@@ -15,25 +15,20 @@
 //! Owns: as many buffers as the depth, which go round; so every queue is bounded by that number and
 //! none of the sends can find its queue full (R6). A failed flush is reported and not repeated (R9).
 //!
-//! Not here: files (`file`), what may be copied at all (`plan`).
+//! Not here: the thread's side (`remote`), what may be copied at all (`plan`).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::error::Error;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender};
 
+use device::limits::COMPLETIONS_PER_POLL_MAX;
 use device::{Bdev, BdevIo, Completion, IoChannel, IoOp, IoStatus, OpenError, Sgl};
 use perf::take_buffer;
 use reactor::memory::{IoBuf, IoBufMut};
-use reactor::{Cx, Poller, PollerId, ReactorHandle};
+use reactor::{Cx, Poller};
 
-use super::file::{FileInput, FileOutput};
 use super::plan::Plan;
-
-/// How often the thread looks for signals and moves the bar while nothing else happens.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// The bdevs of a copy; a side without one is the thread's.
 #[derive(Clone, Debug)]
@@ -42,22 +37,17 @@ pub(super) struct Ends {
     pub(super) output: Option<Arc<dyn Bdev>>,
 }
 
-/// How far a copy came.
-pub(super) struct Pumped {
-    pub(super) copied_bytes: u64,
-    pub(super) outcome: Result<(), Box<dyn Error>>,
-}
-
 /// A piece of the copy.
-struct Chunk {
+pub(super) struct Chunk {
     /// Where it belongs, counted from the start of the copy.
-    at_bytes: u64,
+    pub(super) at_bytes: u64,
     /// How much of the buffer is the input's; the rest is padding.
-    len_bytes: u64,
-    buf: IoBufMut,
+    pub(super) len_bytes: u64,
+    pub(super) buf: IoBufMut,
 }
 
-enum ToThread {
+/// What the pump sends.
+pub(super) enum ToThread {
     /// To be filled.
     Buffer(IoBufMut),
     /// To be written.
@@ -66,7 +56,8 @@ enum ToThread {
     End(Result<(), Fault>),
 }
 
-enum ToPump {
+/// What the thread sends.
+pub(super) enum ToPump {
     /// To be read into.
     Buffer(IoBufMut),
     /// To be written.
@@ -79,14 +70,14 @@ enum ToPump {
 
 /// The request that failed.
 #[derive(Clone, Copy, Debug)]
-enum Fault {
+pub(super) enum Fault {
     Read { offset_bytes: u64, len_bytes: u64, status: IoStatus },
     Write { offset_bytes: u64, len_bytes: u64, status: IoStatus },
     Flush { status: IoStatus },
 }
 
 impl Fault {
-    fn describe(&self, ends: &Ends) -> String {
+    pub(super) fn describe(&self, ends: &Ends) -> String {
         let name = |end: &Option<Arc<dyn Bdev>>| {
             end.as_ref().map_or_else(String::new, |bdev| bdev.info().name.clone())
         };
@@ -156,20 +147,26 @@ enum State {
     Over,
 }
 
+/// What a pump shares with the thread.
+pub(super) struct Queues {
+    pub(super) to_thread: SyncSender<ToThread>,
+    pub(super) from_thread: Receiver<ToPump>,
+    /// Bytes of the input that are where they belong.
+    pub(super) copied: Arc<AtomicU64>,
+}
+
 /// See the module's notes.
-struct Pump {
+pub(super) struct Pump {
     plan: Plan,
     input: Option<Port>,
     output: Option<Port>,
     flushes: bool,
-    to_thread: SyncSender<ToThread>,
-    from_thread: Receiver<ToPump>,
-    copied: Arc<AtomicU64>,
+    queues: Queues,
     state: State,
     /// Ready to be read into, here or by the thread.
     buffers: Vec<IoBufMut>,
     /// Written, but somebody below has not let go of them yet.
-    shared: Vec<IoBuf>,
+    shared: VecDeque<IoBuf>,
     /// Read, and not written yet.
     ready: VecDeque<Chunk>,
     /// Where the next read begins, counted from the start of the copy.
@@ -183,9 +180,40 @@ struct Pump {
 }
 
 impl Pump {
+    /// Opens the bdevs and allocates the buffers. Both queues have room for all of these.
+    pub(super) fn new(
+        cx: &mut Cx,
+        plan: Plan,
+        ends: &Ends,
+        queues: Queues,
+    ) -> Result<Self, OpenError> {
+        let mut port = |bdev: &Option<Arc<dyn Bdev>>, first_bytes| {
+            bdev.as_ref().map(|bdev| Port::open(bdev, first_bytes, cx)).transpose()
+        };
+        let input = port(&ends.input, plan.input_offset_bytes)?;
+        let output = port(&ends.output, plan.output_offset_bytes)?;
+        let len_bytes = plan.block_bytes as usize;
+        Ok(Self {
+            input,
+            output,
+            flushes: ends.output.as_ref().is_some_and(|bdev| bdev.info().supported.flush),
+            queues,
+            state: State::Copying,
+            buffers: (0..plan.depth).map(|_| take_buffer(cx, len_bytes).0).collect(),
+            shared: VecDeque::with_capacity(plan.depth),
+            ready: VecDeque::with_capacity(plan.depth),
+            next_bytes: 0,
+            padding: None,
+            padded: None,
+            input_ended: false,
+            done: Vec::with_capacity(COMPLETIONS_PER_POLL_MAX),
+            plan,
+        })
+    }
+
     fn hear(&mut self) -> usize {
         let mut heard = 0;
-        while let Ok(message) = self.from_thread.try_recv() {
+        while let Ok(message) = self.queues.from_thread.try_recv() {
             heard += 1;
             match message {
                 ToPump::Buffer(buf) => self.buffers.push(buf),
@@ -199,7 +227,7 @@ impl Pump {
 
     fn tell(&self, message: ToThread) {
         // There is room, and a thread that is gone wants to know nothing.
-        let _ = self.to_thread.try_send(message);
+        let _ = self.queues.to_thread.try_send(message);
     }
 
     fn fail(&mut self, fault: Option<Fault>) {
@@ -260,15 +288,17 @@ impl Pump {
             _ => written_bytes,
         };
         // One writer: the reactor's thread.
-        self.copied.store(self.copied.load(Ordering::Relaxed) + copied, Ordering::Relaxed);
+        let total = self.queues.copied.load(Ordering::Relaxed) + copied;
+        self.queues.copied.store(total, Ordering::Relaxed);
     }
 
     /// Buffers that nobody else has any more can be used again.
     fn reclaim(&mut self) {
-        for buf in std::mem::take(&mut self.shared) {
+        for _ in 0..self.shared.len() {
+            let Some(buf) = self.shared.pop_front() else { return };
             match buf.try_into_mut() {
                 Ok(buf) => self.buffers.push(buf),
-                Err(buf) => self.shared.push(buf),
+                Err(buf) => self.shared.push_back(buf),
             }
         }
     }
@@ -401,247 +431,4 @@ impl Poller for Pump {
             [&self.input, &self.output].into_iter().flatten().any(|port| port.refused.is_some());
         matches!(self.state, State::Over) || (!refused && self.shared.is_empty())
     }
-}
-
-/// The thread's end of a pump. Dropping it removes the pump and waits until that is gone.
-struct Remote {
-    reactor: ReactorHandle,
-    id: PollerId,
-    inbox: Receiver<ToThread>,
-    outbox: SyncSender<ToPump>,
-    copied: Arc<AtomicU64>,
-    ends: Ends,
-    gave_up: bool,
-}
-
-impl Remote {
-    fn start(reactor: &ReactorHandle, plan: &Plan, ends: &Ends) -> Result<Self, Box<dyn Error>> {
-        // Each buffer is in one message at most; the rest is for the few without one.
-        let room = plan.depth + 4;
-        let (to_thread, inbox) = sync_channel(room);
-        let (outbox, from_thread) = sync_channel(room);
-        let copied = Arc::new(AtomicU64::new(0));
-        let (plan, sides, count) = (*plan, ends.clone(), Arc::clone(&copied));
-        let id = reactor.call(move |cx| -> Result<PollerId, OpenError> {
-            let input = sides.input.as_ref();
-            let input = input.map(|bdev| Port::open(bdev, plan.input_offset_bytes, cx));
-            let output = sides.output.as_ref();
-            let output = output.map(|bdev| Port::open(bdev, plan.output_offset_bytes, cx));
-            let flushes = sides.output.is_some_and(|bdev| bdev.info().supported.flush);
-            let len_bytes = plan.block_bytes as usize;
-            let pump = Pump {
-                input: input.transpose()?,
-                output: output.transpose()?,
-                flushes,
-                to_thread,
-                from_thread,
-                copied: count,
-                state: State::Copying,
-                buffers: (0..plan.depth).map(|_| take_buffer(cx, len_bytes).0).collect(),
-                shared: Vec::with_capacity(plan.depth),
-                ready: VecDeque::with_capacity(plan.depth),
-                next_bytes: 0,
-                padding: None,
-                padded: None,
-                input_ended: false,
-                done: Vec::new(),
-                plan,
-            };
-            Ok(cx.add_poller(Box::new(pump)))
-        })??;
-        let (reactor, ends) = (reactor.clone(), ends.clone());
-        Ok(Self { reactor, id, inbox, outbox, copied, ends, gave_up: false })
-    }
-
-    fn send(&self, message: ToPump) {
-        // A pump that is gone is found out when it is listened to.
-        let _ = self.outbox.send(message);
-        self.reactor.waker().wake();
-    }
-
-    fn give_up(&mut self) {
-        if !self.gave_up {
-            self.gave_up = true;
-            self.send(ToPump::GiveUp);
-        }
-    }
-
-    fn copied_bytes(&self) -> u64 {
-        self.copied.load(Ordering::Relaxed)
-    }
-
-    /// Handles what the pump sends until its end. `take` may fail: then the pump is told to give up,
-    /// and the first failure is the outcome.
-    fn listen(
-        &mut self,
-        stop: impl Fn() -> bool,
-        mut take: impl FnMut(&Self, ToThread) -> Result<(), Box<dyn Error>>,
-        watch: impl Fn(&Self),
-    ) -> Result<(), Box<dyn Error>> {
-        let mut outcome = Ok(());
-        loop {
-            if stop() {
-                self.give_up();
-            }
-            match self.inbox.recv_timeout(LOOK) {
-                Ok(ToThread::End(end)) => {
-                    let end = end.map_err(|fault| fault.describe(&self.ends).into());
-                    return outcome.and(end);
-                }
-                Ok(message) if outcome.is_ok() => {
-                    outcome = take(self, message);
-                    if outcome.is_err() {
-                        self.give_up();
-                    }
-                }
-                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    return outcome.and(Err("the reactor has stopped".into()));
-                }
-            }
-            watch(self);
-        }
-    }
-}
-
-impl Drop for Remote {
-    fn drop(&mut self) {
-        let id = self.id;
-        self.reactor.send(move |cx| cx.remove_poller(id));
-        while self.inbox.recv().is_ok() {}
-    }
-}
-
-/// Starts a pump and does `work` beside it.
-fn with_pump(
-    reactor: &ReactorHandle,
-    plan: &Plan,
-    ends: &Ends,
-    work: impl FnOnce(&mut Remote) -> Result<(), Box<dyn Error>>,
-) -> Pumped {
-    match Remote::start(reactor, plan, ends) {
-        Ok(mut remote) => {
-            let outcome = work(&mut remote);
-            Pumped { copied_bytes: remote.copied_bytes(), outcome }
-        }
-        Err(error) => Pumped { copied_bytes: 0, outcome: Err(error) },
-    }
-}
-
-/// Copies from bdev to bdev.
-pub(super) fn between_bdevs(
-    reactor: &ReactorHandle,
-    plan: &Plan,
-    ends: Ends,
-    stop: impl Fn() -> bool,
-    watch: impl Fn(u64),
-) -> Pumped {
-    let watch = |remote: &Remote| watch(remote.copied_bytes());
-    with_pump(reactor, plan, &ends, |remote| remote.listen(stop, |_, _| Ok(()), watch))
-}
-
-/// Copies from a bdev to a file, in order.
-pub(super) fn to_file(
-    reactor: &ReactorHandle,
-    plan: &Plan,
-    ends: Ends,
-    file: &mut FileOutput,
-    stop: impl Fn() -> bool,
-    watch: impl Fn(u64),
-) -> Pumped {
-    // Chunks that came before their predecessors.
-    let mut early = BTreeMap::new();
-    let mut next_bytes = 0;
-    let take = |remote: &Remote, message| {
-        let ToThread::Chunk(chunk) = message else { return Ok(()) };
-        early.insert(chunk.at_bytes, chunk);
-        while let Some(chunk) = early.remove(&next_bytes) {
-            file.write(&chunk.buf)?;
-            next_bytes += chunk.len_bytes;
-            // One writer: this thread, as the pump has no output to count.
-            remote.copied.store(next_bytes, Ordering::Relaxed);
-            remote.send(ToPump::Buffer(chunk.buf));
-        }
-        Ok(())
-    };
-    let watch = |remote: &Remote| watch(remote.copied_bytes());
-    let mut pumped = with_pump(reactor, plan, &ends, |remote| remote.listen(stop, take, watch));
-    if pumped.outcome.is_ok() {
-        pumped.outcome = file.sync();
-    }
-    pumped
-}
-
-/// Copies from a file to a bdev.
-pub(super) fn from_file(
-    reactor: &ReactorHandle,
-    plan: &Plan,
-    ends: Ends,
-    file: &mut FileInput,
-    stop: impl Fn() -> bool,
-    watch: impl Fn(u64),
-) -> Pumped {
-    let output = ends.output.as_ref().map_or_else(String::new, |bdev| bdev.info().name.clone());
-    let mut filler = Filler { plan, file, output, at_bytes: 0, ended: false, left_over: false };
-    let take = |remote: &Remote, message| match message {
-        ToThread::Buffer(buf) => filler.fill(remote, buf),
-        ToThread::Chunk(_) | ToThread::End(_) => Ok(()),
-    };
-    let watch = |remote: &Remote| watch(remote.copied_bytes());
-    let mut pumped = with_pump(reactor, plan, &ends, |remote| remote.listen(stop, take, watch));
-    if pumped.outcome.is_ok() && filler.left_over {
-        pumped.outcome = Err(filler.no_room());
-    }
-    pumped
-}
-
-/// Fills buffers from a file.
-struct Filler<'a> {
-    plan: &'a Plan,
-    file: &'a mut FileInput,
-    output: String,
-    at_bytes: u64,
-    ended: bool,
-    /// The output is full and the input is not at its end.
-    left_over: bool,
-}
-
-impl Filler<'_> {
-    fn fill(&mut self, remote: &Remote, mut buf: IoBufMut) -> Result<(), Box<dyn Error>> {
-        if self.ended {
-            return Ok(());
-        }
-        let limit_bytes = self.plan.total_bytes.unwrap_or(self.plan.limit_bytes);
-        let wanted = (limit_bytes - self.at_bytes).min(self.plan.block_bytes) as usize;
-        let filled = self.file.fill(&mut buf[..wanted])?;
-        let len_bytes = filled as u64;
-        if filled > 0 {
-            self.plan.check_tail(len_bytes, "the input's last block", &self.output)?;
-            let padded = self.plan.padded(len_bytes) as usize;
-            buf[filled..padded].fill(0);
-            let at_bytes = self.at_bytes;
-            self.at_bytes += len_bytes;
-            let chunk = Chunk { at_bytes, len_bytes, buf: exactly(buf, padded) };
-            remote.send(ToPump::Chunk(chunk));
-        }
-        let at_limit = self.at_bytes == limit_bytes;
-        if at_limit && self.plan.limit_is_room {
-            self.left_over = self.file.fill(&mut [0])? > 0;
-        }
-        if at_limit || filled < wanted {
-            self.ended = true;
-            remote.send(ToPump::NoMore);
-        }
-        Ok(())
-    }
-
-    fn no_room(&self) -> Box<dyn Error> {
-        let (name, at_bytes) = (&self.output, self.plan.output_offset_bytes + self.at_bytes);
-        format!("output bdev {name:?}: it is full at byte {at_bytes}, and the input goes on").into()
-    }
-}
-
-/// The first bytes of a buffer; only the last chunk is not a whole one.
-fn exactly(mut buf: IoBufMut, len_bytes: usize) -> IoBufMut {
-    if buf.len() == len_bytes { buf } else { buf.split_to(len_bytes) }
 }

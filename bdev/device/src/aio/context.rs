@@ -154,13 +154,14 @@ impl Kernel for Aio {
     }
 
     fn may_sleep(&mut self) -> bool {
+        // What was signalled before is looked at now; what is signalled from here on ends the
+        // sleep: the kernel and the thread first make something to reap, then signal. With nothing
+        // in flight too: the signal of an answer that was reaped awake would end every sleep.
+        let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
+        fence(Ordering::SeqCst);
         if self.slab.is_empty() {
             return true;
         }
-        // What was signalled before is looked at now; what is signalled from here on ends the
-        // sleep: the kernel and the thread first make something to reap, then signal.
-        let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
-        fence(Ordering::SeqCst);
         self.staged.is_empty()
             && self.refused.is_empty()
             && self.allocator.is_quiet()

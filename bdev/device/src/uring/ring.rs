@@ -159,6 +159,8 @@ impl Kernel for Ring {
 
     fn may_sleep(&mut self) -> bool {
         if self.slab.is_empty() {
+            // The signal of an answer that was reaped awake would end every sleep at once.
+            let _ = rustix::io::read(&self.event, &mut [0_u8; 8]);
             return true;
         }
         if self.signal == Signal::Silent {

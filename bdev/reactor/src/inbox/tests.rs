@@ -41,6 +41,18 @@ fn a_closed_inbox_drops_what_is_in_it_and_what_comes() {
     assert_eq!(gone.load(Ordering::Relaxed), 3);
 }
 
+/// The sender has found the inbox open, then it closes, then the sender pushes.
+#[test]
+fn a_message_that_comes_just_after_the_end_is_dropped_by_its_sender() {
+    let gone = Arc::default();
+    let inbox = inbox();
+    inbox.close();
+    inbox.queue.push(counted(&gone)).unwrap_or_else(|_| panic!("room"));
+    inbox.pushed();
+    assert!(inbox.is_empty());
+    assert_eq!(gone.load(Ordering::Relaxed), 1);
+}
+
 /// A push races with the end: whoever is later, nothing stays behind in the queue.
 #[test]
 fn no_message_is_left_behind_when_the_inbox_closes() {

@@ -1,0 +1,7 @@
+//! The tools `raid456 perf` and `raid456 dd` as people run them: the real program on real files.
+//!
+//! Not here: the service and its client (`blackbox`), single parts of the tools (beside them).
+
+mod dd;
+mod perf;
+mod place;
