@@ -6,6 +6,8 @@
 //!
 //! Not here: what clippy and rustc check (`Cargo.toml`, `.clippy.toml`).
 
+#![expect(clippy::unwrap_used, reason = "test code may panic")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -59,7 +59,7 @@ struct Kind {
 }
 
 /// One figure that is worth something on any machine.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Ratio {
     what: &'static str,
     value: f64,
@@ -114,7 +114,11 @@ fn main() -> Result<(), Box<dyn Error>> {
              the windows of what was done in moments in which the thread had its core",
             args.rounds, args.window_ms
         ),
-        ratios: ratios(&samples)?,
+        ratios: [read_ratios, small_write_ratios, full_stripe_ratios]
+            .iter()
+            .map(|ratios| ratios(&Book(&samples)))
+            .collect::<Result<Vec<_>, _>>()?
+            .concat(),
         cases: samples,
     };
     let text = markdown(&results);
@@ -222,99 +226,146 @@ fn cases_of(kind: &Kind) -> Vec<Case> {
 /// What the same memory gives without any layer: a malloc read is a copy from cold memory, a long
 /// malloc write one with non-temporal stores.
 fn bandwidth_cases(malloc: &Kind) -> Vec<Case> {
+    let plain = |name: &str, pattern, bytes| case(name.into(), &malloc.bare, pattern, bytes, 32);
+    let cold_name = "malloc: 64K write QD32, 48 MiB of buffers";
+    let mut cold = plain(cold_name, Pattern::Write, 64 << 10);
+    cold.job.write_buffers = POOL_BYTES / (64 << 10);
     vec![
-        case("malloc: 128K read QD32".into(), &malloc.bare, Pattern::Read, 128 << 10, 32),
-        case("malloc: 128K write QD32".into(), &malloc.bare, Pattern::Write, 128 << 10, 32),
-        case("malloc: 64K write QD32".into(), &malloc.bare, Pattern::Write, 64 << 10, 32),
+        plain("malloc: 128K read QD32", Pattern::Read, 128 << 10),
+        plain("malloc: 128K write QD32", Pattern::Write, 128 << 10),
+        plain("malloc: 64K write QD32", Pattern::Write, 64 << 10),
+        cold,
     ]
 }
 
-fn ratios(samples: &[Samples]) -> Result<Vec<Ratio>, String> {
-    let find = |name: &str| {
-        let found = samples.iter().find(|samples| samples.name == name);
+/// The cases by name.
+struct Book<'a>(&'a [Samples]);
+
+impl Book<'_> {
+    fn find(&self, name: &str) -> Result<&Samples, String> {
+        let found = self.0.iter().find(|samples| samples.name == name);
         found.ok_or_else(|| format!("there is no case {name:?}"))
-    };
-    let nanos = |name: &str| find(name).map(Samples::nanos_per_io);
-    let iops = |name: &str| find(name).map(Samples::iops);
-    let gbytes = |name: &str| find(name).map(|samples| samples.bytes_per_s() / 1e9);
-    let ratio = |what, value, unit, goal| Ratio { what, value, unit, goal };
-    let null_read = "raid5/null: 4K randread QD64";
-    let malloc_read = "raid5/malloc: 4K randread QD64";
-    let cold = "48 MiB of buffers";
+    }
+
+    fn nanos(&self, name: &str) -> Result<f64, String> {
+        self.find(name).map(Samples::nanos_per_io)
+    }
+
+    fn miops(&self, name: &str) -> Result<f64, String> {
+        self.find(name).map(|samples| samples.iops() / 1e6)
+    }
+
+    fn gbytes(&self, name: &str) -> Result<f64, String> {
+        self.find(name).map(|samples| samples.bytes_per_s() / 1e9)
+    }
+
+    fn p99_of_p50(&self, name: &str) -> Result<f64, String> {
+        let samples = self.find(name)?;
+        Ok(samples.spread(|sample| sample.p99_ns as f64 / sample.p50_ns.max(1) as f64).median)
+    }
+}
+
+fn ratio(what: &'static str, value: f64, unit: &'static str, goal: &'static str) -> Ratio {
+    Ratio { what, value, unit, goal }
+}
+
+fn read_ratios(book: &Book<'_>) -> Result<Vec<Ratio>, String> {
+    let (bare, null) = ("null: 4K randread QD64", "raid5/null: 4K randread QD64");
+    let (bare_malloc, malloc) = ("malloc: 4K randread QD64", "raid5/malloc: 4K randread QD64");
     Ok(vec![
         ratio(
             "4K randread: what the layer adds to a null bdev",
-            nanos(null_read)? - nanos("null: 4K randread QD64")?,
+            book.nanos(null)? - book.nanos(bare)?,
             "ns",
             "at most 100 ns; SPDK's raid0 118 ns",
         ),
-        ratio("4K randread over null members", iops(null_read)? / 1e6, "M/s", "above 6 M/s"),
+        ratio("4K randread over null members", book.miops(null)?, "M/s", "above 6 M/s"),
         ratio(
             "4K randread over malloc members, of a bare malloc bdev",
-            iops(malloc_read)? / iops("malloc: 4K randread QD64")?,
+            book.miops(malloc)? / book.miops(bare_malloc)?,
             "",
             "at least 0.95; SPDK raid5f 0.82 (0.97 per CPU second)",
         ),
         ratio(
+            "the same, p99 of p50",
+            book.p99_of_p50(malloc)?,
+            "",
+            "at most 2; SPDK's malloc bdev alone 2",
+        ),
+        ratio(
+            "degraded 4K randread over null members, of healthy",
+            book.miops("raid5/null: 4K randread QD64, degraded")? / book.miops(null)?,
+            "",
+            "SPDK raid5f 0.49",
+        ),
+        ratio(
+            "degraded 4K randread over malloc members, of healthy",
+            book.miops("raid5/malloc: 4K randread QD64, degraded")? / book.miops(malloc)?,
+            "",
+            "at least 0.56 (90 % of the CPU bound 0.625); SPDK raid5f 0.56",
+        ),
+    ])
+}
+
+fn small_write_ratios(book: &Book<'_>) -> Result<Vec<Ratio>, String> {
+    let null = "raid5/null: 4K randwrite QD64";
+    Ok(vec![
+        ratio(
             "4K randwrite (RMW) over null members",
-            iops("raid5/null: 4K randwrite QD64")? / 1e6,
+            book.miops(null)?,
             "M/s",
             "at least 1.2 M/s; bound 2.2; raid5f cannot",
         ),
         ratio(
-            "4K randwrite (RMW) over null members, in bare null writes",
-            nanos("raid5/null: 4K randwrite QD64")? / nanos("null: 4K randwrite QD64")?,
+            "the same, time of one in times of a bare null write",
+            book.nanos(null)? / book.nanos("null: 4K randwrite QD64")?,
             "",
-            "4 member I/Os and two parity deltas",
+            "it is 4 member I/Os and one parity delta",
         ),
         ratio(
             "4K randwrite (RMW) over malloc members",
-            iops("raid5/malloc: 4K randwrite QD64")? / 1e6,
+            book.miops("raid5/malloc: 4K randwrite QD64")?,
             "M/s",
             "at least 0.5 M/s, stretch 0.7; bound 1.0",
         ),
+    ])
+}
+
+fn full_stripe_ratios(book: &Book<'_>) -> Result<Vec<Ratio>, String> {
+    let hot = book.gbytes("raid5/malloc: full-stripe write QD8")?;
+    let cold = book.gbytes("raid5/malloc: full-stripe write QD8, 48 MiB of buffers")?;
+    Ok(vec![
         ratio(
             "full-stripe write over null members, QD8",
-            gbytes("raid5/null: full-stripe write QD8")?,
+            book.gbytes("raid5/null: full-stripe write QD8")?,
             "GB/s",
             "above 25 GB/s (SPDK raid5f 24.4); hot buffers at least 50",
         ),
         ratio(
             "full-stripe write over null members, QD8, cold data",
-            gbytes(&format!("raid5/null: full-stripe write QD8, {cold}"))?,
+            book.gbytes("raid5/null: full-stripe write QD8, 48 MiB of buffers")?,
             "GB/s",
             "at least 18 GB/s; bound 24.5",
         ),
+        ratio("full-stripe write over malloc members, QD8", hot, "GB/s", "above 9 (raid5f 5.2)"),
         ratio(
-            "full-stripe write over malloc members, QD8",
-            gbytes("raid5/malloc: full-stripe write QD8")?,
-            "GB/s",
-            "above 9 GB/s (SPDK raid5f 5.2)",
-        ),
-        ratio(
-            "full-stripe write over malloc members, QD8, cold data",
-            gbytes(&format!("raid5/malloc: full-stripe write QD8, {cold}"))?,
-            "GB/s",
-            "above 9 GB/s",
-        ),
-        ratio(
-            "the same, of 4/5 of the bare bdev's 64K writes",
-            gbytes("raid5/malloc: full-stripe write QD8")?
-                / (0.8 * gbytes("malloc: 64K write QD32")?),
+            "the same, of 4/5 of a bare malloc bdev's 64K writes",
+            hot / (0.8 * book.gbytes("malloc: 64K write QD32")?),
             "",
             "1 is the bound: 5 strips go to memory for 4 of data",
         ),
+        ratio("full-stripe write over malloc members, QD8, cold data", cold, "GB/s", "above 9"),
         ratio(
-            "degraded 4K randread over malloc members, of healthy",
-            iops("raid5/malloc: 4K randread QD64, degraded")? / iops(malloc_read)?,
+            "the same, of 4/5 of a bare malloc bdev's 64K writes of cold data",
+            cold / (0.8 * book.gbytes("malloc: 64K write QD32, 48 MiB of buffers")?),
             "",
-            "at least 0.56 (90 % of the CPU bound 0.625); SPDK raid5f 0.56",
+            "1 is the bound",
         ),
         ratio(
-            "degraded 4K randread over null members, of healthy",
-            iops("raid5/null: 4K randread QD64, degraded")? / iops(null_read)?,
+            "degraded full-stripe write over malloc members, of healthy",
+            book.gbytes("raid5/malloc: full-stripe write QD8, degraded")? / hot,
             "",
-            "SPDK raid5f 0.49",
+            "SPDK raid5f 1.14",
         ),
     ])
 }

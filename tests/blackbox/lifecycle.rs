@@ -226,9 +226,8 @@ fn configurations_in_spdks_style_are_taken() {
     daemon.stop();
 }
 
-/// Goal: with adaptive polling a service without work sleeps, also after it had some that it slept
-/// through in parts. Method: a first resync over each engine, of files whose blocks are on the
-/// device and take their time; then the time on a core over a while.
+/// Goal: with adaptive polling a service without work sleeps, also after it had some. Method: the
+/// first resync of an array over each engine, then the time on a core over a while.
 #[test]
 fn an_idle_service_sleeps() {
     let place = Place::new();
@@ -237,9 +236,12 @@ fn an_idle_service_sleeps() {
         let names = [0, 1, 2].map(|slot| format!("{kind}{slot}"));
         for name in &names {
             let filename = place.path(name);
-            fs::write(&filename, vec![name.len() as u8; 16 << 20]).unwrap();
-            let params = json!({ "name": name, "filename": filename, "block_size": 512 });
-            daemon.ask(&format!("bdev_{kind}_create"), params);
+            daemon.ask(
+                &format!("bdev_{kind}_create"),
+                json!({
+                    "name": name, "filename": filename, "block_size": 512, "create_size_mib": 8,
+                }),
+            );
         }
         let array = format!("r_{kind}");
         daemon.ask("bdev_raid_create", raid5(&array, &names.each_ref().map(String::as_str)));

@@ -12,6 +12,8 @@
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
 
+#![expect(clippy::unwrap_used, reason = "test code may panic")]
+
 mod bdevs;
 mod client;
 mod daemon;

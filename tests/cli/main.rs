@@ -2,6 +2,8 @@
 //!
 //! Not here: the service and its client (`blackbox`), single parts of the tools (beside them).
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 mod dd;
 mod perf;
 mod place;

@@ -2,6 +2,8 @@
 //!
 //! Not here: tests of single parts, which are beside them.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, which is what it is for")]
+
 mod devices;
 mod load;
 mod verify;

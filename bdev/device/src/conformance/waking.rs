@@ -73,6 +73,11 @@ fn wakes_for_completions(backend: Backend) {
     assert!(ended.is_ok(), "a reactor slept through a completion: {:?}", handle.stats());
     let stats = handle.stats();
     assert!(stats.sleeps > 0, "nothing was slow enough to sleep for: {stats:?}");
+    // The last answer was signalled too. That signal may end one more sleep, but not every one.
+    let never = end.recv_timeout(Duration::from_millis(100));
+    assert!(never.is_err());
+    let sleeps = handle.stats().sleeps - stats.sleeps;
+    assert!(sleeps < 10, "{sleeps} sleeps in 100 ms without work");
     reactors.stop();
 }
 
