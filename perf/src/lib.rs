@@ -62,4 +62,4 @@ pub use run::{Progress, Run, RunError, Stage, run};
 pub use stamp::Stamp;
 pub use tally::Counts;
 pub use verify::Mismatch;
-pub use window::CLEAN_CPU_SHARE;
+pub use window::{CLEAN_CPU_SHARE, CLEAN_SHARE_MIN};

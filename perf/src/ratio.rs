@@ -3,7 +3,7 @@
 //! A shared machine changes from second to second; a ratio of two figures holds only if both were
 //! taken under the same conditions. So each round gives every case one short window; the figure of
 //! a window is that of its undisturbed moments (see [`CLEAN_CPU_SHARE`]), and a case's figure is the
-//! median of the windows that had enough of them.
+//! median of the windows that had enough of them ([`CLEAN_SHARE_MIN`]).
 //!
 //! ```text
 //!   round 0   | a | b | c |     round 1   | a | b | c |     ...
@@ -17,6 +17,7 @@
 use crate::job::{Job, Limit};
 use crate::report::Report;
 use crate::run::{RunError, run};
+use crate::window::CLEAN_SHARE_MIN;
 use reactor::{ReactorHandle, Ticks};
 use serde::Serialize;
 
@@ -74,9 +75,6 @@ pub struct Spread {
     /// Largest.
     pub max: f64,
 }
-
-/// A window counts if this share of it was undisturbed.
-pub const CLEAN_SHARE_MIN: f64 = 0.1;
 
 impl Samples {
     /// Windows that count.

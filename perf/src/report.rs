@@ -100,6 +100,8 @@ pub struct CleanReport {
     /// Bytes per second.
     pub bytes_per_s: f64,
     /// Latencies of requests that were not under way while a core was away; absent without any.
+    /// Long requests meet a disturbance more often, so this is the truth only for latencies that
+    /// are short against the undisturbed moments (some milliseconds).
     pub latency: Option<LatencyReport>,
 }
 

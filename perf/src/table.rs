@@ -4,6 +4,7 @@
 
 use crate::report::{DirectionReport, ReadBackState, Report, VerifyReport};
 use crate::units;
+use crate::window::CLEAN_SHARE_MIN;
 use std::fmt::Write;
 
 /// Heads of the table's columns. The first is for the direction.
@@ -65,6 +66,9 @@ impl Report {
 
     fn clean_line(&self) -> String {
         let clean = &self.clean;
+        if clean.time_share < CLEAN_SHARE_MIN {
+            return "disturbed: others used the cores nearly all the time".to_owned();
+        }
         let mut line = format!(
             "disturbed: others used the cores too; in the {:.1} % of the time in which they did \
              not: {} IOPS, {}",

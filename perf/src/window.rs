@@ -26,6 +26,9 @@ use rustix::time::{ClockId, clock_gettime};
 /// the timer and of the machine's own work stays above it.
 pub const CLEAN_CPU_SHARE: f64 = 0.985;
 
+/// Figures of undisturbed moments say something if those were at least this share of the time.
+pub const CLEAN_SHARE_MIN: f64 = 0.1;
+
 /// Length of a slice: shorter than what the kernel's scheduler gives to a thread at a time
 /// (about 3 ms), and so long that its two readings of the clocks cost nothing.
 const SLICE: Ticks = Ticks::from_millis(1);

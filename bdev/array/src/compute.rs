@@ -135,8 +135,9 @@ impl Workbench<'_> {
                 .map(|(_, output)| run_at(output, row).len())
                 .fold(height - row, usize::min);
             let mut sources = Sources::new();
-            let len =
-                gather(&mut sources, others, room, |strip| run_at(self.buffers.get(op, strip), row));
+            let len = gather(&mut sources, others, room, |strip| {
+                run_at(self.buffers.get(op, strip), row)
+            });
             self.recover_step(op, rotation, recovery, &mut outputs, &sources, row, len);
             row += len;
         }
@@ -199,8 +200,9 @@ impl Workbench<'_> {
         while row < height {
             let step = MISMATCH_ROW_BYTES.min(height - row);
             let mut sources = Sources::new();
-            let len =
-                gather(&mut sources, strips, step, |strip| run_at(self.buffers.get(op, strip), row));
+            let len = gather(&mut sources, strips, step, |strip| {
+                run_at(self.buffers.get(op, strip), row)
+            });
             let p = &run_at(self.buffers.get(op, ROLE_P), row)[..len];
             let (p_wrong, q_wrong) = if parities.q {
                 let q = &run_at(self.buffers.get(op, ROLE_Q), row)[..len];

@@ -116,9 +116,7 @@ impl PieceBody {
 /// Whether a read is a single cell, as small ones are: it needs no list.
 fn is_one_cell(spec: &PieceSpec, strip_bytes: u32, band_bytes: u32) -> bool {
     let first = rectangle::next(spec.span, strip_bytes, band_bytes, 0);
-    first.is_some_and(|part| {
-        part.first == part.last && u64::from(part.len()) == spec.span.len
-    })
+    first.is_some_and(|part| part.first == part.last && u64::from(part.len()) == spec.span.len)
 }
 
 /// (byte in the piece, strip, row, length) of every cell of a read.

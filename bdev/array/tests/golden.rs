@@ -84,8 +84,7 @@ fn what_is_written_into_kernel_members_keeps_their_parity_right() {
             create(&reactors, spec(level, layout, set.strip_bytes(), present.clone()));
         let mut model = set.expected();
         for round in 0..40 {
-            let remote =
-                Remote::open(&reactors.handles()[round % reactors.handles().len()], &bdev);
+            let remote = Remote::open(&reactors.handles()[round % reactors.handles().len()], &bdev);
             let sectors = model.len() / 512;
             let start = rng.below(sectors);
             let len = (1 + rng.below(600)).min(sectors - start);

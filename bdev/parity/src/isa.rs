@@ -153,6 +153,7 @@ impl<I: Isa, const N: usize> Column<I, N> for Whole<N> {
         let lanes = from[self.at..self.at + N * I::BYTES].chunks_exact(I::BYTES);
         for (v, lane) in v.iter_mut().zip(lanes) {
             *v = isa.load(lane);
+            std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Acquire);
         }
         v
     }

@@ -397,7 +397,7 @@ fn add<I: Isa, const N: usize>(isa: I, mut a: [I::Vector; N], b: [I::Vector; N])
     a
 }
 
-/// `total` plus the sources, two at a time.
+/// `total` plus the sources.
 #[inline(always)]
 fn sum<I: Isa, const N: usize>(
     isa: I,
@@ -405,15 +405,8 @@ fn sum<I: Isa, const N: usize>(
     mut total: [I::Vector; N],
     sources: &[&[u8]],
 ) -> [I::Vector; N] {
-    let (pairs, rest) = sources.as_chunks();
-    for [a, b] in pairs {
-        let (a, b) = (column.load(isa, a), column.load(isa, b));
-        for k in 0..N {
-            total[k] = isa.xor3(total[k], a[k], b[k]);
-        }
-    }
-    for a in rest {
-        total = add(isa, total, column.load(isa, a));
+    for source in sources {
+        total = add(isa, total, column.load(isa, source));
     }
     total
 }
