@@ -85,8 +85,8 @@ pub(crate) trait Isa: Copy + Debug + Sync + 'static {
 
 /// A computation over equally long slices that treats every column of bytes alike.
 pub(crate) trait Pass {
-    /// Vectors that stay in registers for each vector of a column.
-    const ACCUMULATORS: usize;
+    /// How much of each slice is worked on at a time.
+    const STRIDE: Stride;
 
     /// Does one column's work.
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>);
@@ -95,28 +95,63 @@ pub(crate) trait Pass {
     fn finish<I: Isa>(&mut self, _isa: I) {}
 }
 
+/// How long a column is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stride {
+    /// As many vectors as the registers hold, four or eight, when each vector of the column needs
+    /// so many accumulators. Walking over the sources costs more than the arithmetic: for a single
+    /// vector it doubles the time. And with many sources eight vectors are up to 1.3 times as fast
+    /// as four, because each source is read in longer runs.
+    Long {
+        /// Vectors that stay in registers for each vector of a column.
+        accumulators: usize,
+    },
+    /// Two cache lines. Where there are few slices anyway, and none of them likely to be in the
+    /// cache, all of them should be read in step.
+    Short,
+}
+
 /// Where in the slices a column is: N vectors beside each other.
 pub(crate) trait Column<I: Isa, const N: usize>: Copy {
-    /// The column's bytes of one slice.
-    fn load(self, isa: I, from: &[u8]) -> [I::Vector; N];
+    /// The column's part of a slice, for [`lane`].
+    type Part<'a>: AsRef<[u8]>;
+
+    /// The column's part of a slice.
+    fn part(self, from: &[u8]) -> Self::Part<'_>;
+    /// All vectors of the column's part of a slice.
+    #[inline(always)]
+    fn load(self, isa: I, from: &[u8]) -> [I::Vector; N] {
+        let part = self.part(from);
+        let mut v = [isa.zero(); N];
+        for (k, v) in v.iter_mut().enumerate() {
+            *v = lane(isa, &part, k);
+        }
+        v
+    }
     /// Puts the column's bytes into one slice.
     fn store(self, isa: I, to: &mut [u8], v: [I::Vector; N]);
     /// As [`Column::store`], past the caches.
     fn store_streaming(self, isa: I, to: &mut [u8], v: [I::Vector; N]);
 }
 
-/// Cuts `len_bytes` into columns: wide ones, then single vectors, then a tail.
-///
-/// Eight vectors a column where the registers hold the accumulators and as many operands, else
-/// four: one alone is half as fast, because the walk over the sources then costs more than the
-/// arithmetic, and with many sources eight are up to 1.3 times as fast as four, because each
-/// source is read in longer runs.
+/// Vector `k` of a column's part of a slice.
+#[inline(always)]
+pub(crate) fn lane<I: Isa>(isa: I, part: &impl AsRef<[u8]>, k: usize) -> I::Vector {
+    isa.load(&part.as_ref()[k * I::BYTES..(k + 1) * I::BYTES])
+}
+
+/// Cuts `len_bytes` into columns of the pass's stride, then single vectors, then a tail.
 #[inline(always)]
 pub(crate) fn run<I: Isa, P: Pass>(isa: I, len_bytes: usize, pass: &mut P) {
-    let mut at = if I::REGISTERS / P::ACCUMULATORS >= 16 {
-        columns::<I, P, 8>(isa, 0, len_bytes, pass)
-    } else {
-        columns::<I, P, 4>(isa, 0, len_bytes, pass)
+    let vectors = match P::STRIDE {
+        Stride::Long { accumulators } if I::REGISTERS / accumulators < 16 => 4,
+        Stride::Long { .. } => 8,
+        Stride::Short => 128 / I::BYTES,
+    };
+    let mut at = match vectors {
+        2 => columns::<I, P, 2>(isa, 0, len_bytes, pass),
+        4 => columns::<I, P, 4>(isa, 0, len_bytes, pass),
+        _ => columns::<I, P, 8>(isa, 0, len_bytes, pass),
     };
     at = columns::<I, P, 1>(isa, at, len_bytes, pass);
     if at < len_bytes {
@@ -147,15 +182,11 @@ struct Whole<const N: usize> {
 }
 
 impl<I: Isa, const N: usize> Column<I, N> for Whole<N> {
+    type Part<'a> = &'a [u8];
+
     #[inline(always)]
-    fn load(self, isa: I, from: &[u8]) -> [I::Vector; N] {
-        let mut v = [isa.zero(); N];
-        let lanes = from[self.at..self.at + N * I::BYTES].chunks_exact(I::BYTES);
-        for (v, lane) in v.iter_mut().zip(lanes) {
-            *v = isa.load(lane);
-            std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::Acquire);
-        }
-        v
+    fn part(self, from: &[u8]) -> &[u8] {
+        &from[self.at..self.at + N * I::BYTES]
     }
 
     #[inline(always)]
@@ -186,12 +217,14 @@ struct Tail {
 }
 
 impl<I: Isa> Column<I, 1> for Tail {
+    type Part<'a> = [u8; VECTOR_BYTES_MAX];
+
     #[inline(always)]
-    fn load(self, isa: I, from: &[u8]) -> [I::Vector; 1] {
-        let mut lane = [0; VECTOR_BYTES_MAX];
+    fn part(self, from: &[u8]) -> [u8; VECTOR_BYTES_MAX] {
+        let mut part = [0; VECTOR_BYTES_MAX];
         let tail = &from[self.at..];
-        lane[..tail.len()].copy_from_slice(tail);
-        [isa.load(&lane[..I::BYTES])]
+        part[..tail.len()].copy_from_slice(tail);
+        part
     }
 
     #[inline(always)]

@@ -23,7 +23,7 @@
 //! Not here: checks of what callers pass in ([`crate::kernel`]); anything unsafe.
 
 use crate::gf;
-use crate::isa::{Column, Isa, Pass};
+use crate::isa::{Column, Isa, Pass, Stride, lane};
 
 /// `p` := sum of `start` and `sources`.
 ///
@@ -36,7 +36,7 @@ pub(crate) struct Xor<'a, const STREAM: bool> {
 }
 
 impl<const STREAM: bool> Pass for Xor<'_, STREAM> {
-    const ACCUMULATORS: usize = 1;
+    const STRIDE: Stride = Stride::Long { accumulators: 1 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -68,7 +68,7 @@ pub(crate) struct Pq<'a, const STREAM: bool> {
 }
 
 impl<const STREAM: bool> Pass for Pq<'_, STREAM> {
-    const ACCUMULATORS: usize = 2;
+    const STRIDE: Stride = Stride::Long { accumulators: 2 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -97,7 +97,7 @@ pub(crate) struct Q<'a> {
 }
 
 impl Pass for Q<'_> {
-    const ACCUMULATORS: usize = 1;
+    const STRIDE: Stride = Stride::Long { accumulators: 1 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -114,7 +114,7 @@ pub(crate) struct PDelta<'a> {
 }
 
 impl Pass for PDelta<'_> {
-    const ACCUMULATORS: usize = 1;
+    const STRIDE: Stride = Stride::Short;
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -133,7 +133,7 @@ pub(crate) struct QDelta<'a> {
 }
 
 impl Pass for QDelta<'_> {
-    const ACCUMULATORS: usize = 2;
+    const STRIDE: Stride = Stride::Short;
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -153,7 +153,7 @@ pub(crate) struct PqDelta<'a> {
 }
 
 impl Pass for PqDelta<'_> {
-    const ACCUMULATORS: usize = 2;
+    const STRIDE: Stride = Stride::Short;
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -176,7 +176,7 @@ pub(crate) struct CheckP<'a> {
 }
 
 impl Pass for CheckP<'_> {
-    const ACCUMULATORS: usize = 1;
+    const STRIDE: Stride = Stride::Long { accumulators: 1 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -195,7 +195,7 @@ pub(crate) struct CheckPq<'a> {
 }
 
 impl Pass for CheckPq<'_> {
-    const ACCUMULATORS: usize = 2;
+    const STRIDE: Stride = Stride::Long { accumulators: 2 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -215,7 +215,7 @@ pub(crate) struct DataFromQ<'a> {
 }
 
 impl Pass for DataFromQ<'_> {
-    const ACCUMULATORS: usize = 1;
+    const STRIDE: Stride = Stride::Long { accumulators: 1 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -255,7 +255,7 @@ impl Solution {
 }
 
 impl Pass for TwoData<'_> {
-    const ACCUMULATORS: usize = 2;
+    const STRIDE: Stride = Stride::Long { accumulators: 2 };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -300,13 +300,14 @@ fn by_products<const WITH_P: bool, I: Isa, const N: usize>(
     let (source_pairs, source_rest) = terms.sources.as_chunks();
     let (exponent_pairs, exponent_rest) = terms.exponents.as_chunks();
     for ([a, b], &[exponent_a, exponent_b]) in source_pairs.iter().zip(exponent_pairs) {
-        let (a, b) = (column.load(isa, a), column.load(isa, b));
+        let (part_a, part_b) = (column.part(a), column.part(b));
         let (factor_a, factor_b) = (isa.factor(exponent_a), isa.factor(exponent_b));
         for k in 0..N {
+            let (a, b) = (lane(isa, &part_a, k), lane(isa, &part_b, k));
             if WITH_P {
-                p[k] = isa.xor3(p[k], a[k], b[k]);
+                p[k] = isa.xor3(p[k], a, b);
             }
-            q[k] = isa.xor3(q[k], isa.mul(factor_a, a[k]), isa.mul(factor_b, b[k]));
+            q[k] = isa.xor3(q[k], isa.mul(factor_a, a), isa.mul(factor_b, b));
         }
     }
     for (a, &exponent) in source_rest.iter().zip(exponent_rest) {

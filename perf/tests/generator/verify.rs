@@ -62,16 +62,26 @@ fn good_devices_pass() {
     }
 }
 
-/// Goal: a timed job that goes through its range many times is read back right.
+/// Goal: a job that goes through its range many times is read back right, counted or timed.
 #[test]
 fn many_passes_are_verified() {
     let reactors = reactors(2);
-    let mut job = job(malloc(BLOCKS), Pattern::RandRw { read_percent: 30 });
-    (job.limit, job.ramp) = (Limit::Time(Ticks::from_millis(50)), Ticks::from_millis(5));
-    let report = verified(&reactors, job);
-    let verify = report.verify.as_ref().unwrap();
-    assert_eq!((verify.blocks_wrong, verify.read_back), (0, ReadBackState::Done));
-    assert!(verify.blocks_checked > BLOCKS);
+    let counted = Job {
+        limit: Limit::Ios(5000),
+        ..job(malloc(BLOCKS), Pattern::RandRw { read_percent: 30 })
+    };
+    let timed = Job {
+        limit: Limit::Time(Ticks::from_millis(50)),
+        ramp: Ticks::from_millis(5),
+        ..counted.clone()
+    };
+    let checked = [counted, timed].map(|job| {
+        let verify = verified(&reactors, job).verify.unwrap();
+        assert_eq!((verify.blocks_wrong, verify.read_back), (0, ReadBackState::Done));
+        verify.blocks_checked
+    });
+    // All of the device in the end, and the reads of nearly forty passes.
+    assert!(checked[0] > BLOCKS + 4 * 1000, "{checked:?}");
     reactors.stop();
 }
 

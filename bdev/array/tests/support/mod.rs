@@ -1,6 +1,6 @@
 //! What the array's tests share: reactors, members in memory, and a way to do I/O from a test thread.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
 #![allow(dead_code, reason = "every test file uses a part of it")]
-#![expect(clippy::allow_attributes, reason = "which part is unused differs from file to file")]
 
 use array::{RaidBdev, RaidSpec};
 use crossbeam::channel::{Receiver, Sender, unbounded};

@@ -36,6 +36,9 @@ impl Avx2 {
     }
 }
 
+#[repr(C, packed)]
+struct Unaligned(__m256i);
+
 impl Isa for Avx2 {
     const NAME: &'static str = "avx2";
     const BYTES: usize = size_of::<__m256i>();
@@ -67,7 +70,7 @@ impl Isa for Avx2 {
         assert!(from.len() == Self::BYTES, "a vector has {} bytes", Self::BYTES);
         // SAFETY: the slice is as long as the vector, asserted above; no alignment is needed;
         // `self` exists, so `detect` has found AVX2.
-        unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+        unsafe { from.as_ptr().cast::<Unaligned>().read_volatile().0 }
     }
 
     #[inline(always)]

@@ -43,6 +43,9 @@ impl Avx512 {
     }
 }
 
+#[repr(C, packed)]
+struct Unaligned(__m512i);
+
 impl Isa for Avx512 {
     const NAME: &'static str = "avx512-gfni";
     const BYTES: usize = size_of::<__m512i>();
@@ -74,7 +77,7 @@ impl Isa for Avx512 {
         assert!(from.len() == Self::BYTES, "a vector has {} bytes", Self::BYTES);
         // SAFETY: the slice is as long as the vector, asserted above; no alignment is needed;
         // `self` exists, so `detect` has found AVX-512 F.
-        unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+        unsafe { from.as_ptr().cast::<Unaligned>().read_volatile().0 }
     }
 
     #[inline(always)]
