@@ -42,8 +42,7 @@ struct Setting {
 }
 
 const HOT: Setting = Setting { name: "hot", bytes: 0, window_nanos: 2_000_000, rounds: 51 };
-const COLD: Setting =
-    Setting { name: "cold", bytes: 1 << 30, window_nanos: 30_000_000, rounds: 11 };
+const COLD: Setting = Setting { name: "cold", bytes: 1 << 30, window_nanos: 4_000_000, rounds: 41 };
 
 /// Ratio to ISA-L that the fastest kernel should reach, by work and setting; streaming when cold.
 fn target(work: Work, cold: bool) -> Option<f64> {

@@ -98,18 +98,22 @@ pub(crate) trait Pass {
 /// How long a column is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stride {
-    /// As many vectors as the registers hold, four or eight, when each vector of the column needs
-    /// so many accumulators. Walking over the sources costs more than the arithmetic: for a single
-    /// vector it doubles the time. And with many sources eight vectors are up to 1.3 times as fast
-    /// as four, because each source is read in longer runs.
+    /// As many vectors as the registers hold: eight, or four. Walking over the sources costs more
+    /// than the arithmetic (single vectors take twice the time), and strips that lie a power of
+    /// two apart fight for the same cache sets, so each source is read in long runs: with 16
+    /// sources eight vectors are up to 1.3 times as fast as four.
     Long {
         /// Vectors that stay in registers for each vector of a column.
         accumulators: usize,
     },
-    /// Two cache lines. Where there are few slices anyway, and none of them likely to be in the
-    /// cache, all of them should be read in step.
+    /// Two cache lines, for few slices or cold ones. There the memory is what takes the time, and
+    /// it is fastest when all slices are read in step: updates of cold parities take 0.75 of the
+    /// time that they take in long columns.
     Short,
 }
+
+/// Two lines of every x86-64 and most 64-bit ARM caches.
+const SHORT_BYTES: usize = 128;
 
 /// Where in the slices a column is: N vectors beside each other.
 pub(crate) trait Column<I: Isa, const N: usize>: Copy {
@@ -146,7 +150,7 @@ pub(crate) fn run<I: Isa, P: Pass>(isa: I, len_bytes: usize, pass: &mut P) {
     let vectors = match P::STRIDE {
         Stride::Long { accumulators } if I::REGISTERS / accumulators < 16 => 4,
         Stride::Long { .. } => 8,
-        Stride::Short => 128 / I::BYTES,
+        Stride::Short => SHORT_BYTES / I::BYTES,
     };
     let mut at = match vectors {
         2 => columns::<I, P, 2>(isa, 0, len_bytes, pass),

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Where one instruction multiplies (GFNI), Q is a sum of independent products, and sources go in
-//! pairs because a three-operand xor folds two of them at once. Elsewhere a product costs six
+//! pairs because a three-operand xor folds two of them at once (P alone goes source by source:
+//! one xor with memory is as fast as the load). Elsewhere a product costs six
 //! instructions and a doubling four, and Horner's rule needs only doublings while the exponents
 //! fall by one from source to source (AVX2: 1.4 times as fast). Gaps and wraps in them, which
 //! md's DDF order and a missing source bring, cost one product each.
@@ -36,7 +37,7 @@ pub(crate) struct Xor<'a, const STREAM: bool> {
 }
 
 impl<const STREAM: bool> Pass for Xor<'_, STREAM> {
-    const STRIDE: Stride = Stride::Long { accumulators: 1 };
+    const STRIDE: Stride = if STREAM { Stride::Short } else { Stride::Long { accumulators: 1 } };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {
@@ -68,7 +69,7 @@ pub(crate) struct Pq<'a, const STREAM: bool> {
 }
 
 impl<const STREAM: bool> Pass for Pq<'_, STREAM> {
-    const STRIDE: Stride = Stride::Long { accumulators: 2 };
+    const STRIDE: Stride = if STREAM { Stride::Short } else { Stride::Long { accumulators: 2 } };
 
     #[inline(always)]
     fn column<I: Isa, const N: usize>(&mut self, isa: I, column: impl Column<I, N>) {

@@ -8,6 +8,10 @@
 //! plan only through them and through which slot has which role.
 
 use super::*;
+use crate::geometry::{Geometry, GeometrySpec};
+use crate::layout::{Layout, Level};
+use crate::member::{MemberMap, MemberState};
+use crate::units::StripeId;
 use proptest::prelude::*;
 
 /// GF(2^8) product, bit by bit (polynomial 0x11d): slow, and independent of crate `parity`.
@@ -351,6 +355,90 @@ fn a_planned_read_yields_what_was_wanted() {
             }
         }
     });
+}
+
+/// Goal: the same with every layout as it lies on members: for each row of each layout, each set of
+/// missing slots and each written set, the plan is right and names no missing slot. Method: roles and
+/// exponents come from the geometry, failures are slots and become roles as they do in a shard.
+#[test]
+fn every_layout_plans_right_with_every_failure_set() {
+    let mut cases = 0;
+    for level in Level::ALL {
+        let at = (0..3).map(Layout::ParityAt).filter(|_| level == Level::Raid4);
+        for layout in Layout::of_level(level).iter().copied().chain(at) {
+            let least = 2 + level.parity_count();
+            for members in least.max(3)..=least + 2 {
+                cases += check_layout(level, layout, members);
+            }
+        }
+    }
+    assert!(cases > 10_000, "only {cases} cases were planned");
+}
+
+fn check_layout(level: Level, layout: Layout, members: usize) -> u32 {
+    let geometry = Geometry::new(GeometrySpec {
+        level,
+        layout,
+        members,
+        strip_bytes: 4096,
+        block_size_bytes: 512,
+        member_bytes: 4096 * 2 * members as u64,
+        data_offsets_bytes: vec![0; members],
+    })
+    .expect("a valid geometry");
+    let parities = Parities { p: true, q: level.parity_count() == 2 };
+    let strips = u8::try_from(geometry.data_strips()).unwrap();
+    let slots: Vec<u8> = (0..members as u8).collect();
+    let mut cases = 0;
+    for stripe in 0..geometry.stripes() {
+        let rotation = geometry.rotation(StripeId(stripe));
+        let exponents: Vec<u8> = (0..strips)
+            .map(|strip| if parities.q { geometry.q_exponent(rotation, strip) } else { strip })
+            .collect();
+        let model = Model { strips: usize::from(strips), exponents };
+        for missing in subsets(&slots).filter(|set| set.len() <= parities.count()) {
+            let states = slots.iter().map(|&slot| match missing.contains(slot) {
+                true => MemberState::Missing,
+                false => MemberState::InSync,
+            });
+            let map = MemberMap::new(states.collect());
+            let absent = map.missing_roles(&geometry, rotation);
+            assert_eq!(absent.len(), missing.len());
+            let slot_of = |role| match role {
+                ROLE_P => geometry.p_slot(rotation),
+                ROLE_Q => geometry.q_slot(rotation).expect("level 6 has Q"),
+                strip => geometry.data_slot(rotation, strip),
+            };
+            let state = StripeState {
+                data_strips: strips,
+                parities,
+                unreadable: absent,
+                absent,
+                in_sync: true,
+            };
+            for written in written_sets(&state) {
+                let plan = write(&state, written).expect("within the redundancy");
+                let after = model.run(&plan, written);
+                for role in parities.roles().difference(absent).iter() {
+                    let right = model.parity(role, |strip| model.current(strip, written));
+                    assert_eq!(
+                        after[usize::from(role)].as_ref(),
+                        Some(&right),
+                        "{layout:?} {plan:?}"
+                    );
+                }
+                for role in plan.reads.union(plan.writes).iter() {
+                    let slot = slot_of(role);
+                    assert!(
+                        !missing.contains(slot.0),
+                        "{layout:?} row {stripe}: {slot:?} {plan:?}"
+                    );
+                }
+                cases += 1;
+            }
+        }
+    }
+    cases
 }
 
 proptest! {
