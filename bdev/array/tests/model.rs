@@ -221,6 +221,7 @@ fn degraded_arrays_behave_like_a_byte_array() {
 #[test]
 fn members_removed_under_load_cost_no_byte() {
     let reactors = two_reactors();
+    let mut degraded_reads = 0;
     for (seed, (level, layout, count)) in (20..).zip(arrays()) {
         let mut members = members(count);
         let (array, bdev) = create(&reactors, spec(level, layout, STRIP, members.clone()));
@@ -243,11 +244,12 @@ fn members_removed_under_load_cost_no_byte() {
         load.settle();
         let snapshot = array.snapshot();
         assert_eq!(snapshot.missing().count(), level.parity_count());
-        let degraded: u64 = snapshot.shards.iter().map(|s| s.core.degraded_reads).sum();
-        assert!(degraded > 0, "{snapshot:?}");
+        degraded_reads += snapshot.shards.iter().map(|s| s.core.degraded_reads).sum::<u64>();
         let model = std::mem::take(&mut load.model);
         assert_members_right(&array, &reactors, &members, &model);
     }
+    // Not of every array: the member that was removed may hold parity only.
+    assert!(degraded_reads > 0);
     reactors.stop();
 }
 
