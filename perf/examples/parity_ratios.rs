@@ -9,7 +9,9 @@
 //! Each round gives every contender one window on the same stripes; a window in which the thread
 //! had less than [`CLEAN_CPU_SHARE`] of its CPU is repeated. A ratio is the median over the rounds
 //! of the two rates within a round, so what the machine does from second to second cancels out.
-//! *Hot* is one stripe over and over, *cold* as many stripes as fill a GiB, one after another.
+//! *Hot* is one stripe over and over, in each round another, because where strips happen to lie
+//! decides how they share the first cache; *cold* is as many stripes as fill a GiB, one after
+//! another.
 //! Rates are bytes of data (not of parity) per second; copies count what they copied.
 //!
 //! Not here: absolute figures to gate on; those belong to the machine.
@@ -24,7 +26,8 @@ use std::error::Error;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-const COMMAND: &str = "cargo run --release -p perf --example parity_ratios -- perf/results";
+const COMMAND: &str =
+    "taskset -c 1 nice -n -15 cargo run --release -p perf --example parity_ratios -- perf/results";
 
 /// Whose rate is 1.
 const PEER: &str = "ISA-L";
@@ -36,22 +39,41 @@ const REPEATS_MAX: usize = 30;
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     name: &'static str,
-    bytes: usize,
+    memory: Memory,
     window_nanos: u64,
     rounds: usize,
 }
 
-const HOT: Setting = Setting { name: "hot", bytes: 0, window_nanos: 2_000_000, rounds: 51 };
-const COLD: Setting = Setting { name: "cold", bytes: 1 << 30, window_nanos: 4_000_000, rounds: 41 };
+/// How many stripes there are, and which is next.
+#[derive(Clone, Copy, Debug)]
+enum Memory {
+    /// So many; one in each round, over and over.
+    Hot { stripes: usize },
+    /// As many as fit; one after another.
+    Cold { bytes: usize },
+}
 
-/// Ratio to ISA-L that the fastest kernel should reach, by work and setting; streaming when cold.
-fn target(work: Work, cold: bool) -> Option<f64> {
-    match (work, cold) {
-        (Work::Xor, false) => Some(0.95),
-        (Work::Pq, false) => Some(1.3),
-        (Work::TwoData, false) => Some(3.0),
-        (Work::Xor | Work::Pq, true) => Some(1.0),
-        (Work::TwoData, true) => None,
+const HOT: Setting = Setting {
+    name: "hot",
+    memory: Memory::Hot { stripes: 17 },
+    window_nanos: 1_500_000,
+    rounds: 51,
+};
+const COLD: Setting = Setting {
+    name: "cold",
+    memory: Memory::Cold { bytes: 1 << 30 },
+    window_nanos: 4_000_000,
+    rounds: 41,
+};
+
+/// Ratio to ISA-L that the fastest kernel should reach, by work and memory; streaming when cold.
+fn target(work: Work, memory: Memory) -> Option<f64> {
+    match (work, memory) {
+        (Work::Xor, Memory::Hot { .. }) => Some(0.95),
+        (Work::Pq, Memory::Hot { .. }) => Some(1.3),
+        (Work::TwoData, Memory::Hot { .. }) => Some(3.0),
+        (Work::Xor | Work::Pq, Memory::Cold { .. }) => Some(1.0),
+        (Work::TwoData, Memory::Cold { .. }) => None,
     }
 }
 
@@ -127,13 +149,26 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Everybody's figures for one shape.
 fn contest(shape: Shape, setting: Setting, isal: Option<Isal>) -> Contest {
-    let contenders = contenders(shape, setting, isal);
-    let mut memory = Stripes::new(shape, setting.bytes);
-    let mut field = Field { stripes: memory.cut(), next: 0 };
+    let contenders = contenders(shape, setting.memory, isal);
+    let mut memory = Stripes::new(
+        shape,
+        match setting.memory {
+            Memory::Hot { stripes } => stripes * shape.stripe_bytes(),
+            Memory::Cold { bytes } => bytes,
+        },
+    );
+    let step = match setting.memory {
+        Memory::Hot { .. } => 0,
+        Memory::Cold { .. } => 1,
+    };
+    let mut field = Field { stripes: memory.cut(), next: 0, step };
     let calls: Vec<_> =
         contenders.iter().map(|contender| field.calls(contender, setting.window_nanos)).collect();
     let mut rates = vec![vec![]; contenders.len()];
-    for _ in 0..setting.rounds {
+    for round in 0..setting.rounds {
+        if let Memory::Hot { stripes } = setting.memory {
+            field.next = round % stripes;
+        }
         for ((contender, &calls), rates) in contenders.iter().zip(&calls).zip(&mut rates) {
             rates.push(field.clean_rate(contender, calls));
         }
@@ -155,41 +190,43 @@ fn contest(shape: Shape, setting: Setting, isal: Option<Isal>) -> Contest {
 }
 
 /// ISA-L, the kernels but the reference, streaming where that could help, and plain memory.
-fn contenders(shape: Shape, setting: Setting, isal: Option<Isal>) -> Vec<Contender> {
+fn contenders(shape: Shape, memory: Memory, isal: Option<Isal>) -> Vec<Contender> {
     let mut all: Vec<_> = isal.into_iter().map(|isal| Contender::isal(isal, shape)).collect();
     let kernels = &parity::available()[1..];
     all.extend(kernels.iter().map(|kernel| Contender::kernel(*kernel, shape)));
-    if setting.bytes > 0 {
+    if let Memory::Cold { .. } = memory {
         all.extend(kernels.last().and_then(|kernel| Contender::streaming(*kernel, shape)));
     }
     all.extend([Contender::read(shape), Contender::copy(shape)]);
     all
 }
 
-/// The stripes, and which one is next.
+/// The stripes, which one is next, and how many further the one after that is.
 struct Field<'a> {
     stripes: Vec<Stripe<'a>>,
     next: usize,
+    step: usize,
 }
 
 impl Field<'_> {
     fn run(&mut self, contender: &Contender, calls: u64) {
         for _ in 0..calls {
             contender.run(&mut self.stripes[self.next]);
-            self.next += 1;
+            self.next += self.step;
             if self.next == self.stripes.len() {
                 self.next = 0;
             }
         }
     }
 
-    /// How many calls fill a window.
+    /// How many calls fill a window. In CPU time: had the thread lost its CPU just now, wall time
+    /// would say that a single call does.
     fn calls(&mut self, contender: &Contender, window_nanos: u64) -> u64 {
         let mut calls = 1;
         loop {
-            let start = clock::now();
+            let start = thread_cpu_nanos();
             self.run(contender, calls);
-            let nanos = (clock::now() - start).0.max(1);
+            let nanos = (thread_cpu_nanos() - start).max(1);
             if nanos * 4 >= window_nanos {
                 return (calls * window_nanos / nanos).max(1);
             }
@@ -216,7 +253,6 @@ impl Field<'_> {
 /// How the contender with the target did over all shapes; nothing without a peer.
 fn summarise(work: Work, setting: Setting, contests: &[Contest]) -> Option<Summary> {
     let fastest = parity::available().last()?.name();
-    let cold = setting.bytes > 0;
     let streams = |contest: &Contest| {
         let streaming = format!("{fastest}, streaming");
         contest.figures.iter().any(|figure| figure.contender == streaming).then_some(streaming)
@@ -233,7 +269,7 @@ fn summarise(work: Work, setting: Setting, contests: &[Contest]) -> Option<Summa
         return None;
     }
     let logs: f64 = ratios.iter().map(|(_, ratio)| ratio.ln()).sum();
-    let target = target(work, cold);
+    let target = target(work, setting.memory);
     let below = ratios.iter().filter(|(_, ratio)| target.is_some_and(|target| *ratio < target));
     Some(Summary {
         work: work.to_string(),
@@ -252,7 +288,7 @@ fn markdown(results: &Results) -> Result<String, std::fmt::Error> {
     writeln!(
         out,
         "CPU: {}. GB/s (1e9 bytes of data), medians of alternating windows of one run; in brackets \
-         the ratio to {PEER} in the same rounds. Hot: one stripe over and over. Cold: stripes that \
+         the ratio to {PEER} in the same rounds. Hot: one stripe over and over, another in each round. Cold: stripes that \
          fill a GiB in turn; there *streaming* stores past the caches. Read and copy: plain Rust \
          over the same memory; copies count what they copied.\n",
         results.cpu

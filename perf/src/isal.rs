@@ -19,6 +19,7 @@
 use parity::gf;
 use std::ffi::{CStr, c_int, c_uchar, c_void};
 use std::mem::transmute;
+use std::ptr::{null, null_mut};
 use thiserror::Error;
 
 /// Pointers and lengths that P and Q functions are given are multiples of this: the widest vector.
@@ -109,11 +110,11 @@ impl Isal {
     pub fn xor_gen(&self, p: &mut [u8], sources: &[&[u8]]) {
         assert!(sources.len() >= 2, "ISA-L's xor_gen takes at least two sources");
         let len = p.len();
-        let mut array = Pointers::aligned(sources, len);
-        array.push_aligned(p, len);
+        let mut array = [null_mut(); POINTERS_MAX];
+        let count = fill(&mut array, sources, [p], len);
         // SAFETY: the pointers are to slices of `len` bytes, aligned and cut as `raid.h` demands;
         // the last is ours to write, and only that is written.
-        let refused = unsafe { (self.xor_gen)(array.count(), len_int(len), array.as_mut_ptr()) };
+        let refused = unsafe { (self.xor_gen)(count, len_int(len), array.as_mut_ptr()) };
         assert!(refused == 0, "ISA-L's xor_gen refused {} sources of {len} bytes", sources.len());
     }
 
@@ -124,11 +125,10 @@ impl Isal {
     pub fn pq_gen(&self, p: &mut [u8], q: &mut [u8], sources: &[&[u8]]) {
         assert!(sources.len() >= 2, "ISA-L's pq_gen takes at least two sources");
         let len = p.len();
-        let mut array = Pointers::aligned(sources, len);
-        array.push_aligned(p, len);
-        array.push_aligned(q, len);
+        let mut array = [null_mut(); POINTERS_MAX];
+        let count = fill(&mut array, sources, [p, q], len);
         // SAFETY: as in `xor_gen`; the last two are ours to write.
-        let refused = unsafe { (self.pq_gen)(array.count(), len_int(len), array.as_mut_ptr()) };
+        let refused = unsafe { (self.pq_gen)(count, len_int(len), array.as_mut_ptr()) };
         assert!(refused == 0, "ISA-L's pq_gen refused {} sources of {len} bytes", sources.len());
     }
 
@@ -170,7 +170,7 @@ impl Isal {
         assert!(inputs.len() == tables.inputs, "{} inputs for other tables", inputs.len());
         assert!(inputs.len() <= POINTERS_MAX, "more inputs than are ever measured");
         assert!(y.len() == len, "the second output is not as long as the first");
-        let mut data = [std::ptr::null(); POINTERS_MAX];
+        let mut data = [null(); POINTERS_MAX];
         for (pointer, input) in data.iter_mut().zip(inputs) {
             assert!(input.len() == len, "an input is not as long as the outputs");
             *pointer = input.as_ptr();
@@ -192,42 +192,30 @@ impl Isal {
     }
 }
 
-/// The array of pointers that P and Q functions take.
-struct Pointers {
-    pointers: [*mut c_void; POINTERS_MAX],
-    used: usize,
-}
-
-impl Pointers {
-    fn aligned(sources: &[&[u8]], len: usize) -> Self {
-        let mut array = Self { pointers: [std::ptr::null_mut(); POINTERS_MAX], used: 0 };
-        for source in sources {
-            array.push(source.as_ptr().cast_mut(), source.len(), len);
-        }
-        array
-    }
-
-    fn push_aligned(&mut self, target: &mut [u8], len: usize) {
-        self.push(target.as_mut_ptr(), target.len(), len);
-    }
-
-    fn push(&mut self, first: *mut u8, len_found: usize, len: usize) {
-        assert!(len_found == len, "a slice has {len_found} bytes: {len} are needed");
+/// Puts the slices' addresses side by side, as P and Q functions take them, and counts them.
+///
+/// In place and without a move: a copy of the array right after it was written would cost as much
+/// as computing half a kilobyte of parity.
+#[inline]
+fn fill<const N: usize>(
+    array: &mut [*mut c_void; POINTERS_MAX],
+    sources: &[&[u8]],
+    targets: [&mut [u8]; N],
+    len: usize,
+) -> c_int {
+    let count = sources.len() + N;
+    assert!(count <= POINTERS_MAX, "{count} slices: at most {POINTERS_MAX} are ever measured");
+    let sources = sources.iter().map(|source| (source.as_ptr().cast_mut(), source.len()));
+    let targets = targets.into_iter().map(|target| (target.as_mut_ptr(), target.len()));
+    for (pointer, (first, found)) in array.iter_mut().zip(sources.chain(targets)) {
+        assert!(found == len, "a slice has {found} bytes: {len} are needed");
         assert!(
             len.is_multiple_of(VECTOR_BYTES) && first.addr().is_multiple_of(VECTOR_BYTES),
             "ISA-L's P and Q functions need whole vectors of {VECTOR_BYTES} bytes, aligned"
         );
-        self.pointers[self.used] = first.cast();
-        self.used += 1;
+        *pointer = first.cast();
     }
-
-    fn count(&self) -> c_int {
-        len_int(self.used)
-    }
-
-    fn as_mut_ptr(&mut self) -> *mut *mut c_void {
-        self.pointers.as_mut_ptr()
-    }
+    len_int(count)
 }
 
 fn len_int(len: usize) -> c_int {

@@ -16,6 +16,9 @@
 //!
 //! Invariants owned here: R1 to R3, R5, R6 and R10, each where its module says so.
 //!
+//! Citations of `linux-raid.md` are of the project's notes on Linux's md and dm; the sources behind them are
+//! the kernel's `raid5.c`, `md.c`, `md-bitmap.c`, `dm-raid.c`, `dm-log.c` and `dm-region-hash.c` (6.13).
+//!
 //! Not here: buffers and devices (crate `array`), arithmetic over bytes (crate `parity`), the formats
 //! of logs and superblocks on a device.
 #![forbid(unsafe_code)]
