@@ -56,7 +56,7 @@ pub enum CreateError {
     },
     /// More members are missing than the level can do without.
     #[error(
-        "raid bdev {name}: {missing} of {members} members are missing; {level:?} can do without {allowed}"
+        "raid bdev {name}: {missing} of {members} members are missing; {level} can do without {allowed}"
     )]
     TooManyMissing {
         /// The array.
@@ -204,7 +204,7 @@ pub enum RemoveError {
     },
     /// The array cannot do without.
     #[error(
-        "raid bdev {name}: {missing} of its members are missing; {level:?} can do without {allowed} and not one more"
+        "raid bdev {name}: {missing} of its members are missing; {level} can do without {allowed} and not one more"
     )]
     NotRedundant {
         /// The array.
@@ -283,24 +283,25 @@ pub(crate) fn geometry(spec: &RaidSpec) -> Result<Geometry, CreateError> {
         return Err(CreateError::DataOffsets { name: name(), offsets, members });
     }
     check_duplicates(spec)?;
+    let block_sizes = spec.members.iter().flatten().map(|member| member.info().block_size_bytes);
+    let block_size_bytes = block_sizes.max().unwrap_or(512);
+    let shape = |member_bytes| {
+        Geometry::new(GeometrySpec {
+            level: spec.level,
+            layout: spec.layout,
+            members,
+            strip_bytes: spec.strip_bytes,
+            block_size_bytes,
+            member_bytes,
+            data_offsets_bytes: spec.data_offsets_bytes.clone(),
+        })
+        .map_err(|source| CreateError::Geometry { name: name(), source })
+    };
+    // The shape first, with the least size: what it says of a strip size makes more sense than what a
+    // wrong strip size says of members.
+    shape(u64::from(spec.strip_bytes))?;
     let component_bytes = component_bytes(spec)?;
-    let block_size_bytes = spec
-        .members
-        .iter()
-        .flatten()
-        .map(|member| member.info().block_size_bytes)
-        .max()
-        .unwrap_or(512);
-    let geometry = Geometry::new(GeometrySpec {
-        level: spec.level,
-        layout: spec.layout,
-        members,
-        strip_bytes: spec.strip_bytes,
-        block_size_bytes,
-        member_bytes: component_bytes.unwrap_or(u64::from(spec.strip_bytes)),
-        data_offsets_bytes: spec.data_offsets_bytes.clone(),
-    })
-    .map_err(|source| CreateError::Geometry { name: name(), source })?;
+    let geometry = shape(component_bytes.unwrap_or(u64::from(spec.strip_bytes)))?;
     let missing = spec.members.iter().filter(|member| member.is_none()).count();
     let allowed = geometry.parity_strips();
     if component_bytes.is_none() {
