@@ -20,7 +20,7 @@
 //! over would pass every vector through memory.
 //!
 //! Not here: what is computed in a column ([`crate::passes`]); the choice of an instruction set
-//! ([`crate::select`]).
+//! ([`mod@crate::select`]).
 
 use std::fmt::Debug;
 

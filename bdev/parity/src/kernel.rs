@@ -52,7 +52,7 @@ impl Mismatch {
 /// Every method panics when the lengths differ, when sources and exponents are not as many, and
 /// when there are more sources than [`SOURCES_MAX`](crate::SOURCES_MAX), or none where there must be one.
 pub trait Kernel: Debug + Sync {
-    /// The name by which [`select`](crate::select) finds it.
+    /// The name by which [`select`](crate::select()) finds it.
     fn name(&self) -> &'static str;
 
     /// P of at least one source: `p` := Σ source.

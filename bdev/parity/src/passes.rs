@@ -11,11 +11,11 @@
 //! ```
 //!
 //! Where one instruction multiplies (GFNI), Q is a sum of independent products, and sources go in
-//! pairs because a three-operand xor folds two of them at once (P alone goes source by source:
-//! one xor with memory is as fast as the load). Elsewhere a product costs six
-//! instructions and a doubling four, and Horner's rule needs only doublings while the exponents
-//! fall by one from source to source (AVX2: 1.4 times as fast). Gaps and wraps in them, which
-//! md's DDF order and a missing source bring, cost one product each.
+//! pairs because a three-operand xor folds two of them at once. (P alone goes source by source: an
+//! xor with memory costs no more than the load.) Elsewhere a product costs six instructions and a
+//! doubling four, and Horner's rule needs only doublings while the exponents fall by one from
+//! source to source (AVX2: 1.4 times as fast). Gaps and wraps in them, which md's DDF order and a
+//! missing source bring, cost one product each.
 //!
 //! Wide stripes need no blocking of their own: P and Q never leave the registers before they are
 //! final. Groups of 4, 8 or 16 sources over blocks of 2 to 8 KiB, with P and Q in L1 between the
@@ -229,7 +229,7 @@ impl Pass for DataFromQ<'_> {
 /// `out_x`, `out_y` := the two data strips that P and Q lack.
 ///
 /// With P' and Q' the parities plus what the survivors contribute, Dx + Dy = P' and
-/// g^x·Dx + g^y·Dy = Q'. Hence Dy = g^a·P' + g^b·Q' with the exponents of [`TwoData::new`].
+/// g^x·Dx + g^y·Dy = Q'. Hence Dy = g^a·P' + g^b·Q' with the exponents of [`Solution::new`].
 pub(crate) struct TwoData<'a> {
     pub(crate) out_x: &'a mut [u8],
     pub(crate) out_y: &'a mut [u8],

@@ -5,7 +5,8 @@
 //! feature switched on. [`Neon::detect`] is the only way to a value of [`Neon`], so every method
 //! that has one knows that the CPU has NEON.
 //!
-//! `.ci/run` compiles it for its target; it has not run on a CPU of that kind yet.
+//! `.ci/run` compiles it for its target, and the conformance tests have run it under QEMU; how fast it
+//! is on a real CPU is not known yet.
 //!
 //! Not here: the algorithms ([`crate::passes`]); non-temporal stores, for which there are no
 //! intrinsics; three-operand xor, which is an extension of its own (SHA3).
