@@ -1,4 +1,5 @@
-//! Members of RAID 4/5/6 arrays as a Linux kernel wrote them, for every crate's tests.
+//! Members of RAID 4/5/6 arrays, dirty logs, tables and status lines, as a Linux kernel wrote them, for
+//! every crate's tests.
 //!
 //! 60 arrays of dm-raid and md, every layout, 4 to 6 members of 2 MiB, strips of 4 and 64 KiB;
 //! README.md tells how they came about. Each array was filled so that every 64-bit little-endian
@@ -16,9 +17,14 @@
 //! was taken of the images themselves. Only tests depend on this crate, so what is wrong with its
 //! data is a panic and not an error.
 //!
+//! Dirty logs are in [`dmlog`], tables of device-mapper and what the kernel said of them in [`dmtable`].
+//!
 //! Not here: any idea of where strips belong. That is what the readers test.
 
 #![forbid(unsafe_code)]
+
+pub mod dmlog;
+pub mod dmtable;
 
 use ruzstd::decoding::StreamingDecoder;
 use std::io::Read;
@@ -172,8 +178,14 @@ pub fn content(array_byte: u64, out: &mut [u8]) {
 /// The rows of one kind in the manifest, without the word that says so. Its first lines name the
 /// fields.
 fn rows<const FIELDS: usize>(kind: &str) -> impl Iterator<Item = [&'static str; FIELDS]> {
-    let lines = include_str!("../data/manifest.tsv").lines();
-    lines.filter_map(move |line| {
+    rows_of(include_str!("../data/manifest.tsv"), kind)
+}
+
+fn rows_of<'a, const FIELDS: usize>(
+    manifest: &'static str,
+    kind: &'a str,
+) -> impl Iterator<Item = [&'static str; FIELDS]> + use<'a, FIELDS> {
+    manifest.lines().filter_map(move |line| {
         let fields = line.strip_prefix(kind)?.strip_prefix('\t')?.split('\t');
         Some(fields.collect::<Vec<_>>().try_into().expect("as many fields as the first lines name"))
     })
@@ -183,13 +195,17 @@ fn number(field: &str) -> usize {
     field.parse().expect("a number")
 }
 
-fn words() -> Vec<u64> {
-    let packed: &[u8] = include_bytes!("../data/members.words.zst");
+fn unpack(packed: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     StreamingDecoder::new(packed)
         .expect("a zstd frame")
         .read_to_end(&mut bytes)
         .expect("an undamaged zstd frame");
+    bytes
+}
+
+fn words() -> Vec<u64> {
+    let bytes = unpack(include_bytes!("../data/members.words.zst"));
     let (words, []) = bytes.as_chunks::<WORD_BYTES>() else { panic!("half a word at the end") };
     words.iter().map(|&word| u64::from_le_bytes(word)).collect()
 }
@@ -209,7 +225,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fmt::Write;
 
-    fn sha256(image: &[u8]) -> String {
+    pub(crate) fn sha256(image: &[u8]) -> String {
         Sha256::digest(image).iter().fold(String::new(), |mut hex, byte| {
             write!(hex, "{byte:02x}").unwrap();
             hex
