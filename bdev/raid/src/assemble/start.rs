@@ -1,0 +1,258 @@
+//! May an array that is put together start, and which of its regions are in sync.
+//!
+//! Invariant owned: **R7**. Parity that may not match the data gives wrong bytes for a missing
+//! member, and nothing shows that they are wrong. The data that is missing is computed from it only
+//! if the array is known to be in sync, or the operator insists.
+//!
+//! | log | no data is missing | data is missing |
+//! |---|---|---|
+//! | alive and read, no region dirty | dirty regions (none) out of sync | trusted |
+//! | alive and read, some dirty | dirty regions out of sync | refused, unless stopped clean and in sync |
+//! | in memory, stopped clean | in sync up to where the superblock says | trusted, if that is everywhere |
+//! | in memory, not stopped | all out of sync | refused |
+//! | failed, missing, unreadable | all out of sync | refused, unless stopped clean and in sync |
+//!
+//! *No data is missing* holds of a complete array, and of one that misses only members that hold
+//! nothing but parity in every row. *Refused* gives way to force, and the parity is then trusted.
+//! While a member is missing, dirty bits stay as they are (R2), so a degraded array that was
+//! stopped in order has some.
+//!
+//! A log that is missing or unreadable is a refusal by itself if the policy is to block writes when
+//! the log fails; it gives way to force too. A log with another number of regions than the array
+//! has never does: it is another array's.
+//!
+//! Not here: who takes part (`assemble`), reading the log (`dirty_log` and its device).
+
+use uuid::Uuid;
+
+use super::Assembly;
+use super::refusal::slots;
+use crate::layout::{Layout, Level};
+use crate::superblock::{
+    IN_SYNC_EVERYWHERE, LogHealth, LogRecord, OnLogFailure, Shutdown, Superblock,
+};
+use crate::units::{Slot, SlotSet};
+
+/// What was found of the dirty log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFound {
+    /// No log on a device was looked for.
+    Memory,
+    /// The log was read.
+    Loaded {
+        /// Regions that are dirty in it.
+        dirty: u64,
+        /// Regions that it has.
+        regions: u64,
+    },
+    /// There is a bdev, but it holds no log that can be read.
+    Unreadable,
+    /// There is no such bdev.
+    Missing,
+}
+
+/// How an array starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// In sync up to here, out of sync from here on: the log is in memory.
+    InSyncTo {
+        /// Bytes of each component; [`IN_SYNC_EVERYWHERE`] if everywhere.
+        bytes: u64,
+    },
+    /// Regions that are dirty in the log are out of sync, all others in sync.
+    DirtyRegionsOutOfSync {
+        /// Number of the former.
+        dirty: u64,
+    },
+    /// Every region is out of sync.
+    AllOutOfSync {
+        /// The log on a device is not to be used.
+        log_failed: bool,
+    },
+    /// Every region is in sync, because data that is missing is computed from its parity. Bits that
+    /// are dirty stay dirty.
+    Trusted {
+        /// Only because the operator insists.
+        forced: bool,
+        /// The log on a device is not to be used: every region counts as dirty, so that a member
+        /// that comes back is rebuilt in full.
+        log_failed: bool,
+    },
+}
+
+/// Why an array does not start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartRefusal {
+    /// The log is not of this array.
+    #[error(
+        "array {array}: log {log} has {found} regions, but must have {recorded}, of {region_bytes} \
+         bytes: use the log that belongs to the array"
+    )]
+    LogMismatch {
+        /// Name of the array.
+        array: String,
+        /// Name of the log.
+        log: String,
+        /// Regions of the log.
+        found: u64,
+        /// Regions of the array.
+        recorded: u64,
+        /// Bytes of each component in one region.
+        region_bytes: u64,
+    },
+    /// The log is not there, and the array is not to run without it.
+    #[error(
+        "array {array}: log {log} ({uuid}) {state}, and the array blocks writes when its log fails: \
+         bring the log back, or force to resync everything"
+    )]
+    LogGone {
+        /// Name of the array.
+        array: String,
+        /// Name of the log.
+        log: String,
+        /// UUID of the log.
+        uuid: Uuid,
+        /// `is missing` or `cannot be read`.
+        state: &'static str,
+    },
+    /// Parity may not match the data, and would be needed to compute data (R7).
+    #[error(
+        "array {array} is dirty and degraded: {} of {regions} regions may have wrong parity, and {} \
+         would be computed from it: bring the missing members back, or force to trust the parity",
+        dirty_text(*.dirty), slots(*.missing)
+    )]
+    DirtyDegraded {
+        /// Name of the array.
+        array: String,
+        /// Regions that are dirty; `None`: no log says, it may be all.
+        dirty: Option<u64>,
+        /// Regions of the array.
+        regions: u64,
+        /// Slots that are empty or being rebuilt.
+        missing: SlotSet,
+    },
+}
+
+fn dirty_text(dirty: Option<u64>) -> String {
+    dirty.map_or_else(|| "all".to_owned(), |dirty| dirty.to_string())
+}
+
+/// The log, as far as it counts.
+#[derive(Debug, Clone, Copy)]
+enum Log {
+    Memory,
+    Usable { dirty: u64 },
+    Gone,
+}
+
+/// Decides how an array starts. A log that was found counts only if the superblock has one on
+/// record; if it has and none was looked for, it is missing.
+///
+/// # Errors
+/// Any [`StartRefusal`]; `force` helps against all but [`StartRefusal::LogMismatch`].
+pub fn start(assembly: &Assembly, log: LogFound, force: bool) -> Result<Start, StartRefusal> {
+    let superblock = &assembly.superblock;
+    let log = match &superblock.log {
+        None => Log::Memory,
+        Some(record) => judge_log(superblock, record, log, force)?,
+    };
+    let missing = assembly.missing();
+    if missing.is_subset_of(parity_slots(superblock)) {
+        return Ok(start_with_all_data(superblock, log));
+    }
+    let log_failed = matches!(log, Log::Gone);
+    let was_in_sync =
+        superblock.shutdown == Shutdown::Clean && superblock.in_sync_to_bytes == IN_SYNC_EVERYWHERE;
+    if was_in_sync || matches!(log, Log::Usable { dirty: 0 }) {
+        return Ok(Start::Trusted { forced: false, log_failed });
+    }
+    if force {
+        return Ok(Start::Trusted { forced: true, log_failed });
+    }
+    Err(StartRefusal::DirtyDegraded {
+        array: superblock.array_name.clone(),
+        dirty: match log {
+            Log::Usable { dirty } => Some(dirty),
+            Log::Memory | Log::Gone => None,
+        },
+        regions: superblock.regions(),
+        missing,
+    })
+}
+
+fn judge_log(
+    superblock: &Superblock,
+    record: &LogRecord,
+    found: LogFound,
+    force: bool,
+) -> Result<Log, StartRefusal> {
+    let state = match found {
+        LogFound::Loaded { dirty, regions } if regions == superblock.regions() => {
+            return Ok(match record.health {
+                LogHealth::Alive => Log::Usable { dirty },
+                LogHealth::Failed => Log::Gone,
+            });
+        }
+        LogFound::Loaded { regions, .. } => {
+            return Err(StartRefusal::LogMismatch {
+                array: superblock.array_name.clone(),
+                log: record.name.clone(),
+                found: regions,
+                recorded: superblock.regions(),
+                region_bytes: superblock.region_bytes,
+            });
+        }
+        LogFound::Unreadable => "cannot be read",
+        LogFound::Missing | LogFound::Memory => "is missing",
+    };
+    match superblock.on_log_failure {
+        OnLogFailure::Block if !force => Err(StartRefusal::LogGone {
+            array: superblock.array_name.clone(),
+            log: record.name.clone(),
+            uuid: record.uuid,
+            state,
+        }),
+        OnLogFailure::Block | OnLogFailure::Continue => Ok(Log::Gone),
+    }
+}
+
+/// Nothing has to be computed from parity: what may not match is made to.
+fn start_with_all_data(superblock: &Superblock, log: Log) -> Start {
+    match (log, superblock.shutdown) {
+        (Log::Usable { dirty }, _) => Start::DirtyRegionsOutOfSync { dirty },
+        (Log::Gone, _) => Start::AllOutOfSync { log_failed: true },
+        (Log::Memory, Shutdown::Clean) => Start::InSyncTo { bytes: superblock.in_sync_to_bytes },
+        (Log::Memory, Shutdown::Running) => Start::AllOutOfSync { log_failed: false },
+    }
+}
+
+/// Slots that hold parity in every row.
+fn parity_slots(superblock: &Superblock) -> SlotSet {
+    let last = superblock.members.len().saturating_sub(1) as u8;
+    let slots: &[u8] = match (superblock.shape.level, superblock.shape.layout) {
+        (Level::Raid6, Layout::ParityFirst) => &[0, 1],
+        (_, Layout::ParityFirst) => &[0],
+        (_, Layout::ParityLast) => &[last],
+        (_, Layout::ParityAt(slot)) => &[slot],
+        (_, Layout::N6) => &[last.saturating_sub(1), last],
+        (_, Layout::ParityFirst6) => &[0, last],
+        (
+            _,
+            Layout::LeftAsymmetric6
+            | Layout::RightAsymmetric6
+            | Layout::LeftSymmetric6
+            | Layout::RightSymmetric6,
+        ) => &[last],
+        (
+            _,
+            Layout::LeftAsymmetric
+            | Layout::RightAsymmetric
+            | Layout::LeftSymmetric
+            | Layout::RightSymmetric
+            | Layout::ZeroRestart
+            | Layout::NRestart
+            | Layout::NContinue,
+        ) => &[],
+    };
+    slots.iter().copied().map(Slot).collect()
+}

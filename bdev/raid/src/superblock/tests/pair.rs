@@ -1,0 +1,109 @@
+//! Two copies: every pair of what a copy can be, against a table.
+
+use super::*;
+
+fn at_events(events: u64) -> Superblock {
+    Superblock { events, ..sample(Level::Raid5, Layout::LeftSymmetric, 3) }
+}
+
+fn unreadable() -> Result<Bytes, ReadFailed> {
+    Err(ReadFailed { reason: "input/output error".to_owned() })
+}
+
+fn damaged() -> Bytes {
+    let mut bytes = encoded(&at_events(9));
+    bytes[300] = 1;
+    bytes
+}
+
+fn later_version() -> Bytes {
+    let mut bytes = encoded(&at_events(9));
+    bytes[8] = 2;
+    seal(&mut bytes);
+    bytes
+}
+
+fn pair(
+    first: &Result<Bytes, ReadFailed>,
+    second: &Result<Bytes, ReadFailed>,
+) -> Result<Pair, NoValidCopy> {
+    let slice = |copy: &Result<Bytes, ReadFailed>| copy.clone();
+    let (first, second) = (slice(first), slice(second));
+    decode_pair(
+        first.as_ref().map(|b| &b[..]).map_err(Clone::clone),
+        second.as_ref().map(|b| &b[..]).map_err(Clone::clone),
+    )
+}
+
+#[test]
+fn the_higher_event_count_wins() {
+    let copies = |first, second| {
+        pair(&Ok(encoded(&at_events(first))), &Ok(encoded(&at_events(second)))).unwrap()
+    };
+    assert_eq!(copies(7, 7), Pair { superblock: at_events(7), other: OtherCopy::Same });
+    for (first, second) in [(8, 7), (7, 8)] {
+        let right = Pair { superblock: at_events(8), other: OtherCopy::Outdated { events: 7 } };
+        assert_eq!(copies(first, second), right);
+    }
+    let other = Superblock { array_name: "b".to_owned(), ..at_events(7) };
+    let tie = pair(&Ok(encoded(&at_events(7))), &Ok(encoded(&other))).unwrap();
+    let right = Pair { superblock: at_events(7), other: OtherCopy::Outdated { events: 7 } };
+    assert_eq!(tie, right, "copy 0 is written first");
+}
+
+#[test]
+fn one_valid_copy_is_enough() {
+    let valid = Ok(encoded(&at_events(3)));
+    for lost in [unreadable(), Ok(damaged()), Ok([0; SUPERBLOCK_BYTES])] {
+        for found in [pair(&valid, &lost), pair(&lost, &valid)] {
+            let Pair { superblock, other } = found.unwrap();
+            assert_eq!(superblock, at_events(3));
+            assert!(matches!(other, OtherCopy::Lost(_)), "{other:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_there_is_said_when_no_copy_is_valid() {
+    let blank = || Ok([0; SUPERBLOCK_BYTES]);
+    let no_magic = "no superblock: it begins with \"\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\", not \
+                    with \"raid456\\x00\"";
+    let failed = "it cannot be read: input/output error";
+    let checksum = |bytes: &Bytes| Superblock::decode(bytes).unwrap_err().to_string();
+    let bad = checksum(&damaged());
+    let version = "superblock: version 2.0 is not understood, only 1.x is";
+    let unusable = "there is a superblock that cannot be used.";
+    let cases = [
+        (blank(), blank(), "there is no superblock".to_owned()),
+        (
+            blank(),
+            unreadable(),
+            format!("no superblock was found. Copy 0: {no_magic}. Copy 1: {failed}"),
+        ),
+        (
+            unreadable(),
+            unreadable(),
+            format!("no superblock was found. Copy 0: {failed}. Copy 1: {failed}"),
+        ),
+        (Ok(damaged()), blank(), format!("{unusable} Copy 0: {bad}. Copy 1: {no_magic}")),
+        (unreadable(), Ok(damaged()), format!("{unusable} Copy 0: {failed}. Copy 1: {bad}")),
+        (Ok(damaged()), Ok(damaged()), format!("{unusable} Copy 0: {bad}. Copy 1: {bad}")),
+        (Ok(later_version()), blank(), format!("copy 0: {version}")),
+        (blank(), Ok(later_version()), format!("copy 1: {version}")),
+        (Ok(encoded(&at_events(99))), Ok(later_version()), format!("copy 1: {version}")),
+    ];
+    for (first, second, text) in cases {
+        assert_eq!(pair(&first, &second).unwrap_err().to_string(), text);
+    }
+}
+
+#[test]
+fn a_copy_of_the_wrong_length_is_none() {
+    let bytes = encoded(&at_events(1));
+    let error = decode_pair(Ok(&bytes[..512]), Ok(&[])).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no superblock was found. Copy 0: a superblock has 16384 bytes, not 512. Copy 1: a \
+         superblock has 16384 bytes, not 0"
+    );
+}
