@@ -49,6 +49,63 @@ impl PieceSpec {
     }
 }
 
+/// Why a member is taken out of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailCause {
+    /// It failed a write.
+    Write,
+    /// It could not read, and could not be made to by writing what should be there.
+    Read,
+    /// It failed a flush: what it had acknowledged may be lost.
+    Flush,
+    /// Its superblock could not be written.
+    Superblock,
+    /// It did not answer in time.
+    TimedOut,
+    /// Its device is no longer there.
+    Gone,
+    /// The operator took it out.
+    Removed,
+}
+
+impl std::fmt::Display for FailCause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Write => "a write failed",
+            Self::Read => "a read failed and could not be repaired",
+            Self::Flush => "a flush failed",
+            Self::Superblock => "its superblock could not be written",
+            Self::TimedOut => "it did not answer in time",
+            Self::Gone => "its device is gone",
+            Self::Removed => "it was taken out",
+        })
+    }
+}
+
+/// What a background action does to a stripe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WorkKind {
+    /// Compare parity with data and rewrite it where it is wrong: regions that are out of sync.
+    Resync,
+    /// Compute what the members that are being rebuilt should hold, and write it to them.
+    Rebuild,
+    /// Compare parity with data and count.
+    Check,
+    /// Compare parity with data, count, and rewrite parity where it is wrong.
+    Repair,
+}
+
+/// A stretch of stripes of one region that all shards work on together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// What to do.
+    pub kind: WorkKind,
+    /// First stripe.
+    pub first: u64,
+    /// End of the stripes (exclusive).
+    pub end: u64,
+}
+
 /// How a piece ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PieceStatus {
@@ -131,6 +188,11 @@ pub enum Event {
         /// Whether parity matches data.
         in_sync: bool,
     },
+    /// The members that are being rebuilt hold what they should in the region.
+    RegionRebuilt {
+        /// The region.
+        region: u64,
+    },
 }
 
 /// What the shell must do.
@@ -188,10 +250,16 @@ pub enum Action {
         /// The region.
         region: u64,
     },
-    /// Tell the coordinator that this shard's part of a region was compared and repaired.
-    RegionSynced {
-        /// The region.
-        region: u64,
+    /// Tell the coordinator that a member has to be taken out of use. Writes that it failed are not
+    /// answered before that is durable (**R4**).
+    MemberFailed {
+        /// The member.
+        slot: Slot,
+        /// Why.
+        cause: FailCause,
+    },
+    /// Tell the coordinator that this shard's part of the background work is done.
+    WorkDone {
         /// Whether all of it could be.
         ok: bool,
         /// Rows of 4 KiB that were wrong.
@@ -219,6 +287,8 @@ pub struct ShardCounters {
     pub starvations: u64,
     /// Operations planned again because a strip could not be read.
     pub replans: u64,
+    /// Strips that a member could not read and that were rewritten and read back.
+    pub mends: u64,
 }
 
 impl ShardCounters {

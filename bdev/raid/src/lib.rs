@@ -11,18 +11,21 @@
 //!   dirty_log, lease, member                       what is known of regions and members
 //!        |
 //!   shard (op, table, merge, step, sync)           the stripes of one core: events in, actions out
-//!   coordinator                                    one per array: marks, grants, resync
+//!   superblock                                     what every member says of the array, byte for byte
+//!   assemble                                       who belongs together, and may it start
+//!        |
+//!   coordinator                                    one per array: log, members, background actions
 //! ```
 //!
-//! Invariants owned here: R1 to R3, R5, R6 and R10, each where its module says so.
+//! Invariants owned here: R1 to R10, each where its module says so.
 //!
 //! Citations of `linux-raid.md` are of the project's notes on Linux's md and dm; the sources behind them are
 //! the kernel's `raid5.c`, `md.c`, `md-bitmap.c`, `dm-raid.c`, `dm-log.c` and `dm-region-hash.c` (6.13).
 //!
-//! Not here: buffers and devices (crate `array`), arithmetic over bytes (crate `parity`), the formats
-//! of logs and superblocks on a device.
+//! Not here: buffers and devices (crate `array`), arithmetic over bytes (crate `parity`).
 #![forbid(unsafe_code)]
 
+pub mod assemble;
 pub mod bitmap;
 pub mod coordinator;
 pub mod dirty_log;
@@ -37,4 +40,5 @@ pub mod rectangle;
 pub mod region_map;
 pub mod shard;
 pub mod slab;
+pub mod superblock;
 pub mod units;

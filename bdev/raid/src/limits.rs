@@ -9,6 +9,13 @@ pub const MEMBERS_MAX: usize = 255;
 /// Fewest members of a RAID 4 or RAID 5 array.
 pub const MEMBERS_MIN: usize = 3;
 
+/// Longest name of an array or of a log bdev that a superblock keeps, in bytes: what every bdev's name
+/// stays within.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Smallest block of an array.
+pub const BLOCK_BYTES_MIN: u32 = 512;
+
 /// Smallest strip: md's unit of work, and the smallest block that every device can be asked for.
 pub const STRIP_BYTES_MIN: u32 = 4 << 10;
 
@@ -41,8 +48,46 @@ pub const LEASES_MAX: usize = 4096;
 /// `daemon_sleep` of 5 s (linux-raid.md, section 5.8).
 pub const LEASE_IDLE_NS: u64 = 5_000_000_000;
 
+/// Most bytes of the dirty log's area that are read or written at once: the whole log of most arrays,
+/// and a bound on the buffer for the others.
+pub const LOG_IO_BYTES_MAX: u64 = 1 << 20;
+
 /// Stripe operations of a background action (resync, check) that one shard has in flight.
 pub const SYNC_OPS_MAX: usize = 4;
+
+/// Component bytes that one order of a background action covers: the grain at which it is paced.
+pub const WORK_BYTES: u64 = 1 << 20;
+
+/// Marks from which the speed of a background action is measured: md's `SYNC_MARKS`.
+pub const PACE_MARKS: usize = 10;
+
+/// Time between two marks: md's `SYNC_MARK_STEP` of 3 s.
+pub const PACE_MARK_NS: u64 = 3_000_000_000;
+
+/// Longest time that a background action that is too fast waits before it looks again: md's 500 ms.
+pub const PACE_WAIT_MAX_NS: u64 = 500_000_000;
+
+/// Time that a background action waits while hosts are at work, before it looks again.
+pub const PACE_BUSY_WAIT_NS: u64 = 50_000_000;
+
+/// Time between two passes that clear bits of regions that are idle.
+pub const CLEAR_INTERVAL_NS: u64 = 500_000_000;
+
+/// Most bytes of the log's area that are written in one piece.
+pub const LOG_WRITE_BYTES_MAX: u64 = 1 << 20;
+
+/// A rebuild or resync is recorded in the superblocks whenever it has done one part in so many...
+pub const CHECKPOINT_PARTS: u64 = 16;
+
+/// ... or when so much time has passed (linux-raid.md, section 5.6).
+pub const CHECKPOINT_NS: u64 = 300_000_000_000;
+
+/// Stripe operations that are kept free of the mending of unreadable blocks.
+pub const STRIPE_OPS_RESERVED: usize = 128;
+
+/// Reads in a row that a member may fail, all of them mended, before it is taken out of use: md's
+/// `max_nr_stripes` at its default of 256 (linux-raid.md, section 5.4).
+pub const READ_ERRORS_MAX: u32 = 256;
 
 /// Most scratch memory of one shard. The height of a band shrinks so that several operations over all
 /// members fit (see [`band_bytes`]).
@@ -51,8 +96,12 @@ pub const SCRATCH_BYTES_MAX: usize = 32 << 20;
 /// Least scratch memory of one shard: what a deep queue of small read-modify-writes takes.
 pub const SCRATCH_BYTES_MIN: usize = 4 << 20;
 
+const _: () =
+    assert!(MEMBERS_MAX == u8::MAX as usize, "255 is no slot: it means spare on a device");
+const _: () = assert!(NAME_BYTES_MAX == u8::MAX as usize, "lengths of names are bytes on a device");
 const _: () = assert!(FRAGMENTS_MAX > MEMBERS_MAX, "one band of the widest stripe must fit");
 const _: () = assert!(FRAGMENTS_PER_OP_MAX as usize > MEMBERS_MAX - 1, "and in one operation");
+const _: () = assert!(STRIPE_OPS_RESERVED < STRIPE_OPS_MAX);
 const _: () = assert!(STRIPE_OPS_MAX > SYNC_OPS_MAX, "a background action never takes every slot");
 const _: () = assert!(
     MEMBERS_MAX.next_power_of_two() * BAND_BYTES_MIN as usize * 4 <= SCRATCH_BYTES_MAX,

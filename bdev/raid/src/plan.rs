@@ -263,16 +263,46 @@ pub fn read(state: &StripeState, wanted: RoleSet) -> Result<ReadPlan, Unplannabl
 }
 
 /// Plans the comparison of parity with data: the first half of resync, check and repair. What has to
-/// be rewritten afterwards is the parity that [`Recipe::Check`] found wrong.
+/// be rewritten afterwards is the parity that [`Recipe::Check`] found wrong. A parity whose member is
+/// missing is left out.
 ///
 /// # Errors
-/// When any role cannot be read: there is nothing to compare then.
+/// When data cannot be read, or no parity: there is nothing to compare then.
 pub fn check(state: &StripeState) -> Result<ReadPlan, Unplannable> {
-    let all = state.data().union(state.parities.roles());
-    if !all.is_disjoint_from(state.unreadable) {
+    let parities = state.writable_parities();
+    let all = state.data().union(parities.roles());
+    if parities.count() == 0 || !all.is_disjoint_from(state.unreadable) {
         return Err(Unplannable::TooManyLost);
     }
-    Ok(ReadPlan { reads: all, recipe: Recipe::Check(state.parities) })
+    Ok(ReadPlan { reads: all, recipe: Recipe::Check(parities) })
+}
+
+/// Plans the reconstruction of `targets` (data strips or parities) from the rest: a rebuild of a member,
+/// or of what a member could not read. What is written afterwards is the targets.
+///
+/// # Errors
+/// When lost data would have to be reconstructed and cannot be.
+///
+/// # Panics
+/// If `targets` is empty, or names what is readable or cannot be written: the caller's mistake.
+pub fn reconstruct(state: &StripeState, targets: RoleSet) -> Result<ReadPlan, Unplannable> {
+    assert!(
+        !targets.is_empty()
+            && targets.is_subset_of(state.unreadable)
+            && targets.is_disjoint_from(state.absent),
+        "targets {targets:?} of {state:?}"
+    );
+    let parities = Parities::within(targets);
+    if state.data().is_disjoint_from(state.unreadable) {
+        return Ok(ReadPlan { reads: state.data(), recipe: Recipe::Generate(parities) });
+    }
+    let recovery = recovery(state)?;
+    let reads = state.data().difference(state.unreadable).union(recovery.sources());
+    let recipe = match parities.count() {
+        0 => Recipe::Recover(recovery),
+        _ => Recipe::RecoverThenGenerate(recovery, parities),
+    };
+    Ok(ReadPlan { reads, recipe })
 }
 
 /// How every unreadable data strip can be computed.

@@ -58,6 +58,11 @@ impl<T> Slab<T> {
         self.free.len() == self.entries.len()
     }
 
+    /// The entries, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().flatten()
+    }
+
     /// Number of entries that can still be inserted.
     #[must_use]
     pub fn vacant(&self) -> usize {

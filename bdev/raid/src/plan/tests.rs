@@ -402,7 +402,7 @@ fn check_layout(level: Level, layout: Layout, members: usize) -> u32 {
                 false => MemberState::InSync,
             });
             let map = MemberMap::new(states.collect());
-            let absent = map.missing_roles(&geometry, rotation);
+            let absent = MemberMap::roles_of(map.missing(), &geometry, rotation);
             assert_eq!(absent.len(), missing.len());
             let slot_of = |role| match role {
                 ROLE_P => geometry.p_slot(rotation),

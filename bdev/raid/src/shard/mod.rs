@@ -17,24 +17,25 @@
 
 pub mod op;
 
+mod decide;
 mod merge;
 mod step;
 mod sync;
 mod table;
 
 use crate::bitmap::Bitmap;
-use crate::dirty_log::{Initially, Regions};
+use crate::dirty_log::Regions;
 use crate::event::{
     Action, Actions, Event, OpId, PieceId, PieceKind, PieceSpec, PieceStatus, ShardCounters,
 };
 use crate::geometry::Geometry;
 use crate::lease::LeaseTable;
 use crate::limits::{FRAGMENTS_MAX, LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX, band_bytes};
-use crate::member::MemberMap;
+use crate::member::{MemberMap, MemberState};
 use crate::plan::Parities;
 use crate::rectangle;
 use crate::slab::Slab;
-use crate::units::{RoleSet, StripeId};
+use crate::units::{RoleSet, Slot, StripeId};
 use op::{Fragment, NONE, OpKind, Phase, StripeOp};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,6 +67,15 @@ enum Gate {
     /// Operations in flight end, none starts; the caller waits for `Quiesced`.
     Closing,
     Closed,
+}
+
+/// Whether host writes may start, and those that a member failed be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// They may.
+    Allowed,
+    /// A member's failure is not durable yet (**R4**).
+    Held,
 }
 
 /// Place of a shard in its array.
@@ -100,26 +110,37 @@ pub struct Shard {
     marking: VecDeque<OpId>,
     /// Pieces of which rectangles are still to be cut, in order.
     uncut: VecDeque<PieceId>,
+    /// Regions in which the members that are being rebuilt do not hold what they should.
+    stale: Bitmap,
+    /// Reads in a row that each member has failed.
+    read_errors: Vec<u32>,
     sync: Option<SyncWalk>,
     gate: Gate,
+    writes: Writes,
     /// Operations that are past `Queued`.
     active: usize,
+    /// Operations that the shell or a member is at work on.
+    in_flight: usize,
     counters: ShardCounters,
 }
 
 impl Shard {
-    /// A shard of an array whose regions are all in sync, or all not.
+    /// A shard of an array of which the regions in `in_sync` are in sync.
+    ///
+    /// # Panics
+    /// If `in_sync` is not over all regions.
     #[must_use]
     pub fn new(
         geometry: Arc<Geometry>,
         map: MemberMap,
         place: ShardPlace,
         regions: Regions,
-        initially: Initially,
+        in_sync: Bitmap,
     ) -> Self {
         let band_bytes = band_bytes(geometry.members(), geometry.strip_bytes());
         let parities = Parities { p: true, q: geometry.parity_strips() == 2 };
-        let in_sync = Bitmap::new(regions.count(), initially == Initially::InSync);
+        assert_eq!(in_sync.len(), regions.count(), "a bit for every region");
+        let members = geometry.members();
         Self {
             geometry,
             map,
@@ -137,9 +158,13 @@ impl Shard {
             starved: VecDeque::with_capacity(STRIPE_OPS_MAX),
             marking: VecDeque::with_capacity(STRIPE_OPS_MAX),
             uncut: VecDeque::with_capacity(PIECES_MAX),
+            stale: Bitmap::new(regions.count(), false),
+            read_errors: vec![0; members],
             sync: None,
             gate: Gate::Open,
+            writes: Writes::Allowed,
             active: 0,
+            in_flight: 0,
             counters: ShardCounters::default(),
         }
     }
@@ -186,10 +211,13 @@ impl Shard {
             Event::Acquired { op, ok } => self.acquired(now_ns, op, ok, out),
             Event::ReadDone { op, role, ok } => self.read_done(now_ns, op, role, ok, out),
             Event::Computed { op, mismatch } => self.computed(now_ns, op, mismatch, out),
-            Event::WriteDone { op, role: _, ok } => self.write_done(now_ns, op, ok, out),
+            Event::WriteDone { op, role, ok } => self.write_done(now_ns, op, role, ok, out),
             Event::LeaseGranted { region } => self.lease_granted(now_ns, region, out),
             Event::RegionSync { region, in_sync } => {
                 self.in_sync.set(region, in_sync);
+            }
+            Event::RegionRebuilt { region } => {
+                self.stale.set(region, false);
             }
         }
     }
@@ -201,25 +229,60 @@ impl Shard {
     }
 
     /// Lets what is in flight end and starts nothing more, until [`Self::resume`]. Pieces are still
-    /// admitted, as long as there is room. [`Action::Quiesced`] says that nothing is in flight.
+    /// admitted, as long as there is room. [`Action::Quiesced`] says that nothing is in flight; what waits
+    /// for a lease, or for a failure to be durable, goes on waiting.
     pub fn quiesce(&mut self, out: &mut Actions) {
         self.gate = Gate::Closing;
         self.check_quiesced(out);
     }
 
-    /// Starts what was held back, with the members as they are now.
+    /// Starts what was held back, with the members as they are now. `stale` are the regions in which
+    /// members that are now being rebuilt do not hold what they should; without it they stay as they were.
     ///
     /// # Panics
     /// If the members changed and operations are in flight: the shard was not quiesced.
-    pub fn resume(&mut self, map: MemberMap, now_ns: u64, out: &mut Actions) {
+    pub fn resume(
+        &mut self,
+        map: MemberMap,
+        stale: Option<Bitmap>,
+        writes: Writes,
+        now_ns: u64,
+        out: &mut Actions,
+    ) {
         let unchanged = map.generation() == self.map.generation();
         assert!(self.gate == Gate::Closed || unchanged, "a new map needs a quiesced shard");
         self.map = map;
-        self.gate = Gate::Open;
-        self.staged.clear();
-        for id in 0..u32::try_from(STRIPE_OPS_MAX).expect("a small constant") {
-            self.try_start(id, now_ns, out);
+        if let Some(stale) = stale {
+            self.stale = stale;
         }
+        self.gate = Gate::Open;
+        self.writes = writes;
+        self.restart(now_ns, out);
+    }
+
+    /// The last failure of a member is durable: writes go on.
+    pub fn allow_writes(&mut self, now_ns: u64, out: &mut Actions) {
+        self.writes = Writes::Allowed;
+        if self.gate == Gate::Open {
+            self.restart(now_ns, out);
+        }
+    }
+
+    /// Answers the writes whose members' failure is dealt with, and starts what may start.
+    fn restart(&mut self, now_ns: u64, out: &mut Actions) {
+        self.staged.clear();
+        if self.is_broken() {
+            self.fail_marking(now_ns, out);
+        }
+        for id in 0..u32::try_from(STRIPE_OPS_MAX).expect("a small constant") {
+            self.end_faulted(id, now_ns, out);
+            // In the order of their stripe: whoever is passed over behind one that is then merged into
+            // another, and is not there any more, would never be tried again.
+            if let Some(op) = self.ops.get(id).filter(|op| op.phase == Phase::Queued) {
+                self.wake(op.stripe, now_ns, out);
+            }
+        }
+        self.feed(now_ns, out);
         self.continue_sync(out);
     }
 
@@ -245,6 +308,29 @@ impl Shard {
     #[must_use]
     pub fn is_in_sync(&self, stripe: StripeId) -> bool {
         self.in_sync.is_full() || self.in_sync.get(self.regions.of(stripe))
+    }
+
+    /// Whether a member may be read, as what it should hold, on the rows of a stripe.
+    #[must_use]
+    pub fn is_readable(&self, slot: Slot, stripe: StripeId) -> bool {
+        self.map.is_optimal()
+            || match self.map.state(slot) {
+                MemberState::InSync => true,
+                MemberState::Rebuilding => !self.stale.get(self.regions.of(stripe)),
+                MemberState::Faulty | MemberState::Missing => false,
+            }
+    }
+
+    /// Whether too much is lost for anything to be written.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.map.is_broken(self.geometry.parity_strips())
+    }
+
+    /// Whether host writes are held back, because a failure is not durable.
+    #[must_use]
+    pub fn writes(&self) -> Writes {
+        self.writes
     }
 
     /// An operation that actions have named and that has not ended.
@@ -333,6 +419,8 @@ impl Shard {
             row_end: part.row_end,
             strips,
             unreadable: RoleSet::empty(),
+            targets: RoleSet::empty(),
+            leased: false,
             phase: Phase::Queued,
             fragments: fragment,
             fragments_tail: fragment,
@@ -349,7 +437,7 @@ impl Shard {
     }
 
     fn check_quiesced(&mut self, out: &mut Actions) {
-        if self.gate == Gate::Closing && self.active == 0 {
+        if self.gate == Gate::Closing && self.in_flight == 0 {
             self.gate = Gate::Closed;
             out.push_back(Action::Quiesced);
         }

@@ -6,6 +6,10 @@
 //!     ^  \  (writes only)  |               | no buffers         | a read failed      |
 //!     |   +----------------+               v                    v                    v
 //!     +------------------------------- Starved            (plan again)           Writing --> done
+//!                                                                            |    |
+//!       done <-- Verifying <-- VerifyAcquiring <-- (rewrote what could not <-+    | a host write failed
+//!                                                   be read: read it back)        v
+//!                                      done <-- fault durable (R4) <-------- Faulting
 //! ```
 //!
 //! A phase carries its data; there are no flags beside it. A step with an impossible (phase, event)
@@ -13,7 +17,7 @@
 //!
 //! Not here: which operation may start (`shard::table`), the plan itself (`plan`).
 
-use crate::event::PieceId;
+use crate::event::{PieceId, WorkKind};
 use crate::geometry::Rotation;
 use crate::plan::{Recipe, WriteKind};
 use crate::units::{RoleSet, StripeId};
@@ -31,8 +35,10 @@ pub enum OpKind {
         /// Force unit access.
         fua: bool,
     },
-    /// Compare parity with data and rewrite it where it is wrong.
-    Sync,
+    /// Part of a background action.
+    Work(WorkKind),
+    /// Reconstruct what a member could not read, write it back and read it again.
+    Mend,
 }
 
 /// What the planner decided, in one shape for all kinds.
@@ -77,9 +83,43 @@ pub enum Phase {
     Writing {
         /// Writes without an answer yet.
         pending: u32,
-        /// A write failed.
-        failed: bool,
+        /// Roles whose write failed.
+        failed: RoleSet,
     },
+    /// The shell was asked for buffers to read back what was rewritten.
+    VerifyAcquiring,
+    /// What was rewritten is read back.
+    Verifying {
+        /// Reads without an answer yet.
+        pending: u32,
+        /// Roles that still cannot be read.
+        failed: RoleSet,
+    },
+    /// Members failed their part of a host write; everything else of it is written. It is not answered
+    /// before the failure is durable (**R4**).
+    Faulting {
+        /// Generation of the map by which it was written. The next one leaves those members out, even if
+        /// their slots have been given other devices since.
+        generation: u64,
+    },
+}
+
+impl Phase {
+    /// Whether the shell or a member is at work on it: such an operation has to end before the members'
+    /// states may change.
+    #[must_use]
+    pub fn is_in_flight(&self) -> bool {
+        match self {
+            Self::Queued | Self::Marking | Self::Faulting { .. } => false,
+            Self::Starved { leased } => *leased,
+            Self::Acquiring(_)
+            | Self::Reading { .. }
+            | Self::Computing(_)
+            | Self::Writing { .. }
+            | Self::VerifyAcquiring
+            | Self::Verifying { .. } => true,
+        }
+    }
 }
 
 /// One stripe operation.
@@ -99,6 +139,10 @@ pub struct StripeOp {
     pub strips: RoleSet,
     /// Roles that turned out to be unreadable here.
     pub unreadable: RoleSet,
+    /// Of those, the ones that it writes back.
+    pub targets: RoleSet,
+    /// Whether its region's lease is held for it.
+    pub leased: bool,
     /// Where it is.
     pub phase: Phase,
     /// First fragment of the host data.
@@ -114,6 +158,18 @@ pub struct StripeOp {
 }
 
 impl StripeOp {
+    /// Whether it may write to members that are in use, so that its region has to be marked (**R1**). A
+    /// rebuild writes only to members that are not trusted yet.
+    #[must_use]
+    pub fn needs_lease(&self) -> bool {
+        match self.kind {
+            OpKind::Read => false,
+            OpKind::Write { .. } | OpKind::Mend => true,
+            OpKind::Work(WorkKind::Resync | WorkKind::Repair) => true,
+            OpKind::Work(WorkKind::Check | WorkKind::Rebuild) => !self.targets.is_empty(),
+        }
+    }
+
     /// Height in bytes.
     #[must_use]
     pub fn len_bytes(&self) -> u32 {

@@ -1,23 +1,23 @@
-//! The shard's part of a resync: it walks its stripes of one region, a few operations at a time.
+//! The shard's part of a background action: it walks its stripes of one stretch of work, a few
+//! operations at a time, and mends what members could not read.
 //!
-//! Each operation reads every member of a band, compares parity with data and rewrites the parity that
-//! is wrong; data is never changed (**R10**). It goes through the same table as host I/O, so a host
-//! write to the same rows waits for it or goes first.
+//! Each operation reads what it needs of a band. Resync, check and repair compare parity with data and
+//! never change data (**R10**); a rebuild computes what the members being rebuilt should hold. All go
+//! through the same table as host I/O, so a host write to the same rows waits for them or goes first.
 //!
-//! Not here: which region is next, and what a region in sync is good for (`coordinator`).
+//! Not here: which stretch is next, and what a region is good for afterwards (`coordinator`).
 
 use super::op::{NONE, OpKind, Phase, StripeOp};
 use super::{Shard, shard_of};
-use crate::event::{Action, Actions, Mismatch};
-use crate::limits::SYNC_OPS_MAX;
+use crate::event::{Action, Actions, Mismatch, OpId, Work};
+use crate::limits::{STRIPE_OPS_RESERVED, SYNC_OPS_MAX};
 use crate::units::{RoleSet, StripeId};
 
-/// A walk over the stripes of one region.
+/// A walk over the stripes of one stretch.
 #[derive(Debug)]
 pub(super) struct SyncWalk {
-    region: u64,
+    work: Work,
     stripe: u64,
-    end: u64,
     row: u32,
     in_flight: usize,
     ok: bool,
@@ -25,30 +25,28 @@ pub(super) struct SyncWalk {
 }
 
 impl Shard {
-    /// Starts to compare and repair the parity of this shard's stripes of a region;
-    /// [`Action::RegionSynced`] says how it ended.
+    /// Starts to work on this shard's stripes of a stretch; [`Action::WorkDone`] says how it ended.
     ///
     /// # Panics
-    /// If a region is being worked on already.
-    pub fn sync_region(&mut self, region: u64, out: &mut Actions) {
-        assert!(self.sync.is_none(), "one region at a time");
-        let stripes = self.regions.stripes(region);
-        self.sync = Some(SyncWalk {
-            region,
-            stripe: stripes.start,
-            end: stripes.end,
+    /// If there is work already.
+    pub fn start_work(&mut self, work: Work, out: &mut Actions) {
+        assert!(self.sync.is_none(), "one stretch of work at a time");
+        let walk = SyncWalk {
+            work,
+            stripe: work.first,
             row: 0,
             in_flight: 0,
             ok: true,
             mismatched_rows: 0,
-        });
+        };
+        self.sync = Some(walk);
         self.continue_sync(out);
     }
 
     /// Queues the next bands of the walk, or ends it. Host pieces that wait for room come first.
     pub(super) fn continue_sync(&mut self, out: &mut Actions) {
         let Some(mut walk) = self.sync.take() else { return };
-        while walk.in_flight < SYNC_OPS_MAX && walk.ok && walk.stripe < walk.end {
+        while walk.in_flight < SYNC_OPS_MAX && walk.ok && walk.stripe < walk.work.end {
             let stripe = StripeId(walk.stripe);
             if shard_of(stripe, self.place.count) != self.place.index {
                 walk.stripe += 1;
@@ -58,21 +56,12 @@ impl Shard {
                 break;
             }
             let row_end = (walk.row + self.band_bytes).min(self.geometry.strip_bytes());
-            self.queue_op(StripeOp {
-                kind: OpKind::Sync,
+            self.queue_op(self.background_op(
+                OpKind::Work(walk.work.kind),
                 stripe,
-                rotation: self.geometry.rotation(stripe),
-                row: walk.row,
-                row_end,
-                strips: RoleSet::empty(),
-                unreadable: RoleSet::empty(),
-                phase: Phase::Queued,
-                fragments: NONE,
-                fragments_tail: NONE,
-                fragment_count: 0,
-                next: NONE,
-                prev: NONE,
-            });
+                walk.row..row_end,
+                RoleSet::empty(),
+            ));
             walk.in_flight += 1;
             walk.row = row_end;
             if row_end == self.geometry.strip_bytes() {
@@ -80,12 +69,57 @@ impl Shard {
                 walk.stripe += 1;
             }
         }
-        let over = walk.in_flight == 0 && (!walk.ok || walk.stripe >= walk.end);
+        let over = walk.in_flight == 0 && (!walk.ok || walk.stripe >= walk.work.end);
         if over {
-            let SyncWalk { region, ok, mismatched_rows, .. } = walk;
-            out.push_back(Action::RegionSynced { region, ok, mismatched_rows });
+            let SyncWalk { ok, mismatched_rows, .. } = walk;
+            out.push_back(Action::WorkDone { ok, mismatched_rows });
         } else {
             self.sync = Some(walk);
+        }
+    }
+
+    /// Gives up the rest of the walk, if there is one: operations in flight end, none follows, and
+    /// [`Action::WorkDone`] says that not all was done.
+    pub fn abort_work(&mut self, out: &mut Actions) {
+        if let Some(walk) = &mut self.sync {
+            walk.ok = false;
+        }
+        self.continue_sync(out);
+    }
+
+    /// Queues the mending of what could not be read, behind the operation that found it. Without room it
+    /// is left out: whoever reads there next finds it again.
+    pub(super) fn queue_mend(&mut self, id: OpId, roles: RoleSet) {
+        if self.ops.vacant() <= STRIPE_OPS_RESERVED {
+            return;
+        }
+        let (stripe, rows) = (self.ops[id].stripe, self.ops[id].row..self.ops[id].row_end);
+        self.queue_op(self.background_op(OpKind::Mend, stripe, rows, roles));
+    }
+
+    fn background_op(
+        &self,
+        kind: OpKind,
+        stripe: StripeId,
+        rows: std::ops::Range<u32>,
+        targets: RoleSet,
+    ) -> StripeOp {
+        StripeOp {
+            kind,
+            stripe,
+            rotation: self.geometry.rotation(stripe),
+            row: rows.start,
+            row_end: rows.end,
+            strips: RoleSet::empty(),
+            unreadable: targets,
+            targets,
+            leased: false,
+            phase: Phase::Queued,
+            fragments: NONE,
+            fragments_tail: NONE,
+            fragment_count: 0,
+            next: NONE,
+            prev: NONE,
         }
     }
 
@@ -95,8 +129,8 @@ impl Shard {
         }
     }
 
-    pub(super) fn sync_op_ended(&mut self, ok: bool) {
-        let walk = self.sync.as_mut().expect("a sync operation belongs to a walk");
+    pub(super) fn work_op_ended(&mut self, ok: bool) {
+        let walk = self.sync.as_mut().expect("a background operation belongs to a walk");
         walk.in_flight -= 1;
         walk.ok &= ok;
     }

@@ -7,9 +7,13 @@
 //! rows and stripes all the time. A failing seed is printed.
 
 use super::*;
-use crate::coordinator::{Coordinator, Order};
-use crate::dirty_log::DirtyLog;
-use crate::event::{Access, Mismatch, span_at};
+use crate::coordinator::pace::Rates;
+use crate::coordinator::{
+    Action as Background, Coordinator, CoordinatorSpec, Input, OnLogFailure, OnMemberFailure,
+    Order, Orders, Policy,
+};
+use crate::dirty_log::{DirtyLog, Initially, LogHealth};
+use crate::event::{Access, FailCause, Mismatch, WorkKind, span_at};
 use crate::geometry::GeometrySpec;
 use crate::layout::{Layout, Level};
 use crate::member::MemberState;
@@ -18,54 +22,12 @@ use crate::rectangle::Span;
 use crate::units::Slot;
 use std::collections::BTreeMap;
 
+mod math;
+
+use math::{Rng, add_scaled, inverse, mul, power};
+
 const STRIP: usize = 4096;
 const BLOCK: usize = 512;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
-fn mul(mut a: u8, mut b: u8) -> u8 {
-    let mut product = 0;
-    while b != 0 {
-        if b & 1 != 0 {
-            product ^= a;
-        }
-        a = (a << 1) ^ if a & 0x80 != 0 { 0x1d } else { 0 };
-        b >>= 1;
-    }
-    product
-}
-
-fn power(exponent: u8) -> u8 {
-    (0..exponent).fold(1, |value, _| mul(value, 2))
-}
-
-fn inverse(a: u8) -> u8 {
-    (1..=255).find(|&b| mul(a, b) == 1).expect("a is not zero")
-}
-
-fn add_scaled(target: &mut [u8], source: &[u8], factor: u8) {
-    let table: Vec<u8> = (0..=255).map(|byte| mul(byte, factor)).collect();
-    for (t, s) in target.iter_mut().zip(source) {
-        *t ^= table[usize::from(*s)];
-    }
-}
 
 /// Something that a member or the coordinator will answer later.
 enum Pending {
@@ -94,7 +56,6 @@ struct World {
     hosts: BTreeMap<usize, HostOp>,
     next_host: usize,
     pending: Vec<Pending>,
-    quiesced: usize,
     /// A member that fails one read in so many.
     flaky: Option<(Slot, usize)>,
     reads_checked: usize,
@@ -119,13 +80,27 @@ impl World {
         let map = MemberMap::new(vec![MemberState::InSync; members]);
         let regions = Regions::new(2 * STRIP as u64, STRIP as u32, geometry.stripes());
         let count = 1 + rng.below(3);
+        let in_sync = Bitmap::new(regions.count(), initially == Initially::InSync);
         let shards = (0..count)
             .map(|index| {
                 let place = ShardPlace { index, count };
-                Shard::new(geometry.clone(), map.clone(), place, regions, initially)
+                Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone())
             })
             .collect();
-        let log = DirtyLog::new(regions.count(), initially);
+        let coordinator = Coordinator::new(CoordinatorSpec {
+            log: DirtyLog::new(regions.count(), initially),
+            log_health: LogHealth::Alive,
+            regions,
+            shards: count,
+            map,
+            stale: Bitmap::new(regions.count(), false),
+            parity_strips: geometry.parity_strips(),
+            strip_bytes: STRIP as u32,
+            superblock: None,
+            behind: crate::units::SlotSet::empty(),
+            policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
+            rates: Rates::default(),
+        });
         let mut contents = vec![vec![0; stripes * STRIP]; members];
         if initially == Initially::OutOfSync {
             for byte in contents.iter_mut().flatten() {
@@ -136,7 +111,7 @@ impl World {
             seed,
             rng,
             shards,
-            coordinator: Coordinator::new(log, count, LEASES_MAX, false),
+            coordinator,
             members: contents,
             model: Vec::new(),
             buffers: BTreeMap::new(),
@@ -144,13 +119,26 @@ impl World {
             hosts: BTreeMap::new(),
             next_host: 0,
             pending: Vec::new(),
-            quiesced: 0,
             flaky: None,
             reads_checked: 0,
             geometry,
         };
         world.model = world.data_on_members();
+        world.tell(Input::Start);
+        // Resync begins when a test asks for it.
+        world.coordinator.interrupt(true, &mut Orders::new());
         world
+    }
+
+    /// Tells the coordinator, and does what it says.
+    fn tell(&mut self, input: Input) {
+        let mut orders = Orders::new();
+        self.coordinator.handle(0, input, &mut orders);
+        self.obey(orders);
+    }
+
+    fn start_resync(&mut self) {
+        self.coordinator.request(WorkKind::Resync).expect("nothing else is running");
     }
 
     /// The array's contents as the data strips on the members say.
@@ -210,6 +198,9 @@ impl World {
             self.shards[shard].unplug(0, &mut out);
             self.execute(shard, out);
         }
+        let mut orders = Orders::new();
+        self.coordinator.unplug(0, 0, &mut orders);
+        self.obey(orders);
     }
 
     fn handle(&mut self, shard: usize, event: Event) {
@@ -258,42 +249,59 @@ impl World {
                     }
                 }
                 Action::Complete { piece, status } => self.complete(shard, piece, status),
-                Action::RequestLease { region } => {
-                    let mut orders = VecDeque::new();
-                    self.coordinator.mark(shard, region, &mut orders);
-                    self.obey(orders);
-                }
-                Action::ReturnLease { region } => self.coordinator.release(region),
+                Action::RequestLease { region } => self.tell(Input::Mark { shard, region }),
+                Action::ReturnLease { region } => self.tell(Input::Release { region }),
                 Action::WriteFailed { .. } => panic!("no write fails here"),
-                Action::RegionSynced { region, ok, mismatched_rows } => {
-                    let mut orders = VecDeque::new();
-                    self.coordinator.region_synced(region, ok, mismatched_rows, &mut orders);
-                    self.obey(orders);
+                Action::MemberFailed { slot, cause } => {
+                    self.tell(Input::MemberFailed { slot, cause })
                 }
-                Action::Quiesced => self.quiesced += 1,
+                Action::WorkDone { ok, mismatched_rows } => {
+                    self.tell(Input::WorkDone { ok, mismatched_rows });
+                }
+                Action::Quiesced => self.tell(Input::Quiesced),
             }
         }
     }
 
-    fn obey(&mut self, mut orders: VecDeque<Order>) {
+    fn obey(&mut self, mut orders: Orders) {
         while let Some(order) = orders.pop_front() {
             match order {
                 Order::Grant { shard, region } => self.pending.push(Pending::Grant(shard, region)),
                 Order::RegionSync { region, in_sync } => {
-                    for shard in 0..self.shards.len() {
-                        self.handle(shard, Event::RegionSync { region, in_sync });
-                    }
+                    self.all_handle(Event::RegionSync { region, in_sync });
                 }
-                Order::SyncRegion { region } => {
-                    for shard in 0..self.shards.len() {
-                        let mut out = Actions::new();
-                        self.shards[shard].sync_region(region, &mut out);
-                        self.execute(shard, out);
-                    }
+                Order::RegionRebuilt { region } => self.all_handle(Event::RegionRebuilt { region }),
+                Order::StartWork(work) => self.all(|shard, out| shard.start_work(work, out)),
+                Order::AbortWork => self.all(Shard::abort_work),
+                Order::Quiesce => self.all(Shard::quiesce),
+                Order::Resume { stale, writes } => {
+                    let map = self.coordinator.map().clone();
+                    let stale = stale.then(|| self.coordinator.stale().clone());
+                    self.all(|shard, out| {
+                        shard.resume(map.clone(), stale.clone(), writes, 0, out);
+                    });
                 }
-                Order::ResyncEnded => {}
+                Order::AllowWrites => self.all(|shard, out| shard.allow_writes(0, out)),
+                Order::FlushMember { slot } => self.tell(Input::MemberFlushed { slot, ok: true }),
+                Order::Event(_) => {}
+                order @ (Order::WriteLog { .. }
+                | Order::FlushLog
+                | Order::WriteSuperblock { .. }
+                | Order::Stopped) => panic!("{order:?} of an array without log and superblocks"),
             }
         }
+    }
+
+    fn all(&mut self, act: impl Fn(&mut Shard, &mut Actions)) {
+        for shard in 0..self.shards.len() {
+            let mut out = Actions::new();
+            act(&mut self.shards[shard], &mut out);
+            self.execute(shard, out);
+        }
+    }
+
+    fn all_handle(&mut self, event: Event) {
+        self.all(|shard, out| shard.handle(0, event, out));
     }
 
     /// Answers one pending thing, picked at random.
@@ -521,7 +529,8 @@ impl World {
     fn settle(&mut self) {
         for _ in 0..1_000_000 {
             self.unplug();
-            if !self.answer_one() {
+            let working = matches!(self.coordinator.action(), Background::Running(_));
+            if !self.answer_one() && !working {
                 assert!(self.hosts.is_empty(), "seed {}: requests hang", self.seed);
                 return;
             }
@@ -545,24 +554,12 @@ impl World {
 
     /// Takes a member away between two operations, as the array does: quiesce, new map, resume.
     fn lose(&mut self, slot: Slot) {
-        self.quiesced = 0;
-        for shard in 0..self.shards.len() {
-            let mut out = Actions::new();
-            self.shards[shard].quiesce(&mut out);
-            self.execute(shard, out);
-        }
-        while self.quiesced < self.shards.len() {
+        self.tell(Input::MemberFailed { slot, cause: FailCause::Removed });
+        while self.coordinator.map().state(slot) == MemberState::InSync {
             assert!(self.answer_one(), "seed {}: quiesce hangs", self.seed);
         }
-        self.coordinator.set_degraded(true);
         for byte in &mut self.members[slot.index()] {
             *byte = self.rng.next() as u8;
-        }
-        for shard in 0..self.shards.len() {
-            let map = self.shards[shard].map().with_state(slot, MemberState::Missing);
-            let mut out = Actions::new();
-            self.shards[shard].resume(map, 0, &mut out);
-            self.execute(shard, out);
         }
     }
 
@@ -691,9 +688,7 @@ fn resync_under_load_makes_every_parity_right_and_changes_no_data() {
     let mut mismatched_rows = 0;
     let counters = each_world(Initially::OutOfSync, 8, |world| {
         world.run(300);
-        let mut orders = VecDeque::new();
-        world.coordinator.start_resync(&mut orders);
-        world.obey(orders);
+        world.start_resync();
         world.run(2500);
         world.settle();
         let log = world.coordinator.log();
@@ -711,8 +706,6 @@ fn rows_out_of_sync_are_never_read_modified_written() {
         world.run(1000);
         world.settle();
         // Nothing made the parity of untouched rows right: give the checker what it wants to see.
-        let mut orders = VecDeque::new();
-        world.coordinator.start_resync(&mut orders);
         assert_eq!(
             world
                 .shards
@@ -721,7 +714,7 @@ fn rows_out_of_sync_are_never_read_modified_written() {
                 .sum::<u64>(),
             0
         );
-        world.obey(orders);
+        world.start_resync();
         world.settle();
     });
     assert_eq!(counters.writes_of(WriteKind::ReadModifyWrite), 0);

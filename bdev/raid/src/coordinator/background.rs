@@ -1,0 +1,391 @@
+//! Background actions: resync, rebuild, check, repair, one at a time, a stretch of stripes at a time.
+//!
+//! ```text
+//!          choose                  next stretch            every shard answered
+//!   Idle ---------> (pass, region) ------------> Working ----------------------> pace: go or wait
+//!    ^                  |   ^                                                        |
+//!    | no region left   |   +---------------- region over: in sync, or rebuilt <-----+
+//!    +------------------+
+//! ```
+//!
+//! What has to be done comes first, whatever was asked for: members to be rebuilt, then regions out of
+//! sync, then the check or repair that somebody requested (linux-raid.md, section 2.6). A change of the
+//! members ends the pass; what is left to do is chosen anew afterwards.
+//!
+//! Not here: how a shard works on its stripes (`shard`), how fast (`pace`).
+
+use super::flushes::Purposes;
+use super::pace::{Pace, Rates, Verdict};
+use super::{Coordinator, Order, Orders, RaidEvent};
+use crate::event::{Work, WorkKind};
+use crate::limits::{CHECKPOINT_NS, CHECKPOINT_PARTS, WORK_BYTES};
+
+/// What is going on, in md's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing.
+    Idle,
+    /// Nothing, and nothing will start by itself.
+    Frozen,
+    /// A pass of this kind.
+    Running(WorkKind),
+}
+
+/// How far a pass is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Regions that are done.
+    pub done: u64,
+    /// Regions that the pass goes over.
+    pub total: u64,
+    /// Speed on each member in bytes a second.
+    pub speed_bytes_per_s: u64,
+}
+
+/// Why an action could not be requested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// Another one is running.
+    #[error("{0:?} is running: wait for its end, or send idle or frozen first")]
+    Busy(WorkKind),
+    /// The array has lost too much, or is stopping.
+    #[error("the array cannot work on its stripes: it is broken or stopping")]
+    Unable,
+}
+
+/// One region that is being worked on.
+#[derive(Debug, Clone, Copy)]
+struct Region {
+    region: u64,
+    /// Next stripe to hand out.
+    next: u64,
+    /// Shards that have not answered for the stretch under way; 0 between stretches.
+    pending: usize,
+    stretch: u64,
+    ok: bool,
+}
+
+#[derive(Debug)]
+struct Pass {
+    kind: WorkKind,
+    at: Option<Region>,
+    /// Where the search for the next region goes on.
+    cursor: u64,
+    done: u64,
+    total: u64,
+    /// A region could not be done.
+    incomplete: bool,
+    aborted: bool,
+    pace: Pace,
+    wait_ns: Option<u64>,
+    checkpoint_done: u64,
+    checkpoint_ns: u64,
+}
+
+/// Background actions of an array.
+#[derive(Debug)]
+pub(super) struct Background {
+    rates: Rates,
+    frozen: bool,
+    requested: Option<WorkKind>,
+    pass: Option<Pass>,
+    /// Nothing changed since a pass found that it cannot do more: it is not tried again.
+    exhausted: bool,
+    promoting: bool,
+    last: Option<WorkKind>,
+    mismatched_rows: u64,
+}
+
+impl Background {
+    pub(super) fn new(rates: Rates) -> Self {
+        Self {
+            rates,
+            frozen: false,
+            requested: None,
+            pass: None,
+            exhausted: false,
+            promoting: false,
+            last: None,
+            mismatched_rows: 0,
+        }
+    }
+
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        self.pass.as_ref().and_then(|pass| pass.wait_ns)
+    }
+
+    /// What could not be done before may be possible now.
+    pub(super) fn members_changed(&mut self) {
+        self.exhausted = false;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.pass.is_none() && !self.promoting
+    }
+}
+
+impl Coordinator {
+    /// Requests a check or repair, or a resync or rebuild of what needs it.
+    ///
+    /// # Errors
+    /// While another action is running, and on an array that cannot.
+    pub fn request(&mut self, kind: WorkKind) -> Result<(), ActionError> {
+        self.background.frozen = false;
+        if let Some(pass) = &self.background.pass {
+            return Err(ActionError::Busy(pass.kind));
+        }
+        if self.is_broken() || self.stop.is_begun() {
+            return Err(ActionError::Unable);
+        }
+        self.background.exhausted = false;
+        if matches!(kind, WorkKind::Check | WorkKind::Repair) {
+            self.background.requested = Some(kind);
+        }
+        Ok(())
+    }
+
+    /// Interrupts what is running; what still has to be done starts again by itself unless `frozen`.
+    pub fn interrupt(&mut self, frozen: bool, orders: &mut Orders) {
+        self.background.frozen = frozen;
+        self.background.exhausted = false;
+        self.background.requested = None;
+        self.abort_work(orders);
+    }
+
+    /// Changes the bounds of the speed.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.background.rates = rates;
+        if let Some(pass) = &mut self.background.pass {
+            pass.pace.set_rates(rates);
+            pass.wait_ns = None;
+        }
+    }
+
+    /// The bounds of the speed.
+    #[must_use]
+    pub fn rates(&self) -> Rates {
+        self.background.rates
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match &self.background.pass {
+            Some(pass) => Action::Running(pass.kind),
+            None if self.background.frozen => Action::Frozen,
+            None => Action::Idle,
+        }
+    }
+
+    /// How far the pass is that is running.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        self.background.pass.as_ref().map(|pass| Progress {
+            done: pass.done,
+            total: pass.total,
+            speed_bytes_per_s: pass.pace.speed_bytes_per_s(self.now_ns),
+        })
+    }
+
+    /// The action that ran last, or runs.
+    #[must_use]
+    pub fn last_action(&self) -> Option<WorkKind> {
+        self.background.last
+    }
+
+    /// Rows of 4 KiB whose parity the last action found wrong.
+    #[must_use]
+    pub fn mismatched_rows(&self) -> u64 {
+        self.background.mismatched_rows
+    }
+
+    /// Gives up the pass that is running: its stretch under way ends early.
+    pub(super) fn abort_work(&mut self, orders: &mut Orders) {
+        let Some(pass) = &mut self.background.pass else { return };
+        pass.aborted = true;
+        pass.wait_ns = None;
+        if pass.at.is_some_and(|at| at.pending > 0) {
+            orders.push_back(Order::AbortWork);
+        } else {
+            self.end_pass(orders);
+        }
+    }
+
+    /// Goes on with the pass, or starts one, if it is time.
+    pub(super) fn begin_work(&mut self, orders: &mut Orders) {
+        if self.change.is_under_way() || !self.ledger.is_running() {
+            return;
+        }
+        if self.background.pass.is_none() {
+            self.choose(orders);
+        }
+        let now_ns = self.now_ns;
+        let Some(pass) = &mut self.background.pass else { return };
+        let working = pass.at.is_some_and(|at| at.pending > 0);
+        if working || pass.wait_ns.is_some_and(|until| until > now_ns) {
+            return;
+        }
+        pass.wait_ns = None;
+        if let Verdict::Wait { until_ns } = pass.pace.verdict(now_ns, self.foreground_bytes) {
+            pass.wait_ns = Some(until_ns);
+            return;
+        }
+        self.next_stretch(orders);
+    }
+
+    /// Starts what has to be done, or was asked for.
+    fn choose(&mut self, orders: &mut Orders) {
+        let may_start = !self.background.frozen
+            && !self.background.exhausted
+            && !self.background.promoting
+            && !self.stop.is_begun()
+            && self.change.is_settled()
+            && !self.is_broken();
+        if !may_start {
+            return;
+        }
+        let optimal = self.map.is_optimal();
+        let (kind, total) = if !self.map.rebuilding().is_empty() {
+            (WorkKind::Rebuild, self.stale.ones())
+        } else if optimal && self.log.sync_count() < self.log.regions() {
+            (WorkKind::Resync, self.log.regions() - self.log.sync_count())
+        } else if let Some(kind) = self.background.requested.take() {
+            (kind, self.log.regions())
+        } else {
+            return;
+        };
+        self.log.rewind();
+        self.background.last = Some(kind);
+        self.background.mismatched_rows = 0;
+        self.background.pass = Some(Pass {
+            kind,
+            at: None,
+            cursor: 0,
+            done: 0,
+            total,
+            incomplete: false,
+            aborted: false,
+            pace: Pace::new(self.background.rates, self.now_ns, self.foreground_bytes),
+            wait_ns: None,
+            checkpoint_done: 0,
+            checkpoint_ns: self.now_ns,
+        });
+        orders.push_back(Order::Event(RaidEvent::SyncStarted { kind }));
+    }
+
+    /// Hands the next stretch out, of this region or of the next.
+    fn next_stretch(&mut self, orders: &mut Orders) {
+        let Some(pass) = &mut self.background.pass else { return };
+        if pass.at.is_none() {
+            let region = match pass.kind {
+                WorkKind::Resync => self.log.resync_work(),
+                WorkKind::Rebuild => self.stale.next_one(pass.cursor),
+                WorkKind::Check | WorkKind::Repair => {
+                    Some(pass.cursor).filter(|&region| region < self.log.regions())
+                }
+            };
+            let Some(region) = region else { return self.end_pass(orders) };
+            pass.cursor = region + 1;
+            let next = self.regions.stripes(region).start;
+            pass.at = Some(Region { region, next, pending: 0, stretch: 0, ok: true });
+        }
+        let Some(at) = &mut pass.at else { return };
+        let stripes = (WORK_BYTES / u64::from(self.strip_bytes)).max(1);
+        let end = (at.next + stripes).min(self.regions.stripes(at.region).end);
+        at.stretch = end - at.next;
+        at.pending = self.shards;
+        orders.push_back(Order::StartWork(Work { kind: pass.kind, first: at.next, end }));
+        at.next = end;
+    }
+
+    pub(super) fn work_done(&mut self, ok: bool, mismatched_rows: u64, orders: &mut Orders) {
+        self.background.mismatched_rows += mismatched_rows;
+        let pass = self.background.pass.as_mut().expect("work belongs to a pass");
+        let at = pass.at.as_mut().expect("work belongs to a region");
+        at.pending -= 1;
+        at.ok &= ok;
+        if at.pending > 0 {
+            return;
+        }
+        let at = *at;
+        pass.pace.done(at.stretch * u64::from(self.strip_bytes), self.now_ns);
+        let over = at.next == self.regions.stripes(at.region).end;
+        if pass.aborted {
+            self.end_pass(orders);
+        } else if over || !at.ok {
+            self.region_done(at, orders);
+        }
+    }
+
+    /// A region is over: it can be trusted now, if all of it was done.
+    fn region_done(&mut self, at: Region, orders: &mut Orders) {
+        let Some(pass) = &mut self.background.pass else { return };
+        pass.at = None;
+        pass.done += 1;
+        pass.incomplete |= !at.ok;
+        let region = at.region;
+        match pass.kind {
+            WorkKind::Resync => {
+                let in_sync = at.ok && self.map.is_optimal();
+                self.log.set_region_sync(region, in_sync);
+                if in_sync {
+                    orders.push_back(Order::RegionSync { region, in_sync });
+                    if !self.commit.is_held(region) {
+                        self.note_idle(region);
+                    }
+                }
+            }
+            WorkKind::Rebuild if at.ok => {
+                self.stale.set(region, false);
+                orders.push_back(Order::RegionRebuilt { region });
+            }
+            WorkKind::Rebuild | WorkKind::Check | WorkKind::Repair => {}
+        }
+        self.check_checkpoint();
+    }
+
+    fn check_checkpoint(&mut self) {
+        let Some(pass) = &mut self.background.pass else { return };
+        let checked = matches!(pass.kind, WorkKind::Check | WorkKind::Repair);
+        let part = (pass.total / CHECKPOINT_PARTS).max(1);
+        let due = pass.done - pass.checkpoint_done >= part
+            || self.now_ns - pass.checkpoint_ns >= CHECKPOINT_NS;
+        if !checked && due && self.ledger.has_superblocks() {
+            pass.checkpoint_done = pass.done;
+            pass.checkpoint_ns = self.now_ns;
+            self.flushes.want(Purposes { checkpoint: true, ..Purposes::default() });
+        }
+    }
+
+    /// The pass is over, or is given up.
+    fn end_pass(&mut self, orders: &mut Orders) {
+        let Some(pass) = self.background.pass.take() else { return };
+        if pass.kind == WorkKind::Resync
+            && let Some(at) = pass.at
+        {
+            // It was handed out and is not done.
+            self.log.set_region_sync(at.region, false);
+        }
+        let complete = !pass.aborted && !pass.incomplete;
+        orders.push_back(Order::Event(RaidEvent::SyncEnded { kind: pass.kind, complete }));
+        if pass.kind == WorkKind::Rebuild && self.stale.ones() == 0 && !pass.aborted {
+            self.background.promoting = true;
+            self.flushes.want(Purposes { promote: true, ..Purposes::default() });
+        } else {
+            self.background.exhausted = pass.incomplete && !pass.aborted;
+        }
+        if self.ledger.has_superblocks() && !pass.aborted {
+            self.flushes.want(Purposes { checkpoint: true, ..Purposes::default() });
+        }
+    }
+
+    /// What was rebuilt is on its devices for good, or is not known to be.
+    pub(super) fn promotion_flushed(&mut self, good: bool, orders: &mut Orders) {
+        self.background.promoting = false;
+        // What broke the array is on no record: it stays broken, whoever could stand in now.
+        if good && self.stale.ones() == 0 && !self.is_broken() {
+            self.promote(self.map.rebuilding());
+            self.begin_change(orders);
+        }
+    }
+}

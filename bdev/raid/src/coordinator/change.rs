@@ -1,0 +1,294 @@
+//! How members leave and join: one change of the map at a time, with every shard at rest.
+//!
+//! ```text
+//!   None --wanted--> Quiescing --all shards at rest--> new map, Resume --> None
+//!                                                        |
+//!                   a member failed: writes are held ----+--> superblocks durable, or the owner
+//!                                                             allows them --> AllowWrites   (R4)
+//! ```
+//!
+//! What fails while a change is under way joins it, or makes the next one. An array that would lose more
+//! than its parity stands for is broken: it reads what it can, writes nothing, and its superblocks stay
+//! as they are, so that the members can still be put together again.
+//!
+//! Not here: writing superblocks (`ledger`); who decides that a member joins (the control plane).
+
+use super::{Coordinator, OnMemberFailure, Order, Orders, RaidEvent, Scope};
+use crate::bitmap::Bitmap;
+use crate::event::FailCause;
+use crate::member::MemberState;
+use crate::shard::Writes;
+use crate::units::{Slot, SlotSet};
+use uuid::Uuid;
+
+/// What a change is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Joining {
+    slot: Slot,
+    scope: Scope,
+    member_uuid: Uuid,
+}
+
+/// Changes of the map: wanted, and under way.
+#[derive(Debug)]
+pub(super) struct Change {
+    /// Members that have to leave.
+    failed: Vec<(Slot, FailCause)>,
+    joining: Option<Joining>,
+    /// Members that have been rebuilt and flushed.
+    promoted: SlotSet,
+    /// Shards that are not at rest yet, while a change is under way.
+    pending: Option<usize>,
+    /// Writes are held until this version of the superblocks is durable, or the owner allows them.
+    held: Held,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    No,
+    UntilDurable(u64),
+    UntilAllowed,
+}
+
+impl Change {
+    pub(super) fn new() -> Self {
+        Self {
+            failed: Vec::new(),
+            joining: None,
+            promoted: SlotSet::empty(),
+            pending: None,
+            held: Held::No,
+        }
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// Whether members have failed of which neither shards nor superblocks know yet.
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.failed.is_empty() || self.joining.is_some() || !self.promoted.is_empty()
+    }
+
+    /// Whether nothing is wanted, under way or waits for superblocks.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.is_under_way() && !self.is_wanted() && !matches!(self.held, Held::UntilDurable(_))
+    }
+}
+
+impl Coordinator {
+    pub(super) fn member_failed(&mut self, slot: Slot, cause: FailCause, orders: &mut Orders) {
+        let known = self.change.failed.iter().any(|&(failed, _)| failed == slot);
+        if known || self.map.missing().contains(slot) {
+            return;
+        }
+        self.change.failed.push((slot, cause));
+        self.begin_change(orders);
+    }
+
+    pub(super) fn add_member(
+        &mut self,
+        slot: Slot,
+        scope: Scope,
+        member_uuid: Uuid,
+        orders: &mut Orders,
+    ) {
+        self.change.joining = Some(Joining { slot, scope, member_uuid });
+        self.begin_change(orders);
+    }
+
+    /// Whether a device may take the slot now.
+    ///
+    /// # Errors
+    /// Says what stands in the way.
+    pub fn check_add(&self, slot: Slot) -> Result<(), AddRefusal> {
+        match self.map.state(slot) {
+            MemberState::InSync | MemberState::Rebuilding => Err(AddRefusal::Taken { slot }),
+            _ if self.is_broken() => Err(AddRefusal::Broken),
+            _ if !self.map.rebuilding().is_empty() || self.change.joining.is_some() => {
+                Err(AddRefusal::Busy)
+            }
+            // The answer would be taken for the new device's.
+            _ if self.flushes.awaits(slot) || self.ledger.awaits(slot) => {
+                Err(AddRefusal::Leaving { slot })
+            }
+            MemberState::Faulty | MemberState::Missing => Ok(()),
+        }
+    }
+
+    pub(super) fn promote(&mut self, slots: SlotSet) {
+        self.change.promoted = slots;
+    }
+
+    /// Brings the shards to rest, if members have to leave or join.
+    pub(super) fn begin_change(&mut self, orders: &mut Orders) {
+        if self.change.is_under_way() || !self.change.is_wanted() {
+            return;
+        }
+        self.change.pending = Some(self.shards);
+        self.abort_work(orders);
+        orders.push_back(Order::Quiesce);
+    }
+
+    pub(super) fn quiesced(&mut self, orders: &mut Orders) {
+        let pending = self.change.pending.as_mut().expect("a change is under way");
+        *pending -= 1;
+        if *pending > 0 {
+            return;
+        }
+        self.change.pending = None;
+        let was_broken = self.is_broken();
+        let was_optimal = self.map.is_optimal();
+        // Whoever is in sync again counts when it is judged whether too much has failed.
+        self.apply_promotion();
+        self.apply_failures(was_optimal, orders);
+        let stale = self.apply_joining(orders);
+        if self.map.is_optimal() && !was_optimal {
+            orders.push_back(Order::Event(RaidEvent::Optimal));
+            self.clean_up();
+        }
+        self.background.members_changed();
+        if self.is_broken() && !was_broken {
+            orders.push_back(Order::Event(RaidEvent::Broken));
+        }
+        let writes = match self.change.held {
+            Held::No => Writes::Allowed,
+            // They are not held: they fail.
+            _ if self.is_broken() => Writes::Allowed,
+            Held::UntilDurable(_) | Held::UntilAllowed => Writes::Held,
+        };
+        orders.push_back(Order::Resume { stale, writes });
+        self.begin_superblocks(orders);
+    }
+
+    fn apply_failures(&mut self, was_optimal: bool, orders: &mut Orders) {
+        let failed = std::mem::take(&mut self.change.failed);
+        if failed.is_empty() {
+            return;
+        }
+        for &(slot, cause) in &failed {
+            let state = match cause {
+                FailCause::Removed => MemberState::Missing,
+                _ => MemberState::Faulty,
+            };
+            self.map = self.map.with_state(slot, state);
+            orders.push_back(Order::Event(RaidEvent::MemberFailed { slot, cause }));
+        }
+        if self.is_broken() {
+            return;
+        }
+        if was_optimal {
+            orders.push_back(Order::Event(RaidEvent::Degraded));
+        }
+        let told = failed.iter().all(|&(_, cause)| cause == FailCause::Removed);
+        if self.ledger.has_superblocks() {
+            for &(slot, _) in &failed {
+                self.ledger.member_left(slot, self.map.state(slot));
+            }
+            self.change.held = Held::UntilDurable(self.ledger.wanted());
+        } else if self.policy.member == OnMemberFailure::Hold && !told {
+            self.change.held = Held::UntilAllowed;
+        }
+    }
+
+    /// Whether the shards need to know the stale regions.
+    fn apply_joining(&mut self, orders: &mut Orders) -> bool {
+        let Some(joining) = self.change.joining.take() else { return false };
+        let Joining { slot, scope, member_uuid } = joining;
+        if self.is_broken() || !self.map.missing().contains(slot) {
+            return false;
+        }
+        self.map = self.map.with_state(slot, MemberState::Rebuilding);
+        let regions = self.log.regions();
+        self.stale = Bitmap::new(regions, scope == Scope::Whole);
+        if scope == Scope::Dirty {
+            let mut at = 0;
+            while let Some(region) = self.log.next_dirty(at) {
+                self.stale.set(region, true);
+                at = region + 1;
+            }
+        }
+        self.ledger.member_joined(slot, scope, member_uuid);
+        orders.push_back(Order::Event(RaidEvent::MemberAdded { slot }));
+        true
+    }
+
+    fn apply_promotion(&mut self) {
+        let mut promoted = std::mem::replace(&mut self.change.promoted, SlotSet::empty());
+        for &(slot, _) in &self.change.failed {
+            promoted.remove(slot);
+        }
+        if promoted.is_empty() {
+            return;
+        }
+        self.map = self.map.with_states(promoted, MemberState::InSync);
+        for slot in promoted.iter() {
+            self.ledger.member_in_sync(slot);
+        }
+    }
+
+    /// A version of the superblocks has become durable: what waited for it goes on.
+    pub(super) fn release_writes(&mut self, orders: &mut Orders) {
+        if let Held::UntilDurable(version) = self.change.held
+            && self.ledger.durable() >= version
+        {
+            self.change.held = Held::No;
+            self.tell_writes_allowed(orders);
+        }
+    }
+
+    pub(super) fn allow_writes(&mut self, orders: &mut Orders) {
+        if self.change.held == Held::UntilAllowed {
+            self.change.held = Held::No;
+            self.tell_writes_allowed(orders);
+        }
+        if !self.log_health.is_alive() {
+            self.policy.log = super::OnLogFailure::Continue;
+            self.ledger.log_failed();
+            self.grant(orders);
+        }
+    }
+
+    /// While shards are coming to rest they hear of it when they resume.
+    fn tell_writes_allowed(&self, orders: &mut Orders) {
+        if !self.change.is_under_way() {
+            orders.push_back(Order::AllowWrites);
+        }
+    }
+
+    /// Whether host writes are held, and not only for the time that a superblock takes to be written.
+    #[must_use]
+    pub fn is_waiting_for_owner(&self) -> bool {
+        let blocked = !self.log_health.is_alive() && self.policy.log == super::OnLogFailure::Block;
+        self.change.held == Held::UntilAllowed || blocked
+    }
+}
+
+/// Why a device may not take a slot now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AddRefusal {
+    /// The slot has a member.
+    #[error("slot {slot} has a member: take it out first, or choose an empty slot")]
+    Taken {
+        /// The slot.
+        slot: Slot,
+    },
+    /// Nothing can be rebuilt.
+    #[error("more members have failed than parity can stand for: nothing can be rebuilt")]
+    Broken,
+    /// One rebuild at a time.
+    #[error("another member is being rebuilt: wait until that has ended")]
+    Busy,
+    /// The device that was in the slot has not answered yet.
+    #[error(
+        "slot {slot}: what was asked of its last member is still under way: wait until that has ended"
+    )]
+    Leaving {
+        /// The slot.
+        slot: Slot,
+    },
+}

@@ -1,0 +1,290 @@
+//! The superblocks: what they say now, and which version of that is durable on the members.
+//!
+//! ```text
+//!   content changes: wanted += 1
+//!   idle --wanted > durable--> writing to every member in use --all answered--> durable = version
+//! ```
+//!
+//! An update begins only when the one before it has ended and every member that failed it has been
+//! declared faulty: so a member that is in use is never more than one update behind (`assemble`, **R8**).
+//! The event count grows by one with each. At a start those that are behind are brought up first.
+//!
+//! Not here: bytes (`superblock`), what a superblock is good for at the next start (`assemble`).
+
+use super::{Coordinator, Order, Orders, Scope};
+use crate::event::FailCause;
+use crate::member::MemberState;
+use crate::superblock::{LogHealth, MemberRecordState, Shutdown, Superblock};
+use crate::units::{Slot, SlotSet};
+use uuid::Uuid;
+
+#[derive(Debug)]
+struct Writing {
+    version: u64,
+    pending: SlotSet,
+}
+
+/// Superblocks of an array, if it has them.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    superblock: Option<Superblock>,
+    wanted: u64,
+    durable: u64,
+    writing: Option<Writing>,
+    /// Members that the last update before this start has not reached.
+    behind: SlotSet,
+    /// Version that says that the array runs, once it has started.
+    running: Option<u64>,
+    /// Version that says that the log failed, once it has.
+    log_failed: Option<u64>,
+}
+
+impl Ledger {
+    pub(super) fn new(superblock: Option<Superblock>, behind: SlotSet) -> Self {
+        Self {
+            superblock,
+            wanted: 0,
+            durable: 0,
+            writing: None,
+            behind,
+            running: None,
+            log_failed: None,
+        }
+    }
+
+    pub(super) fn has_superblocks(&self) -> bool {
+        self.superblock.is_some()
+    }
+
+    pub(super) fn wanted(&self) -> u64 {
+        self.wanted
+    }
+
+    pub(super) fn durable(&self) -> u64 {
+        if self.superblock.is_some() { self.durable } else { self.wanted }
+    }
+
+    /// Whether a member's superblock is being written.
+    pub(super) fn awaits(&self, slot: Slot) -> bool {
+        self.writing.as_ref().is_some_and(|writing| writing.pending.contains(slot))
+    }
+
+    /// Whether nothing has to be written, or is being written.
+    pub(super) fn is_settled(&self) -> bool {
+        self.writing.is_none() && self.durable() == self.wanted
+    }
+
+    /// Changes the content, which makes a new version; returns its number.
+    fn amend(&mut self, change: impl FnOnce(&mut Superblock)) -> u64 {
+        self.wanted += 1;
+        if let Some(superblock) = &mut self.superblock {
+            change(superblock);
+        }
+        self.wanted
+    }
+
+    pub(super) fn started(&mut self) {
+        let version = self.amend(|superblock| superblock.shutdown = Shutdown::Running);
+        self.running = Some(version);
+    }
+
+    /// Whether the members know that the array runs: from then on it may be written.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some_and(|version| self.durable() >= version)
+    }
+
+    pub(super) fn log_failed(&mut self) {
+        let version = self.amend(|superblock| {
+            if let Some(log) = &mut superblock.log {
+                log.health = LogHealth::Failed;
+            }
+        });
+        self.log_failed = Some(version);
+    }
+
+    /// Whether the superblocks name a bdev for the log.
+    fn names_log(&self) -> bool {
+        self.superblock.as_ref().is_some_and(|superblock| superblock.log.is_some())
+    }
+
+    /// A log that had failed before this start was begun anew, and all of it is on its bdev for good: from
+    /// now on it can be trusted again, and not a moment earlier.
+    pub(super) fn log_is_durable(&mut self) {
+        let log = self.superblock.as_ref().and_then(|superblock| superblock.log.as_ref());
+        if log.is_some_and(|log| log.health == LogHealth::Failed) {
+            self.amend(|superblock| {
+                if let Some(log) = &mut superblock.log {
+                    log.health = LogHealth::Alive;
+                }
+            });
+        }
+    }
+
+    pub(super) fn is_log_failure_durable(&self) -> bool {
+        self.log_failed.is_some_and(|version| self.durable() >= version)
+    }
+
+    pub(super) fn member_left(&mut self, slot: Slot, state: MemberState) {
+        self.amend(|superblock| {
+            // The event count of the update that will say so.
+            let events = superblock.events + 1;
+            let record = &mut superblock.members[slot.index()];
+            record.state = match state {
+                MemberState::Missing => MemberRecordState::Missing { since: events },
+                _ => MemberRecordState::Faulty { failed_at: events },
+            };
+        });
+    }
+
+    pub(super) fn member_joined(&mut self, slot: Slot, scope: Scope, member_uuid: Uuid) {
+        self.amend(|superblock| {
+            // A device that had another slot before does not have it any more.
+            let since = superblock.events + 1;
+            let had = superblock.slot_of(member_uuid).filter(|&had| had != slot);
+            if let Some(had) = had {
+                let record = &mut superblock.members[had.index()];
+                record.member_uuid = Uuid::nil();
+                record.state = MemberRecordState::Missing { since };
+            }
+            let record = &mut superblock.members[slot.index()];
+            record.member_uuid = member_uuid;
+            record.read_errors = 0;
+            record.state = MemberRecordState::Rebuilding {
+                recovered_to_bytes: 0,
+                partial: scope == Scope::Dirty,
+            };
+        });
+    }
+
+    pub(super) fn member_in_sync(&mut self, slot: Slot) {
+        self.amend(|superblock| {
+            superblock.members[slot.index()].state = MemberRecordState::InSync;
+        });
+    }
+
+    pub(super) fn stopped(&mut self, in_sync_to_bytes: u64) {
+        self.amend(|superblock| {
+            superblock.shutdown = Shutdown::Clean;
+            superblock.in_sync_to_bytes = in_sync_to_bytes;
+        });
+    }
+}
+
+impl Coordinator {
+    /// What the superblock of a member says now.
+    ///
+    /// # Panics
+    /// If the array has none.
+    #[must_use]
+    pub fn superblock(&self, slot: Slot) -> Superblock {
+        let superblock = self.ledger.superblock.as_ref().expect("the array has superblocks");
+        superblock.carried_by(superblock.members[slot.index()].member_uuid, Some(slot))
+    }
+
+    /// What the superblocks say now, for arrays that have them.
+    #[must_use]
+    pub fn superblocks(&self) -> Option<&Superblock> {
+        self.ledger.superblock.as_ref()
+    }
+
+    /// The array starts. A crash in the middle of an update leaves some members one update behind: they
+    /// get that one first, as it is, or the next one would leave them two behind.
+    pub(super) fn start_ledger(&mut self, orders: &mut Orders) {
+        let behind = self.ledger.behind.intersection(self.map.writable());
+        self.ledger.behind = SlotSet::empty();
+        if self.ledger.superblock.is_none() || behind.is_empty() {
+            return self.caught_up();
+        }
+        for slot in behind.iter() {
+            orders.push_back(Order::WriteSuperblock { slot });
+        }
+        self.ledger.writing = Some(Writing { version: 0, pending: behind });
+    }
+
+    /// The first update of this start says that the array runs, and who is not there: what is written
+    /// from now on passes them by.
+    fn caught_up(&mut self) {
+        for slot in self.map.missing().iter() {
+            let record = self.ledger.superblock.as_ref().map(|s| s.members[slot.index()].state);
+            if record.is_some_and(MemberRecordState::is_in_use) {
+                self.ledger.member_left(slot, self.map.state(slot));
+            }
+        }
+        if self.log.area().is_none() && self.ledger.names_log() {
+            // The log's bdev is not there: what it says is out of date from the first write on.
+            self.ledger.log_failed();
+        }
+        self.ledger.started();
+    }
+
+    /// Starts to write superblocks, if they have something new to say.
+    pub(super) fn begin_superblocks(&mut self, orders: &mut Orders) {
+        let ledger = &mut self.ledger;
+        let Some(superblock) = &mut ledger.superblock else {
+            // Nothing to write: what waits for it may go on at once.
+            self.superblocks_durable(orders);
+            return;
+        };
+        let broken = self.map.is_broken(self.parity_strips);
+        let must_wait = ledger.writing.is_some() || self.change.has_failures() || broken;
+        if must_wait || ledger.durable == ledger.wanted {
+            return;
+        }
+        superblock.events += 1;
+        let pending = self.map.writable();
+        for slot in pending.iter() {
+            orders.push_back(Order::WriteSuperblock { slot });
+        }
+        ledger.writing = Some(Writing { version: ledger.wanted, pending });
+    }
+
+    pub(super) fn superblock_written(&mut self, slot: Slot, ok: bool, orders: &mut Orders) {
+        let writing = self.ledger.writing.as_mut().expect("a superblock was to be written");
+        assert!(writing.pending.contains(slot), "slot {slot} was not asked for its superblock");
+        writing.pending.remove(slot);
+        let over = writing.pending.is_empty();
+        let version = writing.version;
+        if !ok {
+            self.member_failed(slot, FailCause::Superblock, orders);
+        }
+        if over {
+            self.ledger.writing = None;
+            self.ledger.durable = version;
+            if self.ledger.running.is_none() {
+                self.caught_up();
+            }
+            self.superblocks_durable(orders);
+            self.begin_superblocks(orders);
+        }
+    }
+
+    fn superblocks_durable(&mut self, orders: &mut Orders) {
+        self.release_writes(orders);
+        self.grant(orders);
+    }
+
+    /// Records how far the background action is. What lies below is on its devices for good.
+    pub(super) fn record_checkpoint(&mut self, first_stale: Option<u64>) {
+        let region_bytes = self.regions.region_bytes();
+        let in_sync_to = self.in_sync_to_bytes();
+        self.ledger.amend(|superblock| {
+            let component_bytes = superblock.shape.component_bytes;
+            let recovered_to = first_stale.map_or(component_bytes, |region| region * region_bytes);
+            superblock.in_sync_to_bytes = in_sync_to;
+            for record in &mut superblock.members {
+                if let MemberRecordState::Rebuilding { recovered_to_bytes, .. } = &mut record.state
+                {
+                    *recovered_to_bytes = recovered_to;
+                }
+            }
+        });
+    }
+
+    /// Component bytes below which every region is in sync; `u64::MAX` if all are.
+    pub(super) fn in_sync_to_bytes(&self) -> u64 {
+        match self.log.next_out_of_sync(0) {
+            Some(region) => region * self.regions.region_bytes(),
+            None => u64::MAX,
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! How fast a background action may go: md's rule (linux-raid.md, section 5.6).
+//!
+//! ```text
+//!   speed over the last half minute   <= min           go on, whatever else happens
+//!                                     between          go on unless hosts are at work
+//!                                     >= max           wait
+//! ```
+//!
+//! So `min` is what the action takes from a busy array, `max` what it takes from an idle one. Speeds are
+//! bytes a second on each member. Time and the hosts' activity are arguments.
+//!
+//! Not here: what is paced (`coordinator::background`).
+
+use crate::limits::{PACE_BUSY_WAIT_NS, PACE_MARK_NS, PACE_MARKS, PACE_WAIT_MAX_NS};
+
+/// Bounds of the speed on each member, in bytes a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rates {
+    /// What a background action takes in any case.
+    pub min_bytes_per_s: u64,
+    /// What it never takes more than; `u64::MAX` for no bound.
+    pub max_bytes_per_s: u64,
+}
+
+impl Default for Rates {
+    /// md's minimum of 1000 KiB/s, and no maximum: md's 200000 KiB/s would hold an NVMe device to a
+    /// fraction of what it can do while nobody else wants it.
+    fn default() -> Self {
+        Self { min_bytes_per_s: 1000 << 10, max_bytes_per_s: u64::MAX }
+    }
+}
+
+/// What to do now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Go,
+    /// Ask again at that time.
+    Wait {
+        /// Time to ask again.
+        until_ns: u64,
+    },
+}
+
+/// The pace of one action.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    rates: Rates,
+    /// (time, bytes done) now and then, oldest first; the speed is measured from the oldest.
+    marks: [(u64, u64); PACE_MARKS],
+    newest: usize,
+    done_bytes: u64,
+    foreground_seen: u64,
+}
+
+impl Pace {
+    /// The pace of an action that starts now.
+    #[must_use]
+    pub fn new(rates: Rates, now_ns: u64, foreground_bytes: u64) -> Self {
+        let marks = [(now_ns, 0); PACE_MARKS];
+        Self { rates, marks, newest: 0, done_bytes: 0, foreground_seen: foreground_bytes }
+    }
+
+    /// Changes the bounds from now on.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
+    /// Counts work that is done, in bytes of each member.
+    pub fn done(&mut self, bytes: u64, now_ns: u64) {
+        self.done_bytes += bytes;
+        let (marked_ns, _) = self.marks[self.newest];
+        if now_ns.saturating_sub(marked_ns) >= PACE_MARK_NS {
+            self.newest = (self.newest + 1) % PACE_MARKS;
+            self.marks[self.newest] = (now_ns, self.done_bytes);
+        }
+    }
+
+    /// Whether to go on. `foreground_bytes` counts what hosts have read and written so far.
+    pub fn verdict(&mut self, now_ns: u64, foreground_bytes: u64) -> Verdict {
+        let busy = foreground_bytes.saturating_sub(self.foreground_seen) > BUSY_BYTES;
+        self.foreground_seen = foreground_bytes;
+        let until = |rate| self.time_of(rate).clamp(now_ns, now_ns + PACE_WAIT_MAX_NS);
+        let slow_enough = until(self.rates.max_bytes_per_s.max(self.rates.min_bytes_per_s));
+        let owed = until(self.rates.min_bytes_per_s);
+        match () {
+            () if slow_enough > now_ns => Verdict::Wait { until_ns: slow_enough },
+            () if owed > now_ns && busy => {
+                Verdict::Wait { until_ns: owed.min(now_ns + PACE_BUSY_WAIT_NS) }
+            }
+            () => Verdict::Go,
+        }
+    }
+
+    /// Speed over the last half minute, in bytes a second.
+    #[must_use]
+    pub fn speed_bytes_per_s(&self, now_ns: u64) -> u64 {
+        let (since_ns, bytes) = self.oldest();
+        let elapsed_ns = u128::from(now_ns.saturating_sub(since_ns).max(1));
+        let speed = u128::from(self.done_bytes - bytes) * 1_000_000_000 / elapsed_ns;
+        u64::try_from(speed).unwrap_or(u64::MAX)
+    }
+
+    /// When what is done since the oldest mark is no more than `rate` allows.
+    fn time_of(&self, rate: u64) -> u64 {
+        let (since_ns, bytes) = self.oldest();
+        let ns = u128::from(self.done_bytes - bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        since_ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
+    }
+
+    fn oldest(&self) -> (u64, u64) {
+        self.marks[(self.newest + 1) % PACE_MARKS]
+    }
+}
+
+/// Host bytes since the last look that make an array busy: md's 64 sectors.
+const BUSY_BYTES: u64 = 64 * 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const S: u64 = 1_000_000_000;
+
+    /// Goal: whatever hosts do, the average stays between the bounds that apply. Method: a worker that
+    /// does a MiB whenever it may, for a minute of made-up time.
+    fn run(rates: Rates, busy: bool, step_ns: u64) -> u64 {
+        let mut pace = Pace::new(rates, 0, 0);
+        let (mut now, mut done, mut foreground) = (0, 0, 0);
+        while now < 60 * S {
+            foreground += if busy { MIB } else { 0 };
+            match pace.verdict(now, foreground) {
+                Verdict::Go => {
+                    done += MIB;
+                    pace.done(MIB, now);
+                    now += step_ns;
+                }
+                Verdict::Wait { until_ns } => {
+                    assert!(until_ns > now && until_ns <= now + PACE_WAIT_MAX_NS);
+                    now = until_ns;
+                }
+            }
+        }
+        done / 60
+    }
+
+    #[test]
+    fn a_busy_array_gives_the_minimum_and_an_idle_one_the_maximum() {
+        let rates = Rates { min_bytes_per_s: 2 * MIB, max_bytes_per_s: 50 * MIB };
+        let busy = run(rates, true, 1_000_000);
+        assert!((19 * MIB / 10..=22 * MIB / 10).contains(&busy), "{busy}");
+        let idle = run(rates, false, 1_000_000);
+        assert!((48 * MIB..=52 * MIB).contains(&idle), "{idle}");
+    }
+
+    #[test]
+    fn without_a_maximum_an_idle_array_is_never_held_up() {
+        assert_eq!(run(Rates::default(), false, S / 1000), 1000 * MIB);
+    }
+
+    #[test]
+    fn a_minimum_above_the_maximum_wins() {
+        let rates = Rates { min_bytes_per_s: 20 * MIB, max_bytes_per_s: 10 * MIB };
+        let speed = run(rates, true, 1_000_000);
+        assert!((19 * MIB..=21 * MIB).contains(&speed), "{speed}");
+    }
+}
