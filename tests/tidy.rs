@@ -23,6 +23,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("rpc", &[]),
     ("perf", &["array", "device", "parity", "reactor"]),
     ("golden", &[]),
+    ("e2e", &[]),
+    ("sim", &["parity", "raid"]),
     ("raid456", &["array", "device", "parity", "perf", "raid", "reactor", "rpc"]),
 ];
 
@@ -37,6 +39,22 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "bdev/parity/src/",
         &["std::fs", "std::net", "std::thread", "std::time", "std::process"],
         "kernels see slices and nothing else",
+    ),
+    (
+        "src/dm/",
+        &[
+            "crate::control",
+            "crate::methods",
+            "crate::cli",
+            "serde_json",
+            "std::fs",
+            "std::net",
+            "std::thread",
+            "std::time",
+            "std::process",
+            "std::env",
+        ],
+        "the language of device-mapper is text and numbers",
     ),
     ("src/control/", &["crate::methods", "crate::cli"], "control knows no JSON-RPC method"),
     ("src/methods/", &["crate::cli"], "methods know no command line"),

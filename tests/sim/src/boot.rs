@@ -1,0 +1,590 @@
+//! Starting an array: from what is on the devices, with the production code's decisions.
+//!
+//! ```text
+//!   superblocks --decode_pair--> assemble --> log's device --Loader--> start --> shards, coordinator
+//!   the owner's notes ----------------------> log's device -----------^          (arrays of a table)
+//! ```
+//!
+//! Invariants judged here: **R7**, a refusal has to be right and a start has to be allowed.
+//!
+//! Not here: what becomes of the array then (`run`).
+
+use crate::disk::Disk;
+use crate::images;
+use crate::oracle::{self, Oracle};
+use crate::plant::Plant;
+use crate::prng::{Prng, mix};
+use crate::stats::Stats;
+use crate::swarm::Swarm;
+use crate::trace;
+use crate::truth::Truth;
+use crate::world::Happening;
+use crate::world::{Life, Note, Reactor, SECOND_NS, World};
+use raid::assemble::{self, Assembly, Candidate, LogFound, Patience, Seat, SeatState, Start};
+use raid::bitmap::Bitmap;
+use raid::coordinator::pace::Rates;
+use raid::coordinator::{Coordinator, CoordinatorSpec, Input, Policy};
+use raid::dirty_log::{DirtyLog, DiskArea, Initially, Loader, LogHealth, Regions, SyncOption};
+use raid::event::Actions;
+use raid::geometry::{Geometry, GeometrySpec};
+use raid::member::{MemberMap, MemberState};
+use raid::shard::{Shard, ShardPlace, Writes};
+use raid::superblock::{
+    self, DATA_OFFSET_BYTES_MIN, IN_SYNC_EVERYWHERE, LogRecord, MemberRecord, MemberRecordState,
+    SUPERBLOCK_BYTES, Shape, Shutdown, Superblock,
+};
+use raid::units::{Slot, SlotSet, StripeId};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// UUID of the array.
+pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
+const LOG_UUID: Uuid = Uuid::from_bytes([0xbb; 16]);
+
+/// What a start is made from.
+struct Plan {
+    log: DirtyLog,
+    map: MemberMap,
+    stale: Bitmap,
+    device_of: Vec<Option<usize>>,
+    superblock: Option<Superblock>,
+    behind: SlotSet,
+    /// Regions of which nothing is promised any more: the operator insisted.
+    weak: Vec<u64>,
+}
+
+/// Why an array did not start.
+#[derive(Debug)]
+enum Refused {
+    /// Too little is there.
+    TooFew,
+    /// It is dirty and degraded (R7).
+    Dirty,
+    /// Its log is gone, and it blocks without.
+    LogGone,
+}
+
+impl World {
+    /// A world of a seed, with an array that was just made on it.
+    #[must_use]
+    pub fn new(seed: u64, plant: Plant, tracing: bool) -> Self {
+        let mut prng = Prng::new(seed);
+        let swarm = Swarm::draw(&mut prng);
+        let component = swarm.component_bytes();
+        let spec = GeometrySpec {
+            level: swarm.level,
+            layout: swarm.layout,
+            members: swarm.members,
+            strip_bytes: swarm.strip_bytes,
+            block_size_bytes: swarm.block_bytes,
+            member_bytes: component,
+            data_offsets_bytes: vec![DATA_OFFSET_BYTES_MIN; swarm.members],
+        };
+        let geometry = Arc::new(Geometry::new(spec).expect("the seed draws what fits"));
+        let region_bytes = swarm.stripes_per_region * u64::from(swarm.strip_bytes);
+        let regions = Regions::new(region_bytes, swarm.strip_bytes, geometry.stripes());
+        let devices = swarm.members + swarm.spares;
+        let bytes = usize::try_from(component).expect("devices are small");
+        let disks = (0..devices).map(|_| Disk::new(bytes, true, swarm.cached)).collect();
+        let area = DiskArea::new(512, regions.count()).area_bytes();
+        let log_disk = Disk::new(usize::try_from(area).expect("small"), false, swarm.cached);
+        let sectors = usize::try_from(geometry.array_bytes()).expect("small") / 512;
+        let region_count = usize::try_from(regions.count()).expect("few");
+        let sync = swarm.begins_in_sync;
+        let truth = Truth::new(swarm.members, devices, bytes / 512, region_count, sync);
+        let note = |device| Note { device, in_sync: true, rebuild: false };
+        let life = Life::empty(&swarm, &geometry, regions);
+        let mut world = Self {
+            seed,
+            plant,
+            now_ns: SECOND_NS,
+            step: 0,
+            next: 0,
+            next_write: 0,
+            disks,
+            uuids: (1..=devices as u128).map(Uuid::from_u128).collect(),
+            log_disk,
+            notes: (0..swarm.members).map(note).collect(),
+            noted_log_failed: false,
+            noted_stop: Some(sync),
+            oracle: Oracle::new(sectors, mix(seed)),
+            truth,
+            faults_on: true,
+            stopped_in_sync: sync,
+            stats: Stats { seeds: 1, ..Stats::default() },
+            digest: seed,
+            tracing,
+            life,
+            geometry,
+            regions,
+            swarm,
+            prng,
+        };
+        world.make();
+        world
+    }
+
+    /// Fills the devices.
+    fn make(&mut self) {
+        let (geometry, sync) = (self.geometry.clone(), self.swarm.begins_in_sync);
+        let strip_bytes = self.swarm.strip_bytes as usize;
+        for stripe in (0..geometry.stripes()).map(StripeId) {
+            for strip in 0..self.strips() {
+                let at = raid::geometry::Location { stripe, strip, offset: 0 };
+                let first = usize::try_from(geometry.array_byte(at)).expect("small") / 512;
+                let data = self.oracle.data(first, strip_bytes / 512, 0);
+                images::preset_strip(self, stripe, strip, &data);
+            }
+        }
+        if sync {
+            images::preset_parity(self);
+        }
+        let option = if sync { SyncOption::NoSync } else { SyncOption::Sync };
+        let area = DiskArea::new(512, self.regions.count());
+        let log = DirtyLog::load(None, area, option).log;
+        let mut image = vec![0; usize::try_from(area.area_bytes()).expect("small")];
+        log.copy_out(0, &mut image);
+        self.log_disk.preset(0, &image);
+        if self.swarm.superblocks {
+            self.make_superblocks();
+        }
+    }
+
+    fn make_superblocks(&mut self) {
+        let swarm = &self.swarm;
+        let members = self.uuids[..swarm.members].iter().map(|&member_uuid| MemberRecord {
+            member_uuid,
+            data_offset_bytes: DATA_OFFSET_BYTES_MIN,
+            state: MemberRecordState::InSync,
+            read_errors: 0,
+        });
+        let log = LogRecord {
+            name: "log".to_owned(),
+            uuid: LOG_UUID,
+            health: superblock::LogHealth::Alive,
+        };
+        let first = Superblock {
+            array_uuid: ARRAY_UUID,
+            array_name: "sim".to_owned(),
+            member_uuid: self.uuids[0],
+            slot: Some(Slot(0)),
+            events: 1,
+            shape: Shape {
+                level: swarm.level,
+                layout: swarm.layout,
+                strip_bytes: swarm.strip_bytes,
+                block_size_bytes: swarm.block_bytes,
+                component_bytes: swarm.component_bytes(),
+            },
+            shutdown: Shutdown::Clean,
+            in_sync_to_bytes: if swarm.begins_in_sync { IN_SYNC_EVERYWHERE } else { 0 },
+            region_bytes: self.regions.region_bytes(),
+            log: swarm.log_on_disk.then_some(log),
+            on_log_failure: swarm.on_log_failure,
+            members: members.collect(),
+        };
+        for device in 0..self.swarm.members {
+            let slot = u8::try_from(device).expect("few members");
+            let superblock = first.carried_by(self.uuids[device], Some(Slot(slot)));
+            let mut bytes = [0; SUPERBLOCK_BYTES];
+            superblock.encode(&mut bytes).expect("it means something");
+            for at in superblock::COPY_OFFSETS_BYTES {
+                self.disks[device].preset(at, &bytes);
+            }
+        }
+    }
+
+    /// Starts the array. `false` when it may not start, and that is right.
+    pub fn boot(&mut self) -> bool {
+        let plan = match self.try_plan(false) {
+            Ok(plan) => plan,
+            Err(refused) => {
+                self.judge_refusal(&refused);
+                // Perhaps what is missing can be found.
+                for disk in &mut self.disks {
+                    disk.present = true;
+                }
+                let force = self.swarm.force;
+                match self.try_plan(force) {
+                    Ok(plan) => plan,
+                    Err(refused) => {
+                        self.judge_refusal(&refused);
+                        return false;
+                    }
+                }
+            }
+        };
+        self.begin(plan);
+        true
+    }
+
+    fn try_plan(&mut self, force: bool) -> Result<Plan, Refused> {
+        let plan = match self.swarm.superblocks {
+            true => self.plan_from_superblocks(force),
+            false => self.plan_from_notes(force),
+        };
+        trace!(
+            self,
+            "start{}: {:?}",
+            if force { " by force" } else { "" },
+            plan.as_ref().map(|p| &p.map)
+        );
+        plan
+    }
+
+    fn judge_refusal(&mut self, refused: &Refused) {
+        trace!(self, "refused: {refused:?}");
+        self.stats.refusals += 1;
+        if self.swarm.lost_max == 0 && self.stats.failures == 0 && self.stats.log_errors == 0 {
+            panic!("R7: {refused:?}, but nothing was ever lost");
+        }
+    }
+
+    fn load_log(&self) -> (DirtyLog, raid::dirty_log::Found) {
+        let area = DiskArea::new(512, self.regions.count());
+        let mut loader = Loader::new(area, SyncOption::Default);
+        loader.feed(self.log_disk.current(0, usize::try_from(area.area_bytes()).expect("small")));
+        let loaded = loader.finish();
+        (loaded.log, loaded.found)
+    }
+
+    fn plan_from_superblocks(&mut self, force: bool) -> Result<Plan, Refused> {
+        let mut candidates = Vec::new();
+        let mut devices = Vec::new();
+        for device in (0..self.disks.len()).filter(|&device| self.disks[device].present) {
+            let Some(found) = self.read_superblock(device) else { continue };
+            candidates.push(Candidate { name: format!("d{device}"), size_bytes: u64::MAX, found });
+            devices.push(device);
+        }
+        if self.plant == Plant::StaleMember {
+            let most = candidates.iter().map(|c| c.found.events).max().unwrap_or(0);
+            if let Some(freshest) = candidates.iter().find(|c| c.found.events == most).cloned() {
+                for candidate in &mut candidates {
+                    let (uuid, slot) = (candidate.found.member_uuid, candidate.found.slot);
+                    candidate.found = freshest.found.carried_by(uuid, slot);
+                    for member in &mut candidate.found.members {
+                        member.state = MemberRecordState::InSync;
+                    }
+                }
+            }
+        }
+        let patience = if force { Patience::Force } else { Patience::Degraded };
+        let assembly = match assemble::assemble(ARRAY_UUID, &candidates, patience) {
+            Ok(assemble::Verdict::Ready(assembly)) => *assembly,
+            Ok(verdict) => panic!("assembly with patience {patience:?} says {verdict:?}"),
+            Err(assemble::Refusal::TooFewMembers { .. }) => return Err(Refused::TooFew),
+            Err(refusal) => panic!("R8: assembly refuses: {refusal}"),
+        };
+        let (log, found) = match &assembly.superblock.log {
+            None => (DirtyLog::new(self.regions.count(), Initially::OutOfSync), LogFound::Memory),
+            Some(_) => {
+                let (log, _) = self.load_log();
+                let (dirty, regions) = (log.dirty_count(), log.regions());
+                (log, LogFound::Loaded { dirty, regions })
+            }
+        };
+        let insist = force || self.plant == Plant::StartDirtyDegraded;
+        let start = match assemble::start(&assembly, found, insist) {
+            Ok(start) => start,
+            Err(assemble::StartRefusal::DirtyDegraded { .. }) => return Err(Refused::Dirty),
+            Err(assemble::StartRefusal::LogGone { .. }) => return Err(Refused::LogGone),
+            Err(refusal) => panic!("start refuses: {refusal}"),
+        };
+        let mut plan = self.plan_of(&assembly, &start, log, &devices, force);
+        plan.behind = assembly.behind(&candidates);
+        Ok(plan)
+    }
+
+    fn plan_of(
+        &mut self,
+        assembly: &Assembly,
+        start: &Start,
+        log: DirtyLog,
+        devices: &[usize],
+        force: bool,
+    ) -> Plan {
+        trace!(self, "assembled, {start:?}");
+        let regions = self.regions.count();
+        let mut superblock = assembly.superblock.clone();
+        if let (Plant::LogTrustedEarly, Some(log)) = (self.plant, &mut superblock.log) {
+            log.health = superblock::LogHealth::Alive;
+        }
+        let (log, weak) = log_of(start, log, self.regions, force);
+        let mut stale = Bitmap::new(regions, false);
+        let mut states = Vec::new();
+        let mut device_of = Vec::new();
+        for seat in &assembly.seats {
+            let (state, device) = match *seat {
+                Seat::Taken { candidate, state: SeatState::InSync } => {
+                    (MemberState::InSync, Some(devices[candidate]))
+                }
+                Seat::Taken {
+                    candidate,
+                    state: SeatState::Rebuilding { recovered_to_bytes, partial },
+                } => {
+                    let from = recovered_to_bytes / self.regions.region_bytes();
+                    for region in from.min(regions)..regions {
+                        if !partial || !log.is_clean(region) {
+                            stale.set(region, true);
+                        }
+                    }
+                    (MemberState::Rebuilding, Some(devices[candidate]))
+                }
+                Seat::Empty { .. } => (MemberState::Faulty, None),
+            };
+            states.push(state);
+            device_of.push(device);
+        }
+        let map = MemberMap::new(states);
+        Plan {
+            log,
+            map,
+            stale,
+            device_of,
+            superblock: Some(superblock),
+            behind: SlotSet::empty(),
+            weak,
+        }
+    }
+
+    fn plan_from_notes(&mut self, force: bool) -> Result<Plan, Refused> {
+        let regions = self.regions.count();
+        let mut states = Vec::new();
+        let mut device_of = Vec::new();
+        for note in &mut self.notes {
+            let present = self.disks[note.device].present;
+            note.in_sync &= present;
+            note.rebuild &= present;
+            states.push(match (note.in_sync, note.rebuild) {
+                (true, _) => MemberState::InSync,
+                (false, true) => MemberState::Rebuilding,
+                (false, false) => MemberState::Missing,
+            });
+            device_of.push((note.in_sync || note.rebuild).then_some(note.device));
+        }
+        let map = MemberMap::new(states);
+        let lost = map.missing().union(map.rebuilding());
+        if lost.len() > self.geometry.parity_strips() {
+            return Err(Refused::TooFew);
+        }
+        let stopped = self.noted_stop == Some(true);
+        let mut log = match (self.swarm.log_on_disk, self.noted_log_failed) {
+            (true, false) => self.load_log().0,
+            // The owner begins a new log.
+            (true, true) => {
+                let area = DiskArea::new(512, regions);
+                DirtyLog::load(
+                    None,
+                    area,
+                    if stopped && lost.is_empty() { SyncOption::NoSync } else { SyncOption::Sync },
+                )
+                .log
+            }
+            (false, _) if stopped => DirtyLog::new(regions, Initially::InSync),
+            (false, _) => DirtyLog::new(regions, Initially::OutOfSync),
+        };
+        let mut weak = Vec::new();
+        if !lost.is_empty() {
+            let doubtful: Vec<u64> = (0..regions).filter(|&r| !log.in_sync(r)).collect();
+            let insist = force || self.plant == Plant::StartDirtyDegraded;
+            if !doubtful.is_empty() && !stopped && !insist {
+                return Err(Refused::Dirty);
+            }
+            if !stopped && force {
+                weak = doubtful;
+            }
+            log.assume_in_sync();
+        }
+        let stale = Bitmap::new(regions, !map.rebuilding().is_empty());
+        Ok(Plan { log, map, stale, device_of, superblock: None, behind: SlotSet::empty(), weak })
+    }
+
+    /// A new life.
+    fn begin(&mut self, plan: Plan) {
+        self.stats.starts += 1;
+        self.stats.forced += u64::from(!plan.weak.is_empty());
+        self.stats.regions += plan.log.regions();
+        self.stats.resynced += plan.log.regions() - plan.log.sync_count();
+        let expect_sync = self.stopped_in_sync && plan.map.is_optimal();
+        assert!(
+            !expect_sync || plan.log.sync_count() == plan.log.regions(),
+            "a stop in order leaves {} of {} regions to resync",
+            plan.log.regions() - plan.log.sync_count(),
+            plan.log.regions()
+        );
+        self.stopped_in_sync = false;
+        self.noted_stop = None;
+        let mut life = Life::empty(&self.swarm, &self.geometry, self.regions);
+        life.device_of = plan.device_of.clone();
+        life.out = (0..self.disks.len()).filter(|d| !plan.device_of.contains(&Some(*d))).collect();
+        let in_sync = plan.log.in_sync_bits().clone();
+        life.reactors = reactors(&self.swarm, &self.geometry, self.regions, &plan.map, &in_sync);
+        for reactor in &mut life.reactors {
+            let mut out = Actions::new();
+            let stale = Some(plan.stale.clone());
+            let map = plan.map.clone();
+            reactor.core.resume(map, stale, Writes::Allowed, self.now_ns, &mut out);
+            assert!(out.is_empty(), "a new shard has nothing to do");
+        }
+        for (slot, device) in (0u8..).map(Slot).zip(&plan.device_of) {
+            if let Some(device) = device {
+                self.truth.home[*device] = Some(slot);
+            }
+        }
+        for region in 0..plan.log.regions() {
+            let at = usize::try_from(region).expect("few");
+            self.truth.trusted[at] = plan.log.in_sync(region);
+        }
+        let area = plan.log.area().is_some();
+        let Plan { log, map, stale, superblock, behind, weak, .. } = plan;
+        let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
+        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, behind, ..spec });
+        life.log_used = area;
+        self.life = life;
+        for region in weak {
+            self.truth.weak[usize::try_from(region).expect("few")] = true;
+            images::give_up(self, region);
+        }
+        for region in 0..self.regions.count() {
+            if self.truth.trusted[usize::try_from(region).expect("few")] {
+                images::parity_is_right(self, region, false, "a region is in sync at a start");
+            }
+        }
+        self.schedule(self.now_ns, Happening::Input(Input::Start));
+        self.schedule(self.now_ns + SECOND_NS, Happening::Tick);
+        if !self.life.coordinator.map().missing().is_empty() {
+            self.want_repair();
+        }
+    }
+}
+
+/// The log as an array starts with it, and the regions of which nothing is promised.
+fn log_of(start: &Start, mut log: DirtyLog, regions: Regions, force: bool) -> (DirtyLog, Vec<u64>) {
+    let count = regions.count();
+    // A log that is not to be used is begun anew: every region is dirty in it. The record says that it
+    // failed until that is on its device.
+    let anew = || {
+        let area = DiskArea::new(512, count);
+        DirtyLog::load(None, area, SyncOption::Sync).log
+    };
+    match *start {
+        Start::InSyncTo { bytes: IN_SYNC_EVERYWHERE } => {
+            (DirtyLog::new(count, Initially::InSync), Vec::new())
+        }
+        Start::InSyncTo { bytes } => {
+            let mut log = DirtyLog::new(count, Initially::InSync);
+            log.distrust_from(bytes / regions.region_bytes());
+            (log, Vec::new())
+        }
+        Start::DirtyRegionsOutOfSync { .. } => (log, Vec::new()),
+        Start::AllOutOfSync { log_failed: true } => (anew(), Vec::new()),
+        Start::AllOutOfSync { log_failed: false } => {
+            (DirtyLog::new(count, Initially::OutOfSync), Vec::new())
+        }
+        Start::Trusted { forced, log_failed } => {
+            let doubtful = (0..count).filter(|&r| log_failed || !log.in_sync(r));
+            let weak = if forced && force { doubtful.collect() } else { Vec::new() };
+            if log_failed {
+                log = anew();
+            }
+            log.assume_in_sync();
+            (log, weak)
+        }
+    }
+}
+
+fn reactors(
+    swarm: &Swarm,
+    geometry: &Arc<Geometry>,
+    regions: Regions,
+    map: &MemberMap,
+    in_sync: &Bitmap,
+) -> Vec<Reactor> {
+    let reactor = |index| Reactor {
+        core: Shard::new(
+            geometry.clone(),
+            map.clone(),
+            ShardPlace { index, count: swarm.shards },
+            regions,
+            in_sync.clone(),
+        ),
+        buffers: BTreeMap::new(),
+        buffer_bytes: 0,
+        pieces: BTreeMap::new(),
+        backlog: VecDeque::new(),
+        turning: false,
+        quiescing: false,
+        rest_untold: false,
+        direct: 0,
+        held: Vec::new(),
+    };
+    (0..swarm.shards).map(reactor).collect()
+}
+
+/// What a coordinator of an array without superblocks is made from.
+fn spec(
+    swarm: &Swarm,
+    geometry: &Geometry,
+    regions: Regions,
+    log: DirtyLog,
+    map: MemberMap,
+    stale: Bitmap,
+) -> CoordinatorSpec {
+    CoordinatorSpec {
+        log,
+        log_health: LogHealth::Alive,
+        regions,
+        shards: swarm.shards,
+        map,
+        stale,
+        parity_strips: geometry.parity_strips(),
+        strip_bytes: swarm.strip_bytes,
+        superblock: None,
+        behind: SlotSet::empty(),
+        policy: Policy { log: swarm.on_log_failure, member: swarm.on_member_failure },
+        rates: Rates::default(),
+    }
+}
+
+impl Life {
+    fn empty(swarm: &Swarm, geometry: &Arc<Geometry>, regions: Regions) -> Self {
+        let map = MemberMap::new(vec![MemberState::InSync; swarm.members]);
+        let log = DirtyLog::new(regions.count(), Initially::OutOfSync);
+        let stale = Bitmap::new(regions.count(), false);
+        Self {
+            queue: BTreeMap::new(),
+            reactors: Vec::new(),
+            coordinator: Coordinator::new(spec(swarm, geometry, regions, log, map, stale)),
+            device_of: (0..swarm.members).map(Some).collect(),
+            ios: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            coordinator_turning: false,
+            timer_ns: None,
+            issued: 0,
+            to_issue: 0,
+            requesting: false,
+            stopping: false,
+            stopped: false,
+            owner_asked: false,
+            repairing: false,
+            log_waived: false,
+            log_used: false,
+            foreground_bytes: 0,
+            superblocks: BTreeMap::new(),
+            doomed: SlotSet::empty(),
+            flush_failed: SlotSet::empty(),
+            flush_latched: BTreeSet::new(),
+            unrecorded: BTreeSet::new(),
+            log_failed: false,
+            touching: Vec::new(),
+            granted_early: BTreeSet::new(),
+            known_out: BTreeSet::new(),
+            out: BTreeSet::new(),
+            reads: BTreeMap::new(),
+        }
+    }
+}
+
+const _: () = assert!(oracle::ANY > 0);

@@ -1,0 +1,73 @@
+//! Planted bugs: mistakes around the core that the judge must see. Each breaks one invariant.
+//!
+//! Not here: where they act (searched for by name), how soon they are found (`tests/plants.rs`).
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// None.
+    None,
+    /// R1: grants go out before the log is written.
+    GrantEarly,
+    /// R1: the log's flush is answered and not done.
+    LogFlushDropped,
+    /// R2: flushes of members are answered and not done.
+    FlushDropped,
+    /// R2: a region is called clean on the log while it is written.
+    ClearEarly,
+    /// R3: writes are answered before they are done, so that the next one on these rows begins.
+    AnswerEarly,
+    /// R4: superblocks are answered and not written.
+    SuperblockForgotten,
+    /// R4: writes are allowed at once when a member has failed.
+    AllowAtOnce,
+    /// R5: reads past the core go to members that are not in sync, too.
+    ReadStale,
+    /// R5: a write goes where it should not.
+    WriteElsewhere,
+    /// R6: scratch memory is handed out without end.
+    NoBound,
+    /// R7: an array that is dirty and degraded starts as if it were in sync.
+    StartDirtyDegraded,
+    /// R7: a log that had failed is trusted again before it was written anew.
+    LogTrustedEarly,
+    /// R8: members that were left behind are taken for members in sync.
+    StaleMember,
+    /// R8: a member that comes back is trusted without a rebuild of what it missed.
+    ReturnUnrebuilt,
+    /// R9: a flush that failed is tried again and believed.
+    FlushRetried,
+    /// R9: a log write that failed is answered as if it had been done.
+    LogErrorIgnored,
+    /// R10: what resync finds wrong is put right in the data.
+    DataFromParity,
+}
+
+impl Plant {
+    /// All bugs.
+    pub const ALL: [Self; 17] = [
+        Self::GrantEarly,
+        Self::LogFlushDropped,
+        Self::FlushDropped,
+        Self::ClearEarly,
+        Self::AnswerEarly,
+        Self::SuperblockForgotten,
+        Self::AllowAtOnce,
+        Self::ReadStale,
+        Self::WriteElsewhere,
+        Self::NoBound,
+        Self::StartDirtyDegraded,
+        Self::LogTrustedEarly,
+        Self::StaleMember,
+        Self::ReturnUnrebuilt,
+        Self::FlushRetried,
+        Self::LogErrorIgnored,
+        Self::DataFromParity,
+    ];
+
+    /// By its name as it stands here.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|plant| format!("{plant:?}").eq_ignore_ascii_case(name))
+    }
+}
