@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use reactor::Cx;
 use uuid::Uuid;
 
+use crate::counted::CountedChannel;
 use crate::io::{BdevIo, Completion, IoOp, IoStatus};
 
 /// Which requests a bdev serves.
@@ -166,6 +167,43 @@ pub trait Bdev: Send + Sync + Debug {
     ///
     /// [`OpenError`] says which resource could not be had.
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError>;
+
+    /// The same for those who bring requests in (load generators, network targets): what a counted bdev
+    /// counts costs them no call.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_channel`](Self::open_channel).
+    fn open_client(&self, cx: &mut Cx) -> Result<ClientChannel, OpenError> {
+        Ok(ClientChannel::Plain(self.open_channel(cx)?))
+    }
+}
+
+/// A channel of someone who brings requests in.
+#[derive(Debug)]
+pub enum ClientChannel {
+    /// The bdev's own.
+    Plain(Box<dyn IoChannel>),
+    /// With the counting in it.
+    Counted(CountedChannel),
+}
+
+impl IoChannel for ClientChannel {
+    #[inline]
+    fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
+        match self {
+            Self::Plain(channel) => channel.submit(io),
+            Self::Counted(channel) => channel.submit(io),
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
+        match self {
+            Self::Plain(channel) => channel.poll(done),
+            Self::Counted(channel) => channel.poll(done),
+        }
+    }
 }
 
 /// One bdev on one reactor for one user. Not `Send`.

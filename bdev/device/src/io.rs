@@ -195,6 +195,18 @@ pub enum IoStatus {
 }
 
 impl IoStatus {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::MediaError,
+        Self::InvalidRequest,
+        Self::NoSpace,
+        Self::Unsupported,
+        Self::Aborted,
+        Self::TimedOut,
+        Self::Gone,
+    ];
+
     /// Whether the request was done.
     #[inline]
     pub fn is_ok(self) -> bool {

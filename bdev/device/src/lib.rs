@@ -22,12 +22,18 @@
 //! |---|---|
 //! | [`limits`] | every bound |
 //! | `io`, `bdev` | requests and the two traits |
+//! | [`blocking`] | requests from a control thread, which waits for them |
 //! | `create` | why a bdev could not be created |
 //! | `null` | completes everything at once |
 //! | `malloc` | RAM disk |
 //! | `files` | files and block devices, without an engine |
 //! | `uring` | io_uring engine |
 //! | `aio` | Linux AIO engine |
+//! | `stacked` | what bdevs over another bdev have in common |
+//! | `error` | fails when it is told to, over another bdev |
+//! | `delay` | answers late, over another bdev |
+//! | `due` | waking a reactor for what becomes due |
+//! | `counted` | statistics, latency histograms and limits around any bdev |
 //!
 //! # Who owns a buffer
 //!
@@ -40,6 +46,11 @@
 //!
 //! Only in `uring/`, `aio/` and `malloc/memory.rs`.
 //!
+//! # Locks
+//!
+//! Two bdevs hold a mutex on the data path, both to rehearse failures: an error bdev while something
+//! is injected into it, and its volatile cache.
+//!
 //! Not here: names and claims (the service), striping (array), retries of failed requests (the
 //! array decides what a media error means).
 
@@ -47,19 +58,33 @@
 
 mod aio;
 mod bdev;
+pub mod blocking;
 #[cfg(test)]
 mod conformance;
+mod counted;
 mod create;
+mod delay;
+mod due;
+mod error;
 mod files;
 mod io;
 pub mod limits;
 mod malloc;
 mod null;
+mod stacked;
 mod uring;
 
 pub use aio::{AioBdev, AioSpec};
-pub use bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
+pub use bdev::{BackendDetail, Bdev, BdevInfo, ClientChannel, IoChannel, IoTypes, OpenError};
+pub use counted::{
+    Counted, CountedChannel, Histogram, HistogramError, HistogramSpec, IoKind, IoStats, KindStats,
+    Limits, Reset, StatusCounts,
+};
 pub use create::CreateError;
+pub use delay::{DelayBdev, DelayError, DelaySpec, Latency};
+pub use error::{
+    ErrorBdev, ErrorSnapshot, ErrorSpec, Fault, InjectError, Injection, InjectionView, Victims,
+};
 pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 pub use malloc::{MallocBdev, MallocSpec};
 pub use null::{NullBdev, NullSpec};

@@ -64,6 +64,37 @@ pub const REAPED_PER_TURN_MAX: usize = 256;
 /// that their buffers are leaked on purpose: the kernel may write to them at any later time.
 pub const DRAIN_SECONDS_MAX: u32 = 30;
 
+/// Rules of one error bdev; an injection for all kinds of requests makes up to four.
+pub const INJECTIONS_MAX: usize = 64;
+
+/// Blocks of one bad range that a write heals, since each is kept track of by itself.
+pub const WRITABLE_BAD_BLOCKS_MAX: u64 = 1 << 16;
+
+/// Blocks in the volatile cache of one error bdev. Each takes 4 KiB, whatever its size.
+pub const CACHE_BLOCKS_MAX: usize = 8192;
+
+/// Blocks of the longest write that goes into that cache; what is longer goes past it.
+pub const CACHE_WRITE_BLOCKS_MAX: usize = 1024;
+
+/// Blocks that a full cache writes back for a write that waits, unless the write is longer.
+pub const CACHE_EVICT_BLOCKS: usize = 256;
+
+/// Blocks that one write to the base carries from that cache.
+pub const CACHE_RUN_BLOCKS_MAX: usize = 64;
+
+/// Longest latency of a delay bdev, in microseconds: an hour. Whoever stops an array waits for what
+/// its members hold.
+pub const DELAY_MICROS_MAX: u64 = 3600 * 1_000_000;
+
+/// Finest histogram: two to the power of this many buckets for each power of two, a thousandth of a
+/// value. One over all of 64 bits takes 440 KiB on each reactor.
+pub const HISTOGRAM_GRANULARITY_MAX: u8 = 10;
+
+/// What a bdev with a limit may be ahead of it, in nanoseconds of its rate.
+pub const LIMIT_BURST_NS: u64 = 1_000_000;
+
+const _: () = assert!(CACHE_EVICT_BLOCKS <= CACHE_WRITE_BLOCKS_MAX);
+const _: () = assert!(CACHE_WRITE_BLOCKS_MAX <= CACHE_BLOCKS_MAX / 2);
 const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 4 <= ENGINE_IN_FLIGHT_MAX);
 const _: () = assert!(ENGINE_IN_FLIGHT_MAX.is_power_of_two());
 const _: () = assert!(ENGINE_CHANNELS_MAX <= u16::MAX as usize);

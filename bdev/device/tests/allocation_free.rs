@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use device::{
-    AioBdev, AioSpec, Bdev, BdevIo, Completion, IoChannel, IoOp, MallocBdev, MallocSpec, NullBdev,
-    NullSpec, Sgl, UringBdev, UringSpec,
+    AioBdev, AioSpec, Bdev, BdevIo, Completion, Counted, ErrorBdev, ErrorSpec, HistogramSpec,
+    IoChannel, IoOp, MallocBdev, MallocSpec, NullBdev, NullSpec, Sgl, UringBdev, UringSpec,
 };
 use reactor::LocalReactor;
 use reactor::memory::IoBufMut;
@@ -124,6 +124,19 @@ fn malloc() -> Arc<dyn Bdev> {
     MallocBdev::create(spec).expect("a good spec")
 }
 
+/// With nothing injected and no cache it is to cost nothing.
+fn error() -> Arc<dyn Bdev> {
+    let (name, uuid, base, volatile_cache) = ("EE_malloc0".to_owned(), None, malloc(), false);
+    ErrorBdev::create(ErrorSpec { name, uuid, base, volatile_cache })
+}
+
+/// With a histogram on, too.
+fn counted() -> Arc<dyn Bdev> {
+    let counted = Counted::over(null());
+    counted.start_histogram(HistogramSpec::default(), None).expect("a good spec");
+    counted
+}
+
 fn uring(file: &NamedTempFile) -> Arc<dyn Bdev> {
     let (name, filename) = ("uring0".to_owned(), file.path().into());
     let spec = UringSpec { name, filename, block_size_bytes: Some(512), uuid: None };
@@ -144,7 +157,7 @@ fn aio(file: &NamedTempFile) -> Arc<dyn Bdev> {
 #[test]
 fn requests_allocate_nothing() {
     let file = file();
-    for bdev in [null(), malloc(), uring(&file), aio(&file)] {
+    for bdev in [null(), malloc(), error(), counted(), uring(&file), aio(&file)] {
         allocates_nothing(bdev);
     }
 }

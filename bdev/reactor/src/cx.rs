@@ -8,10 +8,11 @@
 use crate::clock::Ticks;
 use crate::handle::ReactorHandle;
 use crate::memory::Pool;
-use crate::poller::{Changes, Poller, PollerId};
+use crate::poller::{Changes, Poller, PollerId, PollerStats};
 use crate::sleep::{Interest, Sleeper, WatchId};
 use crate::timer::{TimerFn, TimerId, Timers};
 use std::any::{Any, TypeId, type_name};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -19,9 +20,21 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// The time of a reactor's turn, for code that is called on the reactor without its [`Cx`].
+#[derive(Clone, Debug)]
+pub struct TurnClock(Rc<Cell<Ticks>>);
+
+impl TurnClock {
+    /// As [`Cx::now`].
+    #[inline]
+    pub fn now(&self) -> Ticks {
+        self.0.get()
+    }
+}
+
 /// What a message, a poller or a timer may reach on its reactor. Not `Send`.
 pub struct Cx {
-    now: Ticks,
+    now: TurnClock,
     pool: Rc<Pool>,
     handle: ReactorHandle,
     locals: Locals,
@@ -33,7 +46,7 @@ pub struct Cx {
 impl Cx {
     pub(crate) fn new(handle: ReactorHandle, buffer_bytes: usize) -> io::Result<Self> {
         Ok(Self {
-            now: Ticks::ZERO,
+            now: TurnClock(Rc::new(Cell::new(Ticks::ZERO))),
             pool: Rc::new(Pool::new(buffer_bytes)?),
             sleeper: Sleeper::new(Arc::clone(handle.doorbell()))?,
             handle,
@@ -52,11 +65,16 @@ impl Cx {
     /// The time, read once at the start of the turn.
     #[inline]
     pub fn now(&self) -> Ticks {
-        self.now
+        self.now.now()
+    }
+
+    /// The same for code that is called without a `Cx`, such as a channel's `submit`.
+    pub fn turn_clock(&self) -> TurnClock {
+        self.now.clone()
     }
 
     pub(crate) fn set_now(&mut self, now: Ticks) {
-        self.now = now;
+        self.now.0.set(now);
     }
 
     /// This reactor's buffers.
@@ -108,6 +126,11 @@ impl Cx {
         self.changes.remove(id);
     }
 
+    /// The pollers that are there, in the order of their coming.
+    pub fn pollers(&self) -> Vec<PollerStats> {
+        self.changes.list()
+    }
+
     /// Runs `f` in the first turn at or after `at`, and again at each deadline that it returns.
     pub fn add_timer(&mut self, at: Ticks, f: TimerFn) -> TimerId {
         self.timers.insert(at, f)
@@ -156,7 +179,7 @@ impl fmt::Debug for Cx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Cx")
             .field("handle", &self.handle)
-            .field("now", &self.now)
+            .field("now", &self.now())
             .field("pool", &self.pool)
             .field("locals", &self.locals)
             .field("timers", &self.timers)

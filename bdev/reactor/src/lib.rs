@@ -50,11 +50,11 @@ mod turn;
 
 pub use clock::Ticks;
 pub use cpuset::CpuSet;
-pub use cx::Cx;
+pub use cx::{Cx, TurnClock};
 pub use handle::{ReactorHandle, Stopped};
 pub use inbox::Message;
 pub use local::LocalReactor;
-pub use poller::{Layer, Poller, PollerId};
+pub use poller::{Layer, Poller, PollerId, PollerStats};
 pub use sleep::{Interest, Waker, WatchId};
 pub use stats::ReactorStats;
 pub use thread::{PollMode, Reactors, ReactorsConfig, StartError};

@@ -13,7 +13,10 @@
 //! Not here: the turn itself (`turn`).
 
 use crate::cx::Cx;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
 /// Something that is polled once a turn. Lives on one reactor; need not be `Send`.
 pub trait Poller {
@@ -60,6 +63,26 @@ pub enum Layer {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PollerId(u64);
 
+impl PollerId {
+    /// The number behind it.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
+/// A poller as others may see it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PollerStats {
+    /// Which it is.
+    pub id: PollerId,
+    /// Its name.
+    pub name: String,
+    /// How often it was polled.
+    pub polls: u64,
+    /// How often that was progress.
+    pub busy_polls: u64,
+}
+
 /// The pollers of one reactor, in order of polling.
 #[derive(Default)]
 pub(crate) struct Pollers {
@@ -72,11 +95,26 @@ pub(crate) struct Changes {
     ids: u64,
     added: Vec<Entry>,
     removed: Vec<PollerId>,
+    roster: BTreeMap<PollerId, Listed>,
+}
+
+/// What is known of a poller without touching it.
+struct Listed {
+    name: String,
+    polls: Rc<Polls>,
+}
+
+/// Written by the turn only.
+#[derive(Default)]
+struct Polls {
+    all: Cell<u64>,
+    busy: Cell<u64>,
 }
 
 struct Entry {
     id: PollerId,
     layer: Layer,
+    polls: Rc<Polls>,
     poller: Box<dyn Poller>,
 }
 
@@ -84,12 +122,27 @@ impl Changes {
     pub(crate) fn add(&mut self, poller: Box<dyn Poller>) -> PollerId {
         self.ids += 1;
         let id = PollerId(self.ids);
-        self.added.push(Entry { id, layer: poller.layer(), poller });
+        let polls = Rc::<Polls>::default();
+        let listed = Listed { name: poller.name().to_owned(), polls: Rc::clone(&polls) };
+        self.roster.insert(id, listed);
+        self.added.push(Entry { id, layer: poller.layer(), polls, poller });
         id
     }
 
     pub(crate) fn remove(&mut self, id: PollerId) {
+        self.roster.remove(&id);
         self.removed.push(id);
+    }
+
+    /// The pollers that are there, in the order of their coming.
+    pub(crate) fn list(&self) -> Vec<PollerStats> {
+        let view = |(id, listed): (&PollerId, &Listed)| PollerStats {
+            id: *id,
+            name: listed.name.clone(),
+            polls: listed.polls.all.get(),
+            busy_polls: listed.polls.busy.get(),
+        };
+        self.roster.iter().map(view).collect()
     }
 
     /// Drops the pollers that wait to be added, the last one first.
@@ -102,7 +155,14 @@ impl Pollers {
     /// Polls all of them and returns their progress.
     #[inline]
     pub(crate) fn poll(&mut self, cx: &mut Cx) -> usize {
-        self.entries.iter_mut().map(|entry| entry.poller.poll(cx)).sum()
+        let mut sum = 0;
+        for entry in &mut self.entries {
+            let progress = entry.poller.poll(cx);
+            entry.polls.all.set(entry.polls.all.get() + 1);
+            entry.polls.busy.set(entry.polls.busy.get() + u64::from(progress > 0));
+            sum += progress;
+        }
+        sum
     }
 
     /// Unplugs all of them, the last one first.

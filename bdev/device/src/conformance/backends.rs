@@ -10,7 +10,10 @@ use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use crate::files::backing::{Backing, BackingSpec};
-use crate::{AioBdev, AioSpec, Bdev, MallocBdev, MallocSpec, UringBdev, UringSpec};
+use crate::{
+    AioBdev, AioSpec, Bdev, Counted, DelayBdev, DelaySpec, ErrorBdev, ErrorSpec, Limits,
+    MallocBdev, MallocSpec, UringBdev, UringSpec,
+};
 
 /// Size of every device under test.
 pub(super) const DEVICE_BYTES: u64 = 8 << 20;
@@ -19,6 +22,16 @@ pub(super) const DEVICE_BYTES: u64 = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Backend {
     Malloc,
+    /// An error bdev over memory, with nothing injected.
+    Error,
+    /// The same with a volatile cache.
+    Cached,
+    /// A delay bdev over memory.
+    Delay,
+    /// Memory, counted.
+    Counted,
+    /// The same with limits that are not reached.
+    Limited,
     Uring(File),
     Aio(File),
 }
@@ -53,14 +66,13 @@ impl Backend {
     /// Makes a fresh, zeroed device; none when the machine cannot.
     pub(super) fn make(self, block_size_bytes: u32) -> Option<Subject> {
         let file = match self {
-            Self::Malloc => {
-                let spec = MallocSpec {
-                    name: "malloc0".into(),
-                    uuid: None,
-                    block_size_bytes,
-                    num_blocks: DEVICE_BYTES / u64::from(block_size_bytes),
-                };
-                let bdev = MallocBdev::create(spec).unwrap();
+            Self::Malloc
+            | Self::Error
+            | Self::Cached
+            | Self::Delay
+            | Self::Counted
+            | Self::Limited => {
+                let bdev = self.over_memory(memory(block_size_bytes));
                 return Some(Subject { bdev, home: Home::Memory });
             }
             Self::Uring(file) | Self::Aio(file) => file,
@@ -72,6 +84,29 @@ impl Backend {
         };
         let bdev = self.over(home.path(), file, block_size_bytes);
         Some(Subject { bdev, home })
+    }
+
+    fn over_memory(self, base: Arc<dyn Bdev>) -> Arc<dyn Bdev> {
+        let (name, uuid) = ("over0".to_owned(), None);
+        match self {
+            Self::Error | Self::Cached => {
+                let volatile_cache = self == Self::Cached;
+                ErrorBdev::create(ErrorSpec { name, uuid, base, volatile_cache })
+            }
+            Self::Delay => {
+                let latencies_us = [20, 500, 30, 600];
+                DelayBdev::create(DelaySpec { name, uuid, base, latencies_us }).unwrap()
+            }
+            Self::Counted | Self::Limited => {
+                let counted = Counted::over(base);
+                if self == Self::Limited {
+                    let (rw_ios, rw_bytes) = (1_000_000, 1 << 40);
+                    counted.set_limits(Limits { rw_ios, rw_bytes, ..Limits::default() });
+                }
+                counted
+            }
+            Self::Malloc | Self::Uring(_) | Self::Aio(_) => base,
+        }
     }
 
     fn over(self, path: &Path, file: File, block_size_bytes: u32) -> Arc<dyn Bdev> {
@@ -100,12 +135,23 @@ impl Backend {
                     AioSpec { name, filename, block_size_bytes, uuid: None, readonly, fallocate };
                 Arc::new(AioBdev::over(backing, spec))
             }
-            Self::Uring(_) | Self::Malloc => {
+            _ => {
                 let spec = UringSpec { name, filename, block_size_bytes, uuid: None };
                 Arc::new(UringBdev::over(backing, spec))
             }
         }
     }
+}
+
+/// A fresh RAM disk.
+pub(super) fn memory(block_size_bytes: u32) -> Arc<dyn Bdev> {
+    let spec = MallocSpec {
+        name: "malloc0".into(),
+        uuid: None,
+        block_size_bytes,
+        num_blocks: DEVICE_BYTES / u64::from(block_size_bytes),
+    };
+    MallocBdev::create(spec).unwrap()
 }
 
 impl Home {

@@ -18,7 +18,7 @@ mod data;
 mod faults;
 pub(crate) mod kernels;
 mod limits;
-mod rig;
+pub(crate) mod rig;
 mod waking;
 
 use backends::Backend;
@@ -68,6 +68,11 @@ macro_rules! suite {
 }
 
 suite!(malloc, Backend::Malloc);
+suite!(error, Backend::Error);
+suite!(error_cached, Backend::Cached);
+suite!(delay, Backend::Delay);
+suite!(counted, Backend::Counted);
+suite!(limited, Backend::Limited);
 suite!(uring_direct, Backend::Uring(backends::File::OnDisk));
 suite!(uring_buffered, Backend::Uring(backends::File::Buffered));
 suite!(uring_shm, Backend::Uring(backends::File::InMemory));

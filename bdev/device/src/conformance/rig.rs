@@ -9,23 +9,23 @@ use crate::{Bdev, BdevIo, Completion, IoChannel, IoOp, IoStatus};
 const PATIENCE: Ticks = Ticks::from_secs(20);
 
 /// Size of the rig's buffer pool.
-pub(super) const POOL_BYTES: usize = 16 << 20;
+pub(crate) const POOL_BYTES: usize = 16 << 20;
 
 /// The channel comes first: it is dropped before its reactor.
-pub(super) struct Rig {
-    pub(super) channel: Box<dyn IoChannel>,
-    pub(super) reactor: LocalReactor,
+pub(crate) struct Rig {
+    pub(crate) channel: Box<dyn IoChannel>,
+    pub(crate) reactor: LocalReactor,
 }
 
 impl Rig {
-    pub(super) fn new(bdev: &dyn Bdev) -> Self {
+    pub(crate) fn new(bdev: &dyn Bdev) -> Self {
         let mut reactor = LocalReactor::new(POOL_BYTES);
         let channel = bdev.open_channel(reactor.cx()).unwrap();
         Self { channel, reactor }
     }
 
     /// Turns until `count` requests have completed.
-    pub(super) fn finish(&mut self, count: usize) -> Vec<Completion> {
+    pub(crate) fn finish(&mut self, count: usize) -> Vec<Completion> {
         let Self { channel, reactor } = self;
         let mut done = Vec::new();
         reactor.run_until(PATIENCE, |_| {
@@ -37,7 +37,7 @@ impl Rig {
     }
 
     /// Submits all of them at once, turning when the channel is full, and waits for all.
-    pub(super) fn run_all(&mut self, requests: Vec<BdevIo>) -> Vec<Completion> {
+    pub(crate) fn run_all(&mut self, requests: Vec<BdevIo>) -> Vec<Completion> {
         let count = requests.len();
         let mut done = Vec::new();
         for mut io in requests {
@@ -52,12 +52,12 @@ impl Rig {
         done
     }
 
-    pub(super) fn run(&mut self, io: BdevIo) -> Completion {
+    pub(crate) fn run(&mut self, io: BdevIo) -> Completion {
         self.run_all(vec![io]).pop().unwrap()
     }
 
     /// Reads a range that must be readable.
-    pub(super) fn read(&mut self, offset_bytes: u64, len_bytes: usize) -> Vec<u8> {
+    pub(crate) fn read(&mut self, offset_bytes: u64, len_bytes: usize) -> Vec<u8> {
         let into = IoBufMut::heap(len_bytes);
         let done = self.run(BdevIo::read(0, offset_bytes, into));
         assert_eq!(done.status, IoStatus::Ok, "read of {len_bytes} bytes at {offset_bytes}");
@@ -65,20 +65,20 @@ impl Rig {
     }
 
     /// Writes a range that must be writable.
-    pub(super) fn write(&mut self, offset_bytes: u64, bytes: &[u8]) {
+    pub(crate) fn write(&mut self, offset_bytes: u64, bytes: &[u8]) {
         let done = self.run(BdevIo::write(0, offset_bytes, buffer_of(bytes), false));
         assert_eq!(done.status, IoStatus::Ok, "write of {} bytes", bytes.len());
     }
 
     /// A buffer of the reactor's pool, which io_uring registers, or else of the heap.
-    pub(super) fn buffer(&mut self, len_bytes: usize, pooled: bool) -> IoBufMut {
+    pub(crate) fn buffer(&mut self, len_bytes: usize, pooled: bool) -> IoBufMut {
         let pooled = pooled.then(|| self.reactor.cx().pool().alloc(len_bytes)).flatten();
         pooled.unwrap_or_else(|| IoBufMut::heap(len_bytes))
     }
 }
 
 /// What the buffers of a request hold.
-pub(super) fn contents(io: &BdevIo) -> Vec<u8> {
+pub(crate) fn contents(io: &BdevIo) -> Vec<u8> {
     match &io.op {
         IoOp::Read { into } => into.segments().flat_map(|buf| buf.to_vec()).collect(),
         IoOp::Write { from, .. } => from.segments().flat_map(|buf| buf.to_vec()).collect(),
@@ -87,17 +87,17 @@ pub(super) fn contents(io: &BdevIo) -> Vec<u8> {
 }
 
 /// A heap buffer with these bytes.
-pub(super) fn buffer_of(bytes: &[u8]) -> IoBuf {
+pub(crate) fn buffer_of(bytes: &[u8]) -> IoBuf {
     let mut buf = IoBufMut::heap(bytes.len());
     buf.copy_from_slice(bytes);
     buf.freeze()
 }
 
 /// Pseudo-random numbers from a seed (splitmix64): the same every time.
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -106,11 +106,11 @@ impl Dice {
     }
 
     /// A number from 0 to `end` - 1.
-    pub(super) fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub(super) fn fill(&mut self, bytes: &mut [u8]) {
+    pub(crate) fn fill(&mut self, bytes: &mut [u8]) {
         for part in bytes.chunks_mut(8) {
             let word = self.next().to_le_bytes();
             part.copy_from_slice(&word[..part.len()]);
