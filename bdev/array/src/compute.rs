@@ -203,13 +203,16 @@ impl Workbench<'_> {
             let len = gather(&mut sources, strips, step, |strip| {
                 run_at(self.buffers.get(op, strip), row)
             });
-            let p = &run_at(self.buffers.get(op, ROLE_P), row)[..len];
-            let (p_wrong, q_wrong) = if parities.q {
-                let q = &run_at(self.buffers.get(op, ROLE_Q), row)[..len];
-                let wrong = self.kernel.check_pq(p, q, &sources, exponents);
-                (wrong.p, wrong.q)
-            } else {
-                (!self.kernel.check_p(p, &sources), false)
+            let stored = |role| &run_at(self.buffers.get(op, role), row)[..len];
+            let (p_wrong, q_wrong) = match (parities.p, parities.q) {
+                (true, true) => {
+                    let wrong =
+                        self.kernel.check_pq(stored(ROLE_P), stored(ROLE_Q), &sources, exponents);
+                    (wrong.p, wrong.q)
+                }
+                (true, false) => (!self.kernel.check_p(stored(ROLE_P), &sources), false),
+                (false, true) => (false, self.is_q_wrong(stored(ROLE_Q), &sources, exponents)),
+                (false, false) => (false, false),
             };
             found.p |= p_wrong;
             found.q |= q_wrong;
@@ -221,6 +224,14 @@ impl Workbench<'_> {
             self.generate(op, wrong);
         }
         found
+    }
+
+    /// Whether Q is wrong where P is missing. There is no kernel for that: it is computed and compared.
+    fn is_q_wrong(&self, stored: &[u8], sources: &[&[u8]], exponents: &[u8]) -> bool {
+        let mut right = [0; MISMATCH_ROW_BYTES];
+        let right = &mut right[..stored.len()];
+        self.kernel.q_gen(right, sources, exponents);
+        right != stored
     }
 
     /// What a data strip will hold: the host's bytes where it writes, what was read elsewhere.

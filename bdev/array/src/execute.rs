@@ -1,16 +1,16 @@
-//! Carrying out what the core, the coordinator and other shards ask for.
+//! Carrying out what the core and other shards ask for.
 //!
-//! Not here: when (`shard`), the recipes (`compute`).
+//! Not here: when (`shard`), the recipes (`compute`), the coordinator's orders (`coordinate`).
 
 use crate::compute::Workbench;
 use crate::issue::io_status;
 use crate::member::Purpose;
-use crate::message::Message;
+use crate::message::{Command, Message};
 use crate::piece::{PieceBody, PieceSlot};
 use crate::segments;
 use crate::shard::{ArrayShard, Incoming, LentCells};
 use device::{BdevIo, IoOp, Sgl};
-use raid::coordinator::Order;
+use raid::coordinator::Input;
 use raid::event::{Access, Action, Event, OpId};
 use raid::shard::op::OpKind;
 use raid::units::RoleSet;
@@ -18,7 +18,7 @@ use reactor::Ticks;
 use reactor::memory::{IoBuf, IoBufMut};
 
 /// Shard on which the coordinator is.
-const COORDINATOR: usize = 0;
+pub(crate) const COORDINATOR: usize = 0;
 
 impl ArrayShard {
     pub(crate) fn execute(&mut self, now: Ticks, action: Action) {
@@ -51,16 +51,17 @@ impl ArrayShard {
                 }
             }
             Action::RequestLease { region } => {
-                self.tell_coordinator(Message::LeaseRequest { shard: self.index, region });
+                self.tell_coordinator(now, Input::Mark { shard: self.index, region });
             }
-            Action::ReturnLease { region } => {
-                self.tell_coordinator(Message::LeaseReturn { region })
-            }
+            Action::ReturnLease { region } => self.tell_coordinator(now, Input::Release { region }),
             Action::WriteFailed { region } => {
-                self.tell_coordinator(Message::WriteFailed { region })
+                self.tell_coordinator(now, Input::WriteFailed { region });
             }
-            Action::RegionSynced { region, ok, mismatched_rows } => {
-                self.tell_coordinator(Message::RegionSynced { region, ok, mismatched_rows });
+            Action::MemberFailed { slot, cause } => {
+                self.tell_coordinator(now, Input::MemberFailed { slot, cause });
+            }
+            Action::WorkDone { ok, mismatched_rows } => {
+                self.tell_coordinator(now, Input::WorkDone { ok, mismatched_rows });
             }
             Action::Quiesced => self.note_quiesced(),
         }
@@ -118,7 +119,7 @@ impl ArrayShard {
         let token = Purpose::OpRead { op, role }.token();
         let op = IoOp::Read { into };
         let io = BdevIo { token, op, offset_bytes, len_bytes: u64::from(len_bytes) };
-        self.member(slot).submit(io);
+        self.submit_to_member(slot, io);
     }
 
     fn write_member(&mut self, access: Access, fua: bool) {
@@ -130,7 +131,7 @@ impl ArrayShard {
         let token = Purpose::OpWrite { op, role }.token();
         let op = IoOp::Write { from, fua };
         let io = BdevIo { token, op, offset_bytes, len_bytes: u64::from(len_bytes) };
-        self.member(slot).submit(io);
+        self.submit_to_member(slot, io);
     }
 
     fn scratch_data(&mut self, op: OpId, role: u8) -> Sgl<IoBuf> {
@@ -175,57 +176,12 @@ impl ArrayShard {
         Sgl::Many(list)
     }
 
-    fn tell_coordinator(&mut self, message: Message) {
+    /// Tells the coordinator, here or on its shard.
+    pub(crate) fn tell_coordinator(&mut self, now: Ticks, input: Input) {
         if self.index == COORDINATOR {
-            self.coordinate(message);
+            self.coordinate(now, input);
         } else {
-            self.post.send(COORDINATOR, message);
-        }
-    }
-
-    fn coordinate(&mut self, message: Message) {
-        let coordinator = self.coordinator.as_mut().expect("it is on shard 0");
-        let orders = &mut self.orders;
-        match message {
-            Message::LeaseRequest { shard, region } => coordinator.mark(shard, region, orders),
-            Message::LeaseReturn { region } => coordinator.release(region),
-            Message::WriteFailed { region } => {
-                coordinator.write_failed(region, orders);
-                coordinator.start_resync(orders);
-            }
-            Message::RegionSynced { region, ok, mismatched_rows } => {
-                coordinator.region_synced(region, ok, mismatched_rows, orders);
-            }
-            message => panic!("{message:?} is not for the coordinator"),
-        }
-    }
-
-    pub(crate) fn obey(&mut self, now: Ticks, order: Order) {
-        match order {
-            Order::Grant { shard, region } => {
-                self.tell(now, shard, Message::LeaseGranted { region });
-            }
-            Order::RegionSync { region, in_sync } => {
-                for shard in 0..self.post.shards() {
-                    self.tell(now, shard, Message::RegionSync { region, in_sync });
-                }
-            }
-            Order::SyncRegion { region } => {
-                for shard in 0..self.post.shards() {
-                    self.tell(now, shard, Message::SyncRegion { region });
-                }
-            }
-            Order::ResyncEnded => {
-                tracing::info!(array = self.common.info.name, "resync ended");
-            }
-        }
-    }
-
-    fn tell(&mut self, now: Ticks, shard: usize, message: Message) {
-        if shard == self.index {
-            self.on_message(now, message);
-        } else {
-            self.post.send(shard, message);
+            self.post.send(COORDINATOR, Message::Input(input));
         }
     }
 
@@ -235,15 +191,23 @@ impl ArrayShard {
                 self.incoming.push_back(Incoming { origin, host, spec, data });
             }
             Message::PieceDone { host, status, data } => self.piece_done(host, status, data),
-            Message::LeaseGranted { region } => self.event(now, Event::LeaseGranted { region }),
-            Message::RegionSync { region, in_sync } => {
-                self.event(now, Event::RegionSync { region, in_sync });
+            Message::Input(input) => self.coordinate(now, input),
+            Message::Command(command) => self.on_command(now, command),
+        }
+    }
+
+    pub(crate) fn on_command(&mut self, now: Ticks, command: Command) {
+        match command {
+            Command::Event(event) => self.event(now, event),
+            Command::StartWork(work) => self.core.start_work(work, &mut self.actions),
+            Command::AbortWork => self.core.abort_work(&mut self.actions),
+            Command::Quiesce => self.quiesce(),
+            Command::Resume { map, stale, writes } => self.resume(now, &map, stale, writes),
+            Command::AllowWrites => {
+                self.core.allow_writes(now.0, &mut self.actions);
+                self.retry_flushes();
             }
-            Message::SyncRegion { region } => self.core.sync_region(region, &mut self.actions),
-            message @ (Message::LeaseRequest { .. }
-            | Message::LeaseReturn { .. }
-            | Message::WriteFailed { .. }
-            | Message::RegionSynced { .. }) => self.coordinate(message),
+            Command::Abandon { slot, status } => self.abandon(now, slot, status),
         }
     }
 }

@@ -32,7 +32,10 @@ pub(crate) enum Body {
     /// Zeroes over a range.
     Zeroes { fua: bool, unmap: bool },
     /// All members are flushed.
-    Flush,
+    Flush {
+        /// One of them failed.
+        failed: bool,
+    },
 }
 
 /// A request that is not answered yet.
@@ -56,7 +59,7 @@ impl Host {
         let body = match op {
             IoOp::Read { into } => Body::Read(into),
             IoOp::Write { from, fua } => Body::Write { from, fua },
-            IoOp::Flush => Body::Flush,
+            IoOp::Flush => Body::Flush { failed: false },
             IoOp::Unmap => Body::Zeroes { fua: false, unmap: true },
             IoOp::WriteZeroes { fua } => Body::Zeroes { fua, unmap: false },
         };
@@ -101,7 +104,7 @@ impl Host {
             },
             Body::Zeroes { unmap: true, .. } => IoOp::Unmap,
             Body::Zeroes { fua, unmap: false } => IoOp::WriteZeroes { fua },
-            Body::Flush => IoOp::Flush,
+            Body::Flush { .. } => IoOp::Flush,
         };
         let Self { token, offset_bytes, len_bytes, status, .. } = self;
         Completion { io: BdevIo { token, op, offset_bytes, len_bytes }, status }

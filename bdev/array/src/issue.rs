@@ -13,11 +13,13 @@ use crate::message::{Message, PieceData};
 use crate::segments;
 use crate::shard::{ArrayShard, Incoming};
 use device::{BdevIo, IoOp, IoStatus, Sgl};
-use raid::event::{PieceKind, PieceSpec, PieceStatus, span_at};
+use raid::coordinator::Input;
+use raid::event::{FailCause, PieceKind, PieceSpec, PieceStatus, span_at};
 use raid::geometry::{Geometry, Location, Rotation};
 use raid::rectangle::Span;
-use raid::shard::shard_of;
+use raid::shard::{Writes, shard_of};
 use raid::units::{Role, Slot, StripeId};
+use reactor::Ticks;
 use reactor::memory::IoBufMut;
 
 impl ArrayShard {
@@ -33,8 +35,8 @@ impl ArrayShard {
             return None;
         }
         let slot = geometry.data_slot(geometry.rotation(at.stripe), at.strip);
-        let present = self.core.map().is_optimal() || !self.core.map().missing().contains(slot);
-        present.then(|| (slot, geometry.member_byte(slot, at.stripe, at.offset)))
+        let readable = self.core.is_readable(slot, at.stripe);
+        readable.then(|| (slot, geometry.member_byte(slot, at.stripe, at.offset)))
     }
 
     /// Hands a direct read that its member failed to the stripe's owner.
@@ -64,7 +66,7 @@ impl ArrayShard {
     pub(crate) fn issue(&mut self, id: u32) {
         loop {
             let host = &self.hosts[id];
-            if matches!(host.body, Body::Flush) {
+            if matches!(host.body, Body::Flush { .. }) {
                 return self.issue_flush(id);
             }
             if host.is_issued() || host.pending >= PARTS_MAX || !host.status.is_ok() {
@@ -77,7 +79,7 @@ impl ArrayShard {
                 Body::Write { fua, .. } | Body::Zeroes { fua, .. } => {
                     self.issue_write(id, at, left, fua);
                 }
-                Body::Lent | Body::LentWrite { .. } | Body::Flush => {
+                Body::Lent | Body::LentWrite { .. } | Body::Flush { .. } => {
                     panic!("request {id} is issued already: {host:?}")
                 }
             }
@@ -89,7 +91,7 @@ impl ArrayShard {
         let rotation = geometry.rotation(at.stripe);
         if !self.core.map().is_optimal() {
             let span = self.stripe_span(at, left);
-            if self.touches_missing(rotation, span) {
+            if self.touches_unreadable(at.stripe, rotation, span) {
                 let buffers = self.lend(id, span.len);
                 let spec = PieceSpec { kind: PieceKind::Read, stripe: at.stripe, span };
                 return self.send_piece(id, spec, PieceData::Read(buffers));
@@ -103,7 +105,7 @@ impl ArrayShard {
         let op = IoOp::Read { into: self.lend(id, len) };
         self.direct += 1;
         self.counters.direct_reads += 1;
-        self.member(slot).submit(BdevIo { token, op, offset_bytes, len_bytes: len });
+        self.submit_to_member(slot, BdevIo { token, op, offset_bytes, len_bytes: len });
     }
 
     fn issue_write(&mut self, id: u32, at: Location, left: u64, fua: bool) {
@@ -129,12 +131,52 @@ impl ArrayShard {
         self.send_piece(id, spec, data);
     }
 
+    /// Flushes every member. While a failure is not durable the answer would promise too much: what the
+    /// failed member had not made durable is only safe once nobody takes it for a member any more.
     fn issue_flush(&mut self, id: u32) {
-        let present = self.members.iter().flatten().count();
-        self.hosts[id].pending = u32::try_from(present).expect("at most 255 members");
-        self.direct += present;
-        for member in self.members.iter_mut().flatten() {
-            member.submit(BdevIo::flush(Purpose::HostFlush { host: id }.token()));
+        if self.core.is_broken() {
+            self.hosts[id].status = IoStatus::MediaError;
+            return self.complete_host(id, None);
+        }
+        if self.core.writes() == Writes::Held {
+            self.parked_flushes.push(id);
+            return;
+        }
+        let slots = self.core.map().writable();
+        let host = &mut self.hosts[id];
+        host.body = Body::Flush { failed: false };
+        host.pending = u32::try_from(slots.len()).expect("at most 255 members");
+        self.direct += slots.len();
+        for slot in slots.iter() {
+            let token = Purpose::HostFlush { host: id, slot }.token();
+            self.submit_to_member(slot, BdevIo::flush(token));
+        }
+    }
+
+    /// A member's part of a host flush came back. One that failed it is out, and the flush waits until
+    /// that is durable, and is made again without it.
+    pub(crate) fn flush_part_done(&mut self, now: Ticks, id: u32, slot: Slot, status: IoStatus) {
+        self.direct -= 1;
+        let host = &mut self.hosts[id];
+        host.pending -= 1;
+        let over = host.pending == 0;
+        let Body::Flush { failed } = &mut host.body else { panic!("{:?} is no flush", host.body) };
+        *failed |= !status.is_ok();
+        let failed = *failed;
+        if !status.is_ok() {
+            self.tell_coordinator(now, Input::MemberFailed { slot, cause: FailCause::Flush });
+        }
+        match (over, failed) {
+            (true, false) => self.complete_host(id, None),
+            (true, true) => self.parked_flushes.push(id),
+            (false, _) => {}
+        }
+    }
+
+    /// Makes the flushes again that waited for a failure to become durable.
+    pub(crate) fn retry_flushes(&mut self) {
+        for id in std::mem::take(&mut self.parked_flushes) {
+            if self.may_issue() { self.issue(id) } else { self.hold(id) }
         }
     }
 
@@ -168,13 +210,20 @@ impl ArrayShard {
         span
     }
 
-    fn touches_missing(&self, rotation: Rotation, span: Span) -> bool {
+    /// Whether a span has bytes on a member that cannot be read there.
+    fn touches_unreadable(&self, stripe: StripeId, rotation: Rotation, span: Span) -> bool {
         let geometry = self.core.geometry();
         let strip_bytes = u64::from(geometry.strip_bytes());
         let (first, last) = (span.start / strip_bytes, (span.start + span.len - 1) / strip_bytes);
-        self.core.map().missing().iter().any(|slot| match geometry.role(rotation, slot) {
-            Role::Data(strip) => (first..=last).contains(&u64::from(strip)),
-            Role::P | Role::Q => false,
+        let map = self.core.map();
+        map.missing().union(map.rebuilding()).iter().any(|slot| {
+            match geometry.role(rotation, slot) {
+                Role::Data(strip) => {
+                    (first..=last).contains(&u64::from(strip))
+                        && !self.core.is_readable(slot, stripe)
+                }
+                Role::P | Role::Q => false,
+            }
         })
     }
 

@@ -4,12 +4,14 @@
 //! ```text
 //!   channel --> shard <-----------------> other shards of the array
 //!                 |  issue    host requests fall into parts: fast reads, pieces
-//!                 |  execute  actions of the core, orders of the coordinator
+//!                 |  execute  actions of the core
+//!                 |  conduct  orders of the coordinator: log bdev, superblocks, flushes   (shard 0)
 //!                 |  compute  recipes over buffers      piece  whose bytes they are
 //!                 v
 //!              member channels
 //!
-//!   raid_bdev (control thread): create, remove a member, stop -- commands to shards, answers back
+//!   raid_bdev (control thread): create, assemble, add and remove members, stop
+//!   start     (control thread): what an array starts with: superblocks and log are read
 //! ```
 //!
 //! An array has one shard on every reactor; each stripe belongs to one of them. An array is a bdev like
@@ -22,6 +24,7 @@
 
 mod channel;
 mod compute;
+mod conduct;
 mod execute;
 mod host;
 mod issue;
@@ -33,10 +36,12 @@ mod raid_bdev;
 mod segments;
 mod shard;
 mod spec;
+mod start;
 
 pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
 pub use spec::{
-    CreateError, MemberSnapshot, RaidSnapshot, RaidSpec, RemoveError, RestError, ResyncProgress,
-    ShardSnapshot,
+    AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidOptions, RaidSnapshot,
+    RaidSpec, RemoveError, RestError, ShardSnapshot,
 };
+pub use start::{mark_spare, occupant, probe, wipe};

@@ -19,10 +19,20 @@ pub const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Users of one array on one reactor.
 pub const CLIENTS_MAX: usize = 4096;
 
-/// How often a shard looks for idle leases.
+/// Requests that one device has from one shard at a time; more wait for their turn.
+pub const MEMBER_IN_FLIGHT_MAX: usize = 1024;
+
+/// How often a shard looks for idle leases, and for requests that take too long.
 pub const LEASE_CHECK_NS: u64 = 500_000_000;
+
+/// How long a request may be with a member before the member is taken for failed, unless another time is
+/// asked for: what Linux gives an NVMe device.
+pub const IO_TIMEOUT_S: u64 = 30;
 
 /// How long the control path waits for an array to come to rest before it says that it does not.
 pub const QUIESCE_TIMEOUT_S: u64 = 60;
+
+/// The same where its writes are held until its owner allows them, which nobody will do any more.
+pub const DRAIN_BLOCKED_S: u64 = 1;
 
 const _: () = assert!(HOSTS_MAX <= 1 << 23 && CLIENTS_MAX <= 1 << 16, "they are packed in tokens");

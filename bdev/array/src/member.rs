@@ -1,4 +1,17 @@
-//! A member's channel on one reactor, with the requests that it had no room for.
+//! A device's channel on one reactor, with the requests that it has, and those that it had no room for.
+//!
+//! ```text
+//!   submit(io) --> table: what it was for, since when --> channel
+//!                    |                                       |
+//!                    | overdue, or given up                  | completion, with its own buffers
+//!                    v                                       v
+//!               a failure with buffers of ours          the completion
+//! ```
+//!
+//! Every request stands in a table until it comes back, so that a device that does not answer cannot hold
+//! the array for ever: [`Member::abandon`] answers for it and hands the channel to a [`Graveyard`], which
+//! keeps it until the device has let go of everything. Only then may the device be used again: what it
+//! still has might reach its medium later.
 //!
 //! Tokens say what a completion belongs to:
 //!
@@ -7,14 +20,19 @@
 //!   | kind  |   unused    | index        | role or slot |
 //! ```
 //!
-//! Not here: what is done with a completion (`shard`).
+//! Not here: what is done with a completion (`shard`), and what a failure leads to (crate `raid`).
 
-use device::{BdevIo, Completion, IoChannel};
+use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Sgl};
 use raid::event::OpId;
+use raid::slab::Slab;
 use raid::units::Slot;
+use reactor::memory::IoBufMut;
 use std::collections::VecDeque;
+use uuid::Uuid;
 
-/// What a member request was made for.
+use crate::limits::MEMBER_IN_FLIGHT_MAX;
+
+/// What a request to a device was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A host read of one strip. The slot tells where it was.
@@ -22,24 +40,36 @@ pub(crate) enum Purpose {
     /// One strip of a longer host read.
     HostRead { host: u32, slot: Slot },
     /// A host flush.
-    HostFlush { host: u32 },
+    HostFlush { host: u32, slot: Slot },
     /// A read of a stripe operation.
     OpRead { op: OpId, role: u8 },
+    /// The same once more, by itself, because it failed: md's rule (linux-raid.md, section 5.4).
+    OpReadAgain { op: OpId, role: u8 },
     /// A write of a stripe operation.
     OpWrite { op: OpId, role: u8 },
-    /// The flush at the array's end.
-    LastFlush,
+    /// A flush that the coordinator asked for.
+    Flush { slot: Slot },
+    /// A write, or the flush after it, of a copy of a superblock.
+    Superblock { slot: Slot },
+    /// A write to the log bdev.
+    LogWrite,
+    /// A flush of the log bdev.
+    LogFlush,
 }
 
 impl Purpose {
     pub(crate) fn token(self) -> u64 {
         let (kind, index, low) = match self {
             Self::HostRead { host, slot } => (0, host, slot.0),
-            Self::HostFlush { host } => (1, host, 0),
+            Self::HostFlush { host, slot } => (1, host, slot.0),
             Self::OpRead { op, role } => (2, op, role),
             Self::OpWrite { op, role } => (3, op, role),
-            Self::LastFlush => (4, 0, 0),
+            Self::Flush { slot } => (4, 0, slot.0),
             Self::DirectRead { index, slot } => (5, index, slot.0),
+            Self::Superblock { slot } => (6, 0, slot.0),
+            Self::LogWrite => (7, 0, 0),
+            Self::LogFlush => (8, 0, 0),
+            Self::OpReadAgain { op, role } => (9, op, role),
         };
         (kind << 56) | (u64::from(index) << 8) | u64::from(low)
     }
@@ -49,32 +79,112 @@ impl Purpose {
         let index = (token >> 8 & 0xff_ffff) as u32;
         match token >> 56 {
             0 => Self::HostRead { host: index, slot: Slot(low) },
-            1 => Self::HostFlush { host: index },
+            1 => Self::HostFlush { host: index, slot: Slot(low) },
             2 => Self::OpRead { op: index, role: low },
             3 => Self::OpWrite { op: index, role: low },
-            4 => Self::LastFlush,
+            4 => Self::Flush { slot: Slot(low) },
             5 => Self::DirectRead { index, slot: Slot(low) },
+            6 => Self::Superblock { slot: Slot(low) },
+            7 => Self::LogWrite,
+            8 => Self::LogFlush,
+            9 => Self::OpReadAgain { op: index, role: low },
             _ => panic!("token {token:#x} was not made here"),
         }
     }
 }
 
-/// One member on one reactor.
+/// What a request does, without its buffers.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Read,
+    Write { fua: bool },
+    Flush,
+}
+
+/// A request that has not come back.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    token: u64,
+    offset_bytes: u64,
+    len_bytes: u64,
+    since_ns: u64,
+    kind: Kind,
+}
+
+impl InFlight {
+    fn of(io: &BdevIo, now_ns: u64) -> Self {
+        let kind = match io.op {
+            IoOp::Read { .. } => Kind::Read,
+            IoOp::Write { fua, .. } => Kind::Write { fua },
+            IoOp::Flush => Kind::Flush,
+            IoOp::Unmap | IoOp::WriteZeroes { .. } => panic!("arrays send no {io:?}"),
+        };
+        let BdevIo { token, offset_bytes, len_bytes, .. } = *io;
+        Self { token, offset_bytes, len_bytes, since_ns: now_ns, kind }
+    }
+
+    /// An answer in the device's place, with a buffer where the device still has the real one.
+    fn answer(self, status: IoStatus) -> Completion {
+        let Self { token, offset_bytes, len_bytes, kind, .. } = self;
+        let op = match kind {
+            Kind::Read => IoOp::Read {
+                into: Sgl::One(IoBufMut::heap(usize::try_from(len_bytes).expect("it fit before"))),
+            },
+            Kind::Write { fua } => IoOp::Write { from: Sgl::Many(Vec::new()), fua },
+            Kind::Flush => IoOp::Flush,
+        };
+        BdevIo { token, op, offset_bytes, len_bytes }.complete(status)
+    }
+}
+
+/// One device on one reactor.
 #[derive(Debug)]
 pub(crate) struct Member {
+    uuid: Uuid,
     channel: Box<dyn IoChannel>,
+    in_flight: Slab<InFlight>,
     refused: VecDeque<BdevIo>,
-    in_flight: usize,
+    /// What has no place in the table yet.
+    waiting: VecDeque<BdevIo>,
+    /// Before this time nothing can be overdue.
+    check_at_ns: u64,
 }
 
 impl Member {
-    pub(crate) fn new(channel: Box<dyn IoChannel>) -> Self {
-        Self { channel, refused: VecDeque::new(), in_flight: 0 }
+    pub(crate) fn new(uuid: Uuid, channel: Box<dyn IoChannel>) -> Self {
+        Self {
+            uuid,
+            channel,
+            in_flight: Slab::new(MEMBER_IN_FLIGHT_MAX),
+            refused: VecDeque::new(),
+            waiting: VecDeque::new(),
+            check_at_ns: 0,
+        }
     }
 
-    /// Submits, or keeps the request until the channel has room.
-    pub(crate) fn submit(&mut self, io: BdevIo) {
-        self.in_flight += 1;
+    /// A device that fails everything at once: it stands in for one that was given up, until nobody asks it
+    /// for anything any more.
+    pub(crate) fn dead(status: IoStatus) -> Self {
+        Self::new(Uuid::nil(), Box::new(Dead { status, done: VecDeque::new() }))
+    }
+
+    /// Whether it is such a stand-in.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.uuid.is_nil()
+    }
+
+    /// Submits, or keeps the request until there is room.
+    pub(crate) fn submit(&mut self, io: BdevIo, now_ns: u64) {
+        if self.in_flight.vacant() == 0 || !self.waiting.is_empty() {
+            self.waiting.push_back(io);
+            return;
+        }
+        self.start(io, now_ns);
+    }
+
+    fn start(&mut self, mut io: BdevIo, now_ns: u64) {
+        let index = self.in_flight.insert(InFlight::of(&io, now_ns)).expect("there is room");
+        io.token = u64::from(index);
         if self.refused.is_empty() {
             if let Err(io) = self.channel.submit(io) {
                 self.refused.push_back(io);
@@ -85,19 +195,101 @@ impl Member {
     }
 
     /// Takes completions, and submits what was kept as far as there is room.
-    pub(crate) fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
-        if self.in_flight == 0 {
+    pub(crate) fn poll(&mut self, now_ns: u64, done: &mut Vec<Completion>) -> usize {
+        if self.in_flight.is_empty() {
             return 0;
         }
+        let first = done.len();
         let count = self.channel.poll(done);
-        self.in_flight -= count;
+        for completion in &mut done[first..] {
+            let index = u32::try_from(completion.io.token).expect("tokens are indexes");
+            completion.io.token = self.in_flight.remove(index).token;
+        }
         while let Some(io) = self.refused.pop_front() {
             if let Err(io) = self.channel.submit(io) {
                 self.refused.push_front(io);
                 break;
             }
         }
+        while self.in_flight.vacant() > 0 {
+            let Some(io) = self.waiting.pop_front() else { break };
+            self.start(io, now_ns);
+        }
         count
+    }
+
+    /// Whether a request has been with the device for `limit_ns` or longer.
+    pub(crate) fn is_overdue(&mut self, now_ns: u64, limit_ns: u64) -> bool {
+        // What is submitted from now on is overdue later than all that is there.
+        if now_ns < self.check_at_ns {
+            return false;
+        }
+        let oldest_ns = self.in_flight.iter().map(|entry| entry.since_ns).min().unwrap_or(now_ns);
+        self.check_at_ns = oldest_ns.saturating_add(limit_ns);
+        self.check_at_ns <= now_ns
+    }
+
+    /// Gives the device up: everything that it has not answered is answered for it.
+    pub(crate) fn abandon(
+        mut self,
+        status: IoStatus,
+        graveyard: &mut Graveyard,
+    ) -> Vec<Completion> {
+        let mut answers: Vec<Completion> =
+            self.in_flight.iter().map(|entry| entry.answer(status)).collect();
+        answers.extend(self.waiting.drain(..).map(|io| io.complete(status)));
+        let refused = self.refused.drain(..).count();
+        let left = self.in_flight.len() - refused;
+        if left > 0 {
+            graveyard.0.push(Grave { uuid: self.uuid, channel: self.channel, left });
+        }
+        answers
+    }
+}
+
+/// The channel of a device that fails everything.
+struct Dead {
+    status: IoStatus,
+    done: VecDeque<Completion>,
+}
+
+impl IoChannel for Dead {
+    fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
+        self.done.push_back(io.complete(self.status));
+        Ok(())
+    }
+
+    fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
+        let count = self.done.len();
+        done.extend(self.done.drain(..));
+        count
+    }
+}
+
+#[derive(Debug)]
+struct Grave {
+    uuid: Uuid,
+    channel: Box<dyn IoChannel>,
+    left: usize,
+}
+
+/// Channels of devices that were given up and still have requests.
+#[derive(Debug, Default)]
+pub(crate) struct Graveyard(Vec<Grave>);
+
+impl Graveyard {
+    /// Takes late answers, of which nobody hears.
+    pub(crate) fn poll(&mut self, scratch: &mut Vec<Completion>) {
+        self.0.retain_mut(|grave| {
+            grave.left -= grave.channel.poll(scratch);
+            scratch.clear();
+            grave.left > 0
+        });
+    }
+
+    /// Requests that a device still has.
+    pub(crate) fn requests_of(&self, uuid: Uuid) -> usize {
+        self.0.iter().filter(|grave| grave.uuid == uuid).map(|grave| grave.left).sum()
     }
 }
 
@@ -109,11 +301,15 @@ mod tests {
     fn a_token_names_its_purpose() {
         for purpose in [
             Purpose::HostRead { host: 0xff_ffff, slot: Slot(254) },
-            Purpose::HostFlush { host: 7 },
+            Purpose::HostFlush { host: 7, slot: Slot(9) },
             Purpose::OpRead { op: 511, role: 255 },
+            Purpose::OpReadAgain { op: 3, role: 9 },
             Purpose::OpWrite { op: 0, role: 254 },
-            Purpose::LastFlush,
+            Purpose::Flush { slot: Slot(2) },
             Purpose::DirectRead { index: 1 << 20, slot: Slot(3) },
+            Purpose::Superblock { slot: Slot(200) },
+            Purpose::LogWrite,
+            Purpose::LogFlush,
         ] {
             assert_eq!(Purpose::of(purpose.token()), purpose);
         }

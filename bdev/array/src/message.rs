@@ -3,8 +3,8 @@
 //! ```text
 //!   shard a --Piece--> mailbox b --> shard b      a's part of a stripe that b owns
 //!   shard a <-PieceDone- mailbox a <-- shard b
-//!   shard n --Lease.., WriteFailed, RegionSynced--> shard 0, where the coordinator is
-//!   shard n <-LeaseGranted, RegionSync, SyncRegion-- shard 0
+//!   shard n --Input--> shard 0, where the coordinator is
+//!   shard n <-Command-- shard 0
 //! ```
 //!
 //! A mailbox is a bounded lock-free queue (crossbeam); buffers travel in it by ownership. A sender
@@ -15,7 +15,12 @@
 use crate::limits::MAILBOX_MAX;
 use crossbeam::queue::ArrayQueue;
 use device::{IoStatus, Sgl};
-use raid::event::PieceSpec;
+use raid::bitmap::Bitmap;
+use raid::coordinator::Input;
+use raid::event::{Event, PieceSpec, Work};
+use raid::member::MemberMap;
+use raid::shard::Writes;
+use raid::units::Slot;
 use reactor::Waker;
 use reactor::memory::{IoBuf, IoBufMut};
 use std::collections::VecDeque;
@@ -39,20 +44,29 @@ pub(crate) enum Message {
     Piece { origin: usize, host: u32, spec: PieceSpec, data: PieceData },
     /// Your piece is done.
     PieceDone { host: u32, status: IoStatus, data: PieceData },
-    /// To the coordinator: mark a region for me.
-    LeaseRequest { shard: usize, region: u64 },
-    /// To the coordinator: I no longer write in the region.
-    LeaseReturn { region: u64 },
-    /// To the coordinator: a write of the region failed halfway.
-    WriteFailed { region: u64 },
-    /// To the coordinator: my part of the region was compared and repaired.
-    RegionSynced { region: u64, ok: bool, mismatched_rows: u64 },
-    /// From the coordinator: the region is marked.
-    LeaseGranted { region: u64 },
-    /// From the coordinator: the region's parity is, or is no longer, to be trusted.
-    RegionSync { region: u64, in_sync: bool },
-    /// From the coordinator: compare and repair your part of the region.
-    SyncRegion { region: u64 },
+    /// To the coordinator.
+    Input(Input),
+    /// From the coordinator.
+    Command(Command),
+}
+
+/// What the coordinator tells a shard.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    /// For the core.
+    Event(Event),
+    /// Work on your stripes of a stretch.
+    StartWork(Work),
+    /// Give up the rest of it.
+    AbortWork,
+    /// Come to rest.
+    Quiesce,
+    /// Go on with these members.
+    Resume { map: Arc<MemberMap>, stale: Option<Arc<Bitmap>>, writes: Writes },
+    /// Writes may go on.
+    AllowWrites,
+    /// A member does not answer: answer for it.
+    Abandon { slot: Slot, status: IoStatus },
 }
 
 /// One shard's mailbox, and the way to wake its reactor.

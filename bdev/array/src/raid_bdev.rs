@@ -1,46 +1,49 @@
 //! The control handle of an array: making it, changing its members, stopping it.
 //!
 //! Straight-line code on a control thread that sends commands to the reactors and waits for their
-//! answers. A change of the members' states goes like this, so that no two shards ever act on different
-//! maps (**R5**):
+//! answers. What becomes of a command is the coordinator's business; here it is only asked and waited
+//! for:
 //!
 //! ```text
-//!   running --quiesce to all--> every shard quiesced --resume(new map) to all--> running
+//!   add_member      channels on every reactor --> AddMember --> the map says Rebuilding
+//!   remove_member   MemberFailed(Removed) --> the map says Missing
+//!   stop            hosts drained --> Stop --> Stopped --> shards removed
 //! ```
 //!
-//! Not here: the data path (`shard`).
+//! Not here: the data path (`shard`), what an array starts with (`start`).
 
 use crate::channel::ArrayChannel;
-use crate::limits::QUIESCE_TIMEOUT_S;
+use crate::conduct::Conductor;
+use crate::limits::{DRAIN_BLOCKED_S, LEASE_CHECK_NS, QUIESCE_TIMEOUT_S};
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
 use crate::spec::{
-    self, CreateError, MemberSnapshot, RaidSnapshot, RaidSpec, RemoveError, RestError,
-    ResyncProgress, ShardSnapshot,
+    self, AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidSnapshot, RaidSpec,
+    RemoveError, RestError, ShardSnapshot,
 };
-use crossbeam::channel::{RecvTimeoutError, bounded};
+use crate::start::{self, Foundation};
+use crossbeam::channel::{Sender, bounded};
+use crossbeam::utils::CachePadded;
 use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
-use raid::coordinator::{Coordinator, Resync};
-use raid::dirty_log::{DirtyLog, Initially, Regions};
+use raid::coordinator::pace::Rates;
+use raid::coordinator::{
+    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Policy, Progress, Scope,
+};
+use raid::dirty_log::LogHealth;
+use raid::event::{FailCause, WorkKind};
 use raid::geometry::Geometry;
-use raid::limits::LEASES_MAX;
 use raid::member::{MemberMap, MemberState};
-use raid::shard::{Shard, ShardPlace};
+use raid::shard::{Shard, ShardPlace, Writes};
+use raid::superblock::Superblock;
 use raid::units::Slot;
-use reactor::{Cx, PollerId, ReactorHandle};
+use reactor::{Cx, PollerId, ReactorHandle, Ticks, TimerId};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
-
-/// Component bytes of one region, unless that would make more regions than [`REGIONS_MAX`].
-const REGION_BYTES: u64 = 4 << 20;
-
-/// Regions of a log in memory: dm-raid's own bound on bitmap chunks (linux-raid.md, section 7.15).
-const REGIONS_MAX: u64 = 1 << 21;
 
 /// A raid bdev.
 #[derive(Debug)]
@@ -49,6 +52,7 @@ pub struct RaidBdev {
     common: Arc<Common>,
     geometry: Arc<Geometry>,
     reactors: Vec<ReactorHandle>,
+    log: Option<String>,
     control: Mutex<ControlState>,
 }
 
@@ -56,7 +60,6 @@ pub struct RaidBdev {
 #[derive(Debug)]
 struct ControlState {
     members: Vec<Option<Arc<dyn Bdev>>>,
-    map: MemberMap,
     stopped: bool,
 }
 
@@ -64,6 +67,7 @@ struct ControlState {
 struct Local {
     shard: std::rc::Rc<RefCell<ArrayShard>>,
     poller: Cell<Option<PollerId>>,
+    timer: Cell<Option<TimerId>>,
 }
 
 impl RaidBdev {
@@ -73,52 +77,96 @@ impl RaidBdev {
     /// # Errors
     /// [`CreateError`] says what is wrong with which object; nothing is left behind.
     pub fn create(reactors: &[ReactorHandle], spec: RaidSpec) -> Result<Arc<Self>, CreateError> {
+        let reactor = first(reactors, &spec.name)?;
+        let geometry = spec::geometry(&spec)?;
+        let info = info(&spec.name, spec.uuid, &spec.members, &geometry);
+        let foundation = start::new_array(reactor, &spec, &info, &geometry)?;
+        let options = &spec.options;
+        let behaviour = Behaviour {
+            policy: options.policy,
+            rates: options.rates,
+            io_timeout: options.io_timeout,
+            events: options.events.clone(),
+        };
+        Self::build(reactors, info, geometry, spec.members, foundation, behaviour)
+    }
+
+    /// Starts a known array again, as its members' superblocks describe it.
+    ///
+    /// # Errors
+    /// [`CreateError`] says why it may not start; nothing has changed on the members then.
+    pub fn assemble(
+        reactors: &[ReactorHandle],
+        known: KnownRaid,
+    ) -> Result<Arc<Self>, CreateError> {
+        let superblock = &known.assembly.superblock;
+        let name = superblock.array_name.clone();
+        let reactor = first(reactors, &name)?;
+        let geometry = Geometry::new(superblock.geometry_spec())
+            .map_err(|source| CreateError::Geometry { name: name.clone(), source })?;
+        let info = info(&name, Some(superblock.array_uuid), &known.members, &geometry);
+        let foundation = start::known_array(reactor, &known, &geometry)?;
+        let behaviour = Behaviour {
+            policy: Policy {
+                log: superblock.on_log_failure,
+                member: raid::coordinator::OnMemberFailure::Continue,
+            },
+            rates: known.rates,
+            io_timeout: known.io_timeout,
+            events: known.events,
+        };
+        Self::build(reactors, info, geometry, known.members, foundation, behaviour)
+    }
+
+    fn build(
+        reactors: &[ReactorHandle],
+        info: BdevInfo,
+        geometry: Geometry,
+        members: Vec<Option<Arc<dyn Bdev>>>,
+        foundation: Foundation,
+        behaviour: Behaviour,
+    ) -> Result<Arc<Self>, CreateError> {
         static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
-        if reactors.is_empty() {
-            return Err(CreateError::NoReactor { name: spec.name });
-        }
-        let geometry = Arc::new(spec::geometry(&spec)?);
         let forced = std::env::var("RAID456_PARITY").ok();
         let kernel = parity::select(forced.as_deref())
-            .map_err(|source| CreateError::Kernel { name: spec.name.clone(), source })?;
-        let states = spec.members.iter().map(|member| match member {
-            Some(_) => MemberState::InSync,
-            None => MemberState::Missing,
-        });
-        let map = MemberMap::new(states.collect());
-        let common = Arc::new(Common { info: info(&spec, &geometry), kernel });
+            .map_err(|source| CreateError::Kernel { name: info.name.clone(), source })?;
+        let io_timeout_ns = u64::try_from(behaviour.io_timeout.as_nanos()).unwrap_or(u64::MAX);
+        let host_bytes = reactors.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         let array = Arc::new(Self {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
-            common,
-            geometry,
+            common: Arc::new(Common { info, kernel, io_timeout_ns, host_bytes }),
+            geometry: Arc::new(geometry),
             reactors: reactors.to_vec(),
-            control: Mutex::new(ControlState { members: spec.members, map, stopped: false }),
+            log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
+            control: Mutex::new(ControlState { members, stopped: false }),
         });
-        array.start(spec.assume_clean)?;
+        array.start(foundation, behaviour)?;
         Ok(array)
     }
 
-    fn start(&self, assume_clean: bool) -> Result<(), CreateError> {
+    fn start(&self, foundation: Foundation, behaviour: Behaviour) -> Result<(), CreateError> {
         let control = self.lock();
-        // Without every member there is nothing that parity could be compared with: it is all that
-        // stands for the missing one, and has to be trusted.
-        let initially = if assume_clean || !control.map.is_optimal() {
-            Initially::InSync
-        } else {
-            Initially::OutOfSync
-        };
         let mailboxes: Arc<[Mailbox]> =
             self.reactors.iter().map(|reactor| Mailbox::new(reactor.waker())).collect();
+        let map = foundation.map.clone();
+        let in_sync = foundation.log.in_sync_bits().clone();
+        let (regions, stale) = (foundation.regions, foundation.stale.clone());
+        let mut chair = Some(Chair { foundation, behaviour });
         for (index, reactor) in self.reactors.iter().enumerate() {
+            let place = ShardPlace { index, count: self.reactors.len() };
+            let mut core =
+                Shard::new(self.geometry.clone(), map.clone(), place, regions, in_sync.clone());
+            if !map.rebuilding().is_empty() {
+                let mut nothing = raid::event::Actions::new();
+                core.resume(map.clone(), Some(stale.clone()), Writes::Allowed, 0, &mut nothing);
+            }
             let seed = ShardSeed {
                 key: self.key,
                 common: self.common.clone(),
-                geometry: self.geometry.clone(),
-                regions: self.regions(),
-                place: ShardPlace { index, count: self.reactors.len() },
+                core,
+                place,
                 members: control.members.clone(),
-                map: control.map.clone(),
-                initially,
+                chair: chair.take(),
                 mailboxes: mailboxes.clone(),
             };
             let name = || self.common.info.name.clone();
@@ -131,32 +179,46 @@ impl RaidBdev {
                 return Err(error);
             }
         }
-        if initially == Initially::OutOfSync {
-            let key = self.key;
-            self.reactors[0].send(move |cx| {
-                let now = cx.now();
-                if let Some(local) = cx.find_local::<Local>(key) {
-                    local.shard.borrow_mut().start_resync(now);
-                }
-            });
-        }
+        self.on_shard(0, |shard, now| shard.coordinate(now, Input::Start));
         Ok(())
     }
 
-    /// Takes a member out while the array runs: it is degraded from then on.
+    /// Takes a member out while the array runs: it is degraded from then on. One that has failed is only
+    /// let go of.
     ///
     /// # Errors
     /// When there is no such member, or the array cannot do without it.
     pub fn remove_member(&self, slot: Slot) -> Result<(), RemoveError> {
-        let name = || self.common.info.name.clone();
         let snapshot = self.snapshot();
         let mut control = self.lock();
+        let state = self.check_remove(&control, &snapshot, slot)?;
+        if matches!(state, MemberState::InSync | MemberState::Rebuilding) {
+            self.on_shard(0, move |shard, now| {
+                shard.coordinate(now, Input::MemberFailed { slot, cause: FailCause::Removed });
+            });
+            self.wait_for(|state| state.map.missing().contains(slot))?;
+        }
+        control.members[slot.index()] = None;
+        Ok(())
+    }
+
+    fn check_remove(
+        &self,
+        control: &ControlState,
+        snapshot: &RaidSnapshot,
+        slot: Slot,
+    ) -> Result<MemberState, RemoveError> {
+        let name = || self.common.info.name.clone();
         if !matches!(control.members.get(slot.index()), Some(Some(_))) {
             let present = (0..control.members.len()).filter(|&i| control.members[i].is_some());
             let present = present.collect();
             return Err(RemoveError::NoMember { name: name(), slot: slot.index(), present });
         }
-        let missing = control.map.missing().len();
+        let state = snapshot.members[slot.index()].state;
+        if state != MemberState::InSync {
+            return Ok(state);
+        }
+        let missing = snapshot.members.iter().filter(|m| m.state != MemberState::InSync).count();
         let allowed = self.geometry.parity_strips();
         if missing >= allowed {
             let level = self.geometry.level();
@@ -167,61 +229,184 @@ impl RaidBdev {
             let regions = snapshot.regions;
             return Err(RemoveError::NotInSync { name: name(), unsynced, regions });
         }
-        let map = control.map.with_state(slot, MemberState::Missing);
-        let rested = self.quiesce();
-        // Whether or not all came to rest, those that did must go on. With the old map: then nothing
-        // has changed.
-        let map = if rested.is_ok() { map } else { control.map.clone() };
-        self.resume(&map);
-        rested?;
-        control.map = map;
-        control.members[slot.index()] = None;
-        tracing::warn!(
-            array = self.common.info.name,
-            slot = slot.index(),
-            "member removed: the array is degraded"
-        );
+        Ok(state)
+    }
+
+    /// Puts a device into an empty or failed slot, the first one if none is given, and starts to rebuild
+    /// it. Returns the slot.
+    ///
+    /// # Errors
+    /// When no slot is free or the device does not fit; nothing has changed then.
+    pub fn add_member(
+        &self,
+        bdev: &Arc<dyn Bdev>,
+        slot: Option<Slot>,
+        scope: Scope,
+        member_uuid: Uuid,
+    ) -> Result<Slot, AddError> {
+        let name = || self.common.info.name.clone();
+        let snapshot = self.snapshot();
+        let mut control = self.lock();
+        let slot = match slot {
+            Some(slot) => slot,
+            None => snapshot.missing().next().ok_or_else(|| AddError::NoSlot { name: name() })?,
+        };
+        self.check_fits(bdev, slot)?;
+        self.open_everywhere(bdev, slot)?;
+        let asked = self.on_shard(0, move |shard, now| {
+            shard.command(now, |core, orders| {
+                core.check_add(slot)?;
+                core.handle(now.0, Input::AddMember { slot, scope, member_uuid }, orders);
+                Ok::<(), AddRefusal>(())
+            })
+        });
+        let joined = match asked {
+            Some(Ok(())) => self.wait_for(|state| !state.map.missing().contains(slot)),
+            Some(Err(source)) => {
+                self.on_every_shard(|shard, _| shard.unprepare());
+                return Err(AddError::Refused { name: name(), source });
+            }
+            None => Err(RestError::Stopped { name: name() }),
+        };
+        if let Err(error) = joined {
+            self.on_every_shard(|shard, _| shard.unprepare());
+            return Err(error.into());
+        }
+        control.members[slot.index()] = Some(bdev.clone());
+        Ok(slot)
+    }
+
+    fn check_fits(&self, bdev: &Arc<dyn Bdev>, slot: Slot) -> Result<(), AddError> {
+        let (name, info) = (|| self.common.info.name.clone(), bdev.info());
+        let needed_bytes = self.geometry.data_offset_bytes(slot) + self.geometry.component_bytes();
+        let size_bytes = info.size_bytes();
+        if size_bytes < needed_bytes {
+            let member = info.name.clone();
+            return Err(AddError::TooSmall { name: name(), member, size_bytes, needed_bytes });
+        }
+        let right = self.geometry.block_size_bytes();
+        if info.block_size_bytes > right {
+            let (member, block_size_bytes) = (info.name.clone(), info.block_size_bytes);
+            return Err(AddError::Blocks { name: name(), member, block_size_bytes, right });
+        }
+        let uuid = info.uuid;
+        let requests: usize = (0..self.reactors.len())
+            .filter_map(|index| self.on_shard(index, move |shard, _| shard.requests_left(uuid)))
+            .sum();
+        if requests > 0 {
+            return Err(AddError::Lingering { name: name(), member: info.name.clone(), requests });
+        }
         Ok(())
+    }
+
+    /// Opens a channel on every reactor for a device that is about to take a slot.
+    fn open_everywhere(&self, bdev: &Arc<dyn Bdev>, slot: Slot) -> Result<(), AddError> {
+        let (key, name) = (self.key, || self.common.info.name.clone());
+        for reactor in &self.reactors {
+            let device = bdev.clone();
+            let opened = reactor.call(move |cx| {
+                let channel = device.open_channel(cx)?;
+                if let Some(local) = cx.find_local::<Local>(key) {
+                    let member = Member::new(device.info().uuid, channel);
+                    local.shard.borrow_mut().prepare(slot, member);
+                }
+                Ok::<(), OpenError>(())
+            });
+            match opened {
+                Ok(Ok(())) => {}
+                Ok(Err(source)) => {
+                    self.on_every_shard(|shard, _| shard.unprepare());
+                    return Err(AddError::Open { name: name(), source });
+                }
+                Err(_) => return Err(RestError::Stopped { name: name() }.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Requests a check or repair, or that what is left to resync or rebuild goes on.
+    ///
+    /// # Errors
+    /// While another action runs, or when the array cannot.
+    pub fn request(&self, kind: WorkKind) -> Result<(), ActionError> {
+        let asked =
+            self.on_shard(0, move |shard, now| shard.command(now, |core, _| core.request(kind)));
+        asked.unwrap_or(Err(ActionError::Unable))
+    }
+
+    /// Interrupts the background action; with `frozen` none starts until the next request.
+    pub fn interrupt(&self, frozen: bool) {
+        self.on_shard(0, move |shard, now| {
+            shard.command(now, |core, orders| core.interrupt(frozen, orders));
+        });
+    }
+
+    /// Changes the bounds of the speed of background actions.
+    pub fn set_rates(&self, rates: Rates) {
+        self.on_shard(0, move |shard, now| shard.command(now, |core, _| core.set_rates(rates)));
+    }
+
+    /// The owner has taken note of what failed: held writes go on.
+    pub fn allow_writes(&self) {
+        self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
     }
 
     /// The array as it is now.
     #[must_use]
     pub fn snapshot(&self) -> RaidSnapshot {
-        let key = self.key;
         let mut shards = Vec::new();
-        let mut status = None;
-        for reactor in &self.reactors {
-            let answer = reactor.call(move |cx| {
-                cx.find_local::<Local>(key).map(|local| local.shard.borrow().status())
-            });
-            if let Ok(Some((shard, log))) = answer {
+        let mut state = None;
+        for index in 0..self.reactors.len() {
+            if let Some((shard, seen)) = self.on_shard(index, |shard, _| shard.status()) {
                 shards.push(shard);
-                status = status.or(log);
+                state = state.or(seen);
             }
         }
-        let log = status.unwrap_or_default();
         let control = self.lock();
+        let state = state.unwrap_or_else(|| Seen::stopped(control.members.len()));
         let members = (0u8..).zip(&control.members).map(|(slot, member)| MemberSnapshot {
             name: member.as_ref().map(|member| member.info().name.clone()),
             uuid: member.as_ref().map(|member| member.info().uuid),
+            state: state.map.state(Slot(slot)),
             data_offset_bytes: self.geometry.data_offset_bytes(Slot(slot)),
             data_size_bytes: self.geometry.component_bytes(),
         });
-        let running = log
-            .resyncing
-            .then_some(ResyncProgress { regions_done: log.regions_in_sync, regions: log.regions });
         RaidSnapshot {
             level: self.geometry.level(),
             layout: self.geometry.layout(),
             strip_bytes: self.geometry.strip_bytes(),
             members: members.collect(),
-            resync: running,
-            regions: log.regions,
-            regions_in_sync: log.regions_in_sync,
-            regions_dirty: log.regions_dirty,
-            mismatched_rows: log.mismatched_rows,
+            action: state.action,
+            progress: state.progress,
+            last_action: state.last_action,
+            log_health: state.log_health,
+            log: self.log.clone(),
+            superblock: state.events.is_some(),
+            events: state.events.unwrap_or(0),
+            waiting_for_owner: state.waiting_for_owner,
+            broken: state.map.is_broken(self.geometry.parity_strips()),
+            rates: state.rates,
+            regions: state.regions,
+            regions_in_sync: state.regions_in_sync,
+            regions_dirty: state.regions_dirty,
+            mismatched_rows: state.mismatched_rows,
             shards,
         }
+    }
+
+    /// What the members' superblocks say now, for arrays that have them.
+    #[must_use]
+    pub fn superblock(&self) -> Option<Superblock> {
+        let found = self.on_shard(0, |shard, _| {
+            shard.conductor.as_ref().and_then(|conductor| conductor.core.superblocks().cloned())
+        });
+        found.flatten()
+    }
+
+    /// The devices in the slots, whatever their state.
+    #[must_use]
+    pub fn members(&self) -> Vec<Option<Arc<dyn Bdev>>> {
+        self.lock().members.clone()
     }
 
     /// Where bytes lie.
@@ -230,86 +415,72 @@ impl RaidBdev {
         &self.geometry
     }
 
-    /// Stops the array: requests in flight end, members are flushed, their channels are closed. Later
-    /// requests are answered with `Gone`. A second call does nothing.
+    /// Stops the array: requests in flight end, members are flushed, log and superblocks say that it was
+    /// stopped in order, channels are closed. Later requests are answered with `Gone`. A second call does
+    /// nothing.
     ///
     /// # Errors
-    /// When requests do not end, or members cannot be flushed; the array is stopped nevertheless.
+    /// When requests do not end, or too many members have failed; the array is stopped nevertheless.
     pub fn stop(&self) -> Result<(), RestError> {
-        let mut control = self.lock();
-        if std::mem::replace(&mut control.stopped, true) {
+        if self.lock().stopped {
             return Ok(());
         }
-        let rested = self.drain().and_then(|()| self.quiesce()).and_then(|()| self.flush());
+        let snapshot = self.snapshot();
+        let patience = if snapshot.waiting_for_owner { DRAIN_BLOCKED_S } else { QUIESCE_TIMEOUT_S };
+        let rested = self.drain(patience).and_then(|()| self.stop_in_order());
+        // Members may have failed the last flush.
+        let broken = self.snapshot().broken;
         self.uproot();
+        let mut control = self.lock();
+        control.stopped = true;
         control.members.iter_mut().for_each(|member| *member = None);
-        rested
+        rested.and_then(|()| match broken {
+            true => Err(RestError::Broken { name: self.common.info.name.clone() }),
+            false => Ok(()),
+        })
     }
 
     /// Waits until every host request is answered; new ones are refused.
-    fn drain(&self) -> Result<(), RestError> {
+    fn drain(&self, seconds: u64) -> Result<(), RestError> {
         self.on_every_shard(|shard, _| shard.drain());
+        self.poll_until(seconds, || {
+            let drained = |index| self.on_shard(index, |shard, _| shard.is_drained());
+            (0..self.reactors.len()).all(|index| drained(index).unwrap_or(true))
+        })
+    }
+
+    fn stop_in_order(&self) -> Result<(), RestError> {
+        let name = || self.common.info.name.clone();
+        let (tell, stopped) = bounded(1);
+        self.on_shard(0, move |shard, now| shard.begin_stop(now, tell));
+        stopped.recv_timeout(Duration::from_secs(QUIESCE_TIMEOUT_S)).map_err(|error| match error {
+            crossbeam::channel::RecvTimeoutError::Timeout => {
+                RestError::TimedOut { name: name(), seconds: QUIESCE_TIMEOUT_S }
+            }
+            crossbeam::channel::RecvTimeoutError::Disconnected => {
+                RestError::Stopped { name: name() }
+            }
+        })
+    }
+
+    /// Waits until the coordinator is in a state.
+    fn wait_for(&self, is_so: impl Fn(&Seen) -> bool) -> Result<(), RestError> {
+        self.poll_until(QUIESCE_TIMEOUT_S, || {
+            let seen = self.on_shard(0, |shard, _| shard.status().1);
+            seen.flatten().is_none_or(|seen| is_so(&seen))
+        })
+    }
+
+    fn poll_until(&self, seconds: u64, is_so: impl Fn() -> bool) -> Result<(), RestError> {
         const STEP: Duration = Duration::from_millis(1);
-        for _ in 0..QUIESCE_TIMEOUT_S * 1000 {
-            let key = self.key;
-            let drained = self.reactors.iter().all(|reactor| {
-                let answer = reactor.call(move |cx| {
-                    cx.find_local::<Local>(key).is_none_or(|l| l.shard.borrow().is_drained())
-                });
-                answer.unwrap_or(true)
-            });
-            if drained {
+        for _ in 0..seconds * 1000 {
+            if is_so() {
                 return Ok(());
             }
             let (_keep, never) = bounded::<()>(0);
             let _ = never.recv_timeout(STEP);
         }
-        Err(RestError::TimedOut { name: self.common.info.name.clone(), seconds: QUIESCE_TIMEOUT_S })
-    }
-
-    /// Brings every shard to rest.
-    fn quiesce(&self) -> Result<(), RestError> {
-        let (ready, rested) = bounded(self.reactors.len());
-        self.on_every_shard(move |shard, cx| shard.quiesce(cx.now(), ready.clone()));
-        for _ in &self.reactors {
-            self.wait(rested.recv_timeout(Duration::from_secs(QUIESCE_TIMEOUT_S)))?;
-        }
-        Ok(())
-    }
-
-    fn resume(&self, map: &MemberMap) {
-        let map = map.clone();
-        self.on_every_shard(move |shard, cx| shard.resume(cx.now(), map.clone()));
-    }
-
-    /// Flushes every member once.
-    fn flush(&self) -> Result<(), RestError> {
-        let (ready, flushed) = bounded(1);
-        let key = self.key;
-        self.reactors[0].send(move |cx| {
-            if let Some(local) = cx.find_local::<Local>(key) {
-                local.shard.borrow_mut().flush_members(ready);
-            }
-        });
-        let failed = self.wait(flushed.recv_timeout(Duration::from_secs(QUIESCE_TIMEOUT_S)))?;
-        match failed.first() {
-            None => Ok(()),
-            Some(&status) => Err(RestError::Flush {
-                name: self.common.info.name.clone(),
-                count: failed.len(),
-                status,
-            }),
-        }
-    }
-
-    fn wait<T>(&self, answer: Result<T, RecvTimeoutError>) -> Result<T, RestError> {
-        let name = || self.common.info.name.clone();
-        answer.map_err(|error| match error {
-            RecvTimeoutError::Timeout => {
-                RestError::TimedOut { name: name(), seconds: QUIESCE_TIMEOUT_S }
-            }
-            RecvTimeoutError::Disconnected => RestError::Stopped { name: name() },
-        })
+        Err(RestError::TimedOut { name: self.common.info.name.clone(), seconds })
     }
 
     /// Removes the shards from their reactors.
@@ -323,34 +494,42 @@ impl RaidBdev {
                     if let Some(poller) = local.poller.take() {
                         cx.remove_poller(poller);
                     }
+                    if let Some(timer) = local.timer.take() {
+                        cx.cancel_timer(timer);
+                    }
                 }
             });
         }
     }
 
-    fn on_every_shard(&self, f: impl Fn(&mut ArrayShard, &mut Cx) + Clone + Send + 'static) {
+    /// Does something on one shard; `None` if it is gone.
+    fn on_shard<R: Send + 'static>(
+        &self,
+        index: usize,
+        act: impl FnOnce(&mut ArrayShard, Ticks) -> R + Send + 'static,
+    ) -> Option<R> {
         let key = self.key;
-        for reactor in &self.reactors {
-            let f = f.clone();
-            reactor.send(move |cx| {
-                if let Some(local) = cx.find_local::<Local>(key) {
-                    f(&mut local.shard.borrow_mut(), cx);
-                }
-            });
-        }
+        let answer = self.reactors[index].call(move |cx| {
+            let now = cx.now();
+            cx.find_local::<Local>(key).map(|local| act(&mut local.shard.borrow_mut(), now))
+        });
+        answer.ok().flatten()
     }
 
-    fn regions(&self) -> Regions {
-        let component_bytes = self.geometry.component_bytes();
-        let least = (component_bytes.div_ceil(REGIONS_MAX)).next_power_of_two();
-        let region_bytes = REGION_BYTES.max(least);
-        Regions::new(region_bytes, self.geometry.strip_bytes(), self.geometry.stripes())
+    fn on_every_shard(&self, act: impl Fn(&mut ArrayShard, Ticks) + Clone + Send + 'static) {
+        for index in 0..self.reactors.len() {
+            self.on_shard(index, act.clone());
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ControlState> {
         // A control thread that panicked has left no change half done: states are set last.
         self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn first<'a>(reactors: &'a [ReactorHandle], name: &str) -> Result<&'a ReactorHandle, CreateError> {
+    reactors.first().ok_or_else(|| CreateError::NoReactor { name: name.to_owned() })
 }
 
 impl Bdev for RaidBdev {
@@ -372,84 +551,168 @@ impl Bdev for RaidBdev {
     }
 }
 
+/// How an array behaves, whether it is new or known.
+#[derive(Debug)]
+struct Behaviour {
+    policy: Policy,
+    rates: Rates,
+    io_timeout: Duration,
+    events: Option<Sender<ArrayEvent>>,
+}
+
+/// What the shard with the coordinator is given besides.
+#[derive(Debug)]
+struct Chair {
+    foundation: Foundation,
+    behaviour: Behaviour,
+}
+
 /// What travels to a reactor to become a shard there.
 struct ShardSeed {
     key: u64,
     common: Arc<Common>,
-    geometry: Arc<Geometry>,
-    regions: Regions,
+    core: Shard,
     place: ShardPlace,
     members: Vec<Option<Arc<dyn Bdev>>>,
-    map: MemberMap,
-    initially: Initially,
+    chair: Option<Chair>,
     mailboxes: Arc<[Mailbox]>,
 }
 
 impl ShardSeed {
     fn plant(self, cx: &mut Cx) -> Result<(), CreateError> {
-        let name = || self.common.info.name.clone();
+        let name = self.common.info.name.clone();
+        let mut open = |bdev: &Arc<dyn Bdev>| {
+            let channel = bdev
+                .open_channel(cx)
+                .map_err(|source| CreateError::Open { name: name.clone(), source })?;
+            Ok::<Member, CreateError>(Member::new(bdev.info().uuid, channel))
+        };
+        let map = self.core.map();
         let mut members = Vec::new();
-        for member in &self.members {
-            let channel = match member {
-                Some(bdev) => Some(
-                    bdev.open_channel(cx)
-                        .map_err(|source| CreateError::Open { name: name(), source })?,
-                ),
-                None => None,
-            };
-            members.push(channel.map(Member::new));
+        for (slot, member) in (0u8..).zip(&self.members) {
+            let usable = member.as_ref().filter(|_| !map.missing().contains(Slot(slot)));
+            members.push(usable.map(&mut open).transpose()?);
         }
-        let coordinator = (self.place.index == 0).then(|| {
-            let log = DirtyLog::new(self.regions.count(), self.initially);
-            Coordinator::new(log, self.place.count, LEASES_MAX, !self.map.is_optimal())
-        });
-        let index = self.place.index;
-        let core =
-            Shard::new(self.geometry.clone(), self.map, self.place, self.regions, self.initially);
+        let conductor = match self.chair {
+            None => None,
+            Some(chair) => {
+                let log = chair.foundation.log_bdev.as_ref().map(&mut open).transpose()?;
+                Some(Box::new(conductor(chair, log, &self.core, self.place.count)))
+            }
+        };
         let post = Post::new(self.mailboxes);
-        let parts = Parts { common: self.common.clone(), index, core, coordinator, members, post };
+        let index = self.place.index;
+        let parts =
+            Parts { common: self.common.clone(), index, core: self.core, conductor, members, post };
         let shard = ArrayShard::new(parts)
-            .map_err(|source| CreateError::Memory { name: name(), source })?;
+            .map_err(|source| CreateError::Memory { name: name.clone(), source })?;
         let shard = std::rc::Rc::new(RefCell::new(shard));
         let poller = cx.add_poller(Box::new(ShardPoller::new(shard.clone())));
-        cx.local::<Local>(self.key, |_| Local { shard, poller: Cell::new(Some(poller)) });
+        // Wakes a reactor that sleeps, so that leases and timeouts are looked at.
+        let first = Ticks(cx.now().0 + LEASE_CHECK_NS);
+        let timer = cx.add_timer(first, Box::new(|cx| Some(Ticks(cx.now().0 + LEASE_CHECK_NS))));
+        let (poller, timer) = (Cell::new(Some(poller)), Cell::new(Some(timer)));
+        cx.local::<Local>(self.key, |_| Local { shard, poller, timer });
         Ok(())
     }
 }
 
-/// What shard 0 tells about the log.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LogStatus {
-    resyncing: bool,
+fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> Conductor {
+    let Chair { foundation, behaviour } = chair;
+    let geometry = core.geometry();
+    let coordinator = Coordinator::new(CoordinatorSpec {
+        log: foundation.log,
+        log_health: LogHealth::Alive,
+        regions: foundation.regions,
+        shards,
+        map: foundation.map,
+        stale: foundation.stale,
+        parity_strips: geometry.parity_strips(),
+        strip_bytes: geometry.strip_bytes(),
+        superblock: foundation.superblock,
+        behind: foundation.behind,
+        policy: behaviour.policy,
+        rates: behaviour.rates,
+    });
+    Conductor::new(coordinator, log, behaviour.events)
+}
+
+/// What shard 0 tells about the array.
+#[derive(Debug, Clone)]
+struct Seen {
+    map: MemberMap,
+    action: Action,
+    progress: Option<Progress>,
+    last_action: Option<WorkKind>,
+    log_health: LogHealth,
+    events: Option<u64>,
+    waiting_for_owner: bool,
+    rates: Rates,
     regions: u64,
     regions_in_sync: u64,
     regions_dirty: u64,
     mismatched_rows: u64,
 }
 
-impl ArrayShard {
-    fn status(&self) -> (ShardSnapshot, Option<LogStatus>) {
-        let shard = ShardSnapshot { core: *self.core.counters(), shell: self.counters };
-        let log = self.coordinator.as_ref().map(|coordinator| LogStatus {
-            resyncing: coordinator.resync() != Resync::Idle,
-            regions: coordinator.log().regions(),
-            regions_in_sync: coordinator.log().sync_count(),
-            regions_dirty: coordinator.log().dirty_count(),
+impl Seen {
+    fn of(coordinator: &Coordinator) -> Self {
+        let log = coordinator.log();
+        Self {
+            map: coordinator.map().clone(),
+            action: coordinator.action(),
+            progress: coordinator.progress(),
+            last_action: coordinator.last_action(),
+            log_health: coordinator.log_health(),
+            events: coordinator.superblocks().map(|superblock| superblock.events),
+            waiting_for_owner: coordinator.is_waiting_for_owner(),
+            rates: coordinator.rates(),
+            regions: log.regions(),
+            regions_in_sync: log.sync_count(),
+            regions_dirty: log.dirty_count(),
             mismatched_rows: coordinator.mismatched_rows(),
-        });
-        (shard, log)
+        }
+    }
+
+    /// Of an array that is not there any more.
+    fn stopped(members: usize) -> Self {
+        Self {
+            map: MemberMap::new(vec![MemberState::Missing; members]),
+            action: Action::Idle,
+            progress: None,
+            last_action: None,
+            log_health: LogHealth::Alive,
+            events: None,
+            waiting_for_owner: false,
+            rates: Rates::default(),
+            regions: 0,
+            regions_in_sync: 0,
+            regions_dirty: 0,
+            mismatched_rows: 0,
+        }
     }
 }
 
-fn info(spec: &RaidSpec, geometry: &Geometry) -> BdevInfo {
-    let members = || spec.members.iter().flatten().map(|member| member.info());
+impl ArrayShard {
+    fn status(&self) -> (ShardSnapshot, Option<Seen>) {
+        let shard = ShardSnapshot { core: *self.core.counters(), shell: self.counters };
+        (shard, self.conductor.as_ref().map(|conductor| Seen::of(&conductor.core)))
+    }
+}
+
+fn info(
+    name: &str,
+    uuid: Option<Uuid>,
+    members: &[Option<Arc<dyn Bdev>>],
+    geometry: &Geometry,
+) -> BdevInfo {
+    let mut members = members.iter().flatten().map(|member| member.info());
     BdevInfo {
-        name: spec.name.clone(),
-        uuid: spec.uuid.unwrap_or_else(Uuid::new_v4),
+        name: name.to_owned(),
+        uuid: uuid.unwrap_or_else(Uuid::new_v4),
         product_name: "Raid Volume",
         block_size_bytes: geometry.block_size_bytes(),
         num_blocks: geometry.array_bytes() / u64::from(geometry.block_size_bytes()),
-        volatile_cache: members().any(|info| info.volatile_cache),
+        volatile_cache: members.any(|info| info.volatile_cache),
         unmap_reads_zero: true,
         optimal_write_bytes: u32::try_from(geometry.stripe_bytes()).unwrap_or(0),
         supported: IoTypes::ALL,

@@ -14,19 +14,21 @@
 //!
 //! Not here: how a request falls into parts (`issue`), how actions are carried out (`execute`).
 
+use crate::conduct::Conductor;
 use crate::host::Host;
 use crate::limits::{CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, MESSAGES_PER_TURN_MAX};
-use crate::member::{Member, Purpose};
+use crate::member::{Graveyard, Member, Purpose};
 use crate::message::{PieceData, Post};
 use crate::piece::{OpBuffers, Pieces};
-use crossbeam::channel::Sender;
+use crossbeam::utils::CachePadded;
 use device::{BdevInfo, BdevIo, Completion, IoOp, IoStatus, Sgl};
 use parity::Kernel;
-use raid::coordinator::{Coordinator, Order};
-use raid::event::{Actions, Event, PieceId, PieceSpec};
+use raid::bitmap::Bitmap;
+use raid::coordinator::Input;
+use raid::event::{Actions, Event, FailCause, PieceId, PieceSpec};
 use raid::limits::{STRIPE_OPS_MAX, band_bytes, scratch_bytes};
 use raid::member::MemberMap;
-use raid::shard::Shard;
+use raid::shard::{Shard, Writes};
 use raid::slab::Slab;
 use raid::units::{RoleSet, Slot};
 use reactor::memory::{IoBuf, IoBufMut, Pool};
@@ -36,23 +38,40 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
 
 /// What the shards of one array have in common.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) info: BdevInfo,
     pub(crate) kernel: &'static dyn Kernel,
+    /// How long a request may be with a member.
+    pub(crate) io_timeout_ns: u64,
+    /// Bytes that hosts have read and written, by shard: each is written by its own shard only.
+    pub(crate) host_bytes: Box<[CachePadded<AtomicU64>]>,
 }
 
-/// Whether a shard takes and issues requests.
-#[derive(Debug)]
-enum State {
-    Running,
-    /// Requests are taken and held; what is in flight ends. The control path waits for the word.
-    Quiescing {
-        ready: Sender<()>,
-    },
-    Quiesced,
+impl Common {
+    /// Bytes that hosts have read and written so far, on all shards.
+    pub(crate) fn foreground_bytes(&self) -> u64 {
+        self.host_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// Whether a shard issues requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    Open,
+    /// Requests are taken and held; what is in flight ends.
+    Closing,
+    Closed,
+}
+
+/// Whether a shard takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Admission {
+    Open,
     /// New requests are answered with `Gone`; those that were taken are served.
     Draining,
     Stopped,
@@ -114,9 +133,13 @@ pub(crate) struct ArrayShard {
     pub(crate) core: Shard,
     pub(crate) actions: Actions,
     /// On shard 0.
-    pub(crate) coordinator: Option<Coordinator>,
-    pub(crate) orders: VecDeque<Order>,
+    pub(crate) conductor: Option<Box<Conductor>>,
     pub(crate) members: Vec<Option<Member>>,
+    /// A device that is about to take a slot.
+    joining: Option<(Slot, Member)>,
+    pub(crate) graveyard: Graveyard,
+    /// Host flushes that wait until a member's failure is durable.
+    pub(crate) parked_flushes: Vec<u32>,
     pub(crate) hosts: Slab<Host>,
     pub(crate) direct_reads: Slab<DirectRead>,
     pub(crate) post: Post,
@@ -131,21 +154,15 @@ pub(crate) struct ArrayShard {
     /// Requests that wait for the array to be resumed.
     held: VecDeque<u32>,
     clients: Vec<Client>,
-    state: State,
-    pub(crate) core_quiesced: bool,
+    gate: Gate,
+    admission: Admission,
+    core_quiesced: bool,
     /// Member requests made for hosts and not for the core.
     pub(crate) direct: usize,
-    last_flush: Option<LastFlush>,
     done: Vec<Completion>,
-    next_lease_check: Ticks,
+    pub(crate) now: Ticks,
+    next_check: Ticks,
     pub(crate) counters: ShellCounters,
-}
-
-#[derive(Debug)]
-struct LastFlush {
-    pending: usize,
-    failed: Vec<IoStatus>,
-    ready: Sender<Vec<IoStatus>>,
 }
 
 /// What a shard is built from.
@@ -153,7 +170,7 @@ pub(crate) struct Parts {
     pub(crate) common: Arc<Common>,
     pub(crate) index: usize,
     pub(crate) core: Shard,
-    pub(crate) coordinator: Option<Coordinator>,
+    pub(crate) conductor: Option<Box<Conductor>>,
     pub(crate) members: Vec<Option<Member>>,
     pub(crate) post: Post,
 }
@@ -164,7 +181,7 @@ impl ArrayShard {
     /// # Errors
     /// When there is no memory for its scratch buffers.
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { common, index, core, coordinator, members, post } = parts;
+        let Parts { common, index, core, conductor, members, post } = parts;
         let geometry = core.geometry().clone();
         let band = band_bytes(geometry.members(), geometry.strip_bytes());
         let scratch = scratch_bytes(geometry.members(), geometry.strip_bytes());
@@ -173,9 +190,11 @@ impl ArrayShard {
             index,
             core,
             actions: Actions::with_capacity(1024),
-            coordinator,
-            orders: VecDeque::new(),
+            conductor,
             members,
+            joining: None,
+            graveyard: Graveyard::default(),
+            parked_flushes: Vec::new(),
             hosts: Slab::new(2 * HOSTS_MAX),
             direct_reads: Slab::new(HOSTS_MAX),
             post,
@@ -188,12 +207,13 @@ impl ArrayShard {
             incoming: VecDeque::new(),
             held: VecDeque::new(),
             clients: Vec::new(),
-            state: State::Running,
+            gate: Gate::Open,
+            admission: Admission::Open,
             core_quiesced: false,
             direct: 0,
-            last_flush: None,
             done: Vec::new(),
-            next_lease_check: Ticks(0),
+            now: Ticks(0),
+            next_check: Ticks(0),
             counters: ShellCounters::default(),
         })
     }
@@ -227,17 +247,15 @@ impl ArrayShard {
     /// # Errors
     /// The request, when the table of requests is full.
     pub(crate) fn submit(&mut self, client: u32, io: BdevIo) -> Result<(), BdevIo> {
-        let refused = match self.state {
-            State::Draining | State::Stopped => Err(IoStatus::Gone),
-            State::Running | State::Quiescing { .. } | State::Quiesced => {
-                self.common.info.admit(&io)
-            }
+        let refused = match self.admission {
+            Admission::Draining | Admission::Stopped => Err(IoStatus::Gone),
+            Admission::Open => self.common.info.admit(&io),
         };
         if let Err(status) = refused {
             self.clients[client as usize].done.push_back(io.complete(status));
             return Ok(());
         }
-        if matches!(self.state, State::Running)
+        if self.may_issue()
             && let Some((slot, member_byte)) = self.direct_place(&io)
         {
             return self.submit_direct(client, io, slot, member_byte);
@@ -247,9 +265,9 @@ impl ArrayShard {
         }
         self.clients[client as usize].in_flight += 1;
         let host = self.hosts.insert(Host::new(client, io)).expect("there is a vacant entry");
-        match self.state {
-            State::Running => self.issue(host),
-            _ => self.held.push_back(host),
+        match self.may_issue() {
+            true => self.issue(host),
+            false => self.held.push_back(host),
         }
         Ok(())
     }
@@ -278,7 +296,7 @@ impl ArrayShard {
         self.counters.direct_reads += 1;
         io.token = Purpose::DirectRead { index, slot }.token();
         io.offset_bytes = member_byte;
-        self.member(slot).submit(io);
+        self.submit_to_member(slot, io);
         Ok(())
     }
 
@@ -314,7 +332,7 @@ impl ArrayShard {
 
     /// Whether requests may be issued now; else they are held until the array is resumed.
     pub(crate) fn may_issue(&self) -> bool {
-        matches!(self.state, State::Running | State::Draining)
+        self.gate == Gate::Open
     }
 
     /// Holds a request whose next parts must wait for the array to be resumed.
@@ -337,16 +355,20 @@ impl ArrayShard {
 
     /// Completions of members, messages of other shards, and what follows from them.
     fn poll(&mut self, now: Ticks) -> usize {
+        self.now = now;
         let mut progress = self.poll_members(now);
+        progress += self.poll_log(now);
         for _ in 0..MESSAGES_PER_TURN_MAX {
             let Some(message) = self.post.take(self.index) else { break };
             self.on_message(now, message);
             progress += 1;
         }
         self.pump(now);
-        if now >= self.next_lease_check {
-            self.next_lease_check = Ticks(now.0 + LEASE_CHECK_NS);
-            self.core.return_leases(now.0, false, &mut self.actions);
+        if now >= self.next_check {
+            self.next_check = Ticks(now.0 + LEASE_CHECK_NS);
+            let all = self.admission != Admission::Open;
+            self.core.return_leases(now.0, all, &mut self.actions);
+            self.check_overdue(now);
             self.pump(now);
         }
         self.check_quiesced();
@@ -359,100 +381,180 @@ impl ArrayShard {
         let mut done = std::mem::take(&mut self.done);
         for index in 0..self.members.len() {
             let Some(member) = &mut self.members[index] else { continue };
-            progress += member.poll(&mut done);
+            progress += member.poll(now.0, &mut done);
             for completion in done.drain(..) {
                 self.on_completion(now, completion);
             }
         }
+        self.graveyard.poll(&mut done);
         self.done = done;
         progress
     }
 
+    /// Members that do not answer in time are failed, here and on every shard.
+    fn check_overdue(&mut self, now: Ticks) {
+        let limit_ns = self.common.io_timeout_ns;
+        for index in 0..self.members.len() {
+            let Some(member) = &mut self.members[index] else { continue };
+            if member.is_overdue(now.0, limit_ns) {
+                let slot = Slot(u8::try_from(index).expect("at most 255 members"));
+                self.abandon(now, slot, IoStatus::TimedOut);
+                let cause = FailCause::TimedOut;
+                self.tell_coordinator(now, Input::MemberFailed { slot, cause });
+            }
+        }
+    }
+
+    /// Answers for a member that does not, and uses it no more. The core learns of failures only, which
+    /// it would learn of from the device as well.
+    pub(crate) fn abandon(&mut self, now: Ticks, slot: Slot, status: IoStatus) {
+        let Some(member) = self.members[slot.index()].take_if(|member| !member.is_dead()) else {
+            return;
+        };
+        tracing::warn!(array = self.common.info.name, %slot, %status, "member is given up");
+        self.members[slot.index()] = Some(Member::dead(status));
+        for completion in member.abandon(status, &mut self.graveyard) {
+            self.on_completion(now, completion);
+        }
+    }
+
+    /// Requests that a device still has from the time before it was given up.
+    pub(crate) fn requests_left(&self, uuid: Uuid) -> usize {
+        self.graveyard.requests_of(uuid)
+    }
+
     fn on_completion(&mut self, now: Ticks, completion: Completion) {
         let purpose = Purpose::of(completion.io.token);
+        if completion.status == IoStatus::Gone
+            && let Some(slot) = self.slot_of(purpose)
+        {
+            self.tell_coordinator(now, Input::MemberFailed { slot, cause: FailCause::Gone });
+        }
         if let Purpose::DirectRead { index, slot } = purpose {
             return self.direct_done(index, slot, completion);
         }
         let Completion { io, status } = completion;
+        let ok = status.is_ok();
         match purpose {
-            Purpose::DirectRead { .. } => {}
+            Purpose::DirectRead { .. } | Purpose::LogWrite | Purpose::LogFlush => {}
             Purpose::HostRead { host, slot } => {
                 self.direct -= 1;
                 self.strip_read_done(host, slot, io, status);
             }
-            Purpose::HostFlush { host } => {
-                self.direct -= 1;
-                self.part_ended(host, status, None);
+            Purpose::HostFlush { host, slot } => self.flush_part_done(now, host, slot, status),
+            Purpose::OpRead { op, role } if status == IoStatus::MediaError => {
+                let token = Purpose::OpReadAgain { op, role }.token();
+                self.submit_to_member(self.core.slot_of(op, role), BdevIo { token, ..io });
             }
-            Purpose::OpRead { op, role } => {
+            Purpose::OpRead { op, role } | Purpose::OpReadAgain { op, role } => {
                 if let IoOp::Read { into } = io.op {
                     self.buffers.put(op, role, into);
                 }
-                let event = Event::ReadDone { op, role, ok: status.is_ok() };
-                self.core.handle(now.0, event, &mut self.actions);
+                self.core.handle(now.0, Event::ReadDone { op, role, ok }, &mut self.actions);
             }
             Purpose::OpWrite { op, role } => {
                 if let IoOp::Write { from: Sgl::Many(mut list), .. } = io.op {
                     list.clear();
                     self.lists.push(list);
                 }
-                let event = Event::WriteDone { op, role, ok: status.is_ok() };
-                self.core.handle(now.0, event, &mut self.actions);
+                self.core.handle(now.0, Event::WriteDone { op, role, ok }, &mut self.actions);
             }
-            Purpose::LastFlush => self.last_flush_done(status),
+            Purpose::Flush { slot } => {
+                self.tell_coordinator(now, Input::MemberFlushed { slot, ok });
+            }
+            Purpose::Superblock { slot } => self.superblock_step(now, slot, ok),
+        }
+    }
+
+    /// The member that a request went to.
+    fn slot_of(&self, purpose: Purpose) -> Option<Slot> {
+        match purpose {
+            Purpose::DirectRead { slot, .. }
+            | Purpose::HostRead { slot, .. }
+            | Purpose::HostFlush { slot, .. }
+            | Purpose::Flush { slot }
+            | Purpose::Superblock { slot } => Some(slot),
+            Purpose::OpRead { op, role }
+            | Purpose::OpReadAgain { op, role }
+            | Purpose::OpWrite { op, role } => Some(self.core.slot_of(op, role)),
+            Purpose::LogWrite | Purpose::LogFlush => None,
         }
     }
 
     /// End of the reactor's turn.
     fn unplug(&mut self, now: Ticks) {
+        self.now = now;
         self.pump(now);
         self.core.unplug(now.0, &mut self.actions);
         self.pump(now);
+        self.common.host_bytes[self.index].store(self.counters.host_bytes, Ordering::Relaxed);
+        self.conduct(now);
         self.post.flush();
     }
 
-    /// Lets what is in flight end and holds everything else; `ready` gets a word when it has.
-    pub(crate) fn quiesce(&mut self, now: Ticks, ready: Sender<()>) {
-        self.state = State::Quiescing { ready };
+    /// Lets what is in flight end and holds everything else.
+    pub(crate) fn quiesce(&mut self) {
+        self.gate = Gate::Closing;
+        self.core_quiesced = false;
         self.core.quiesce(&mut self.actions);
-        self.pump(now);
-        self.check_quiesced();
-        self.post.flush();
     }
 
     fn check_quiesced(&mut self) {
-        if let State::Quiescing { ready } = &self.state
-            && self.core_quiesced
-            && self.direct == 0
-        {
-            // A control thread that no longer listens has given up; there is nobody to tell.
-            let _ = ready.try_send(());
-            self.state = State::Quiesced;
+        if self.gate == Gate::Closing && self.core_quiesced && self.direct == 0 {
+            self.gate = Gate::Closed;
+            self.tell_coordinator(self.now, Input::Quiesced);
         }
     }
 
     /// Goes on with the members as they are now.
-    pub(crate) fn resume(&mut self, now: Ticks, map: MemberMap) {
-        self.state = State::Running;
+    pub(crate) fn resume(
+        &mut self,
+        now: Ticks,
+        map: &MemberMap,
+        stale: Option<Arc<Bitmap>>,
+        writes: Writes,
+    ) {
+        self.gate = Gate::Open;
         self.core_quiesced = false;
-        if let Some(coordinator) = &mut self.coordinator {
-            coordinator.set_degraded(!map.is_optimal());
-        }
         for slot in map.missing().iter() {
-            self.members[slot.index()] = None;
+            if let Some(member) = self.members[slot.index()].take() {
+                // Nothing of the core's or the hosts' is in flight; a flush or superblock may be.
+                for completion in member.abandon(IoStatus::Aborted, &mut self.graveyard) {
+                    self.on_completion(now, completion);
+                }
+            }
         }
-        self.core.resume(map, now.0, &mut self.actions);
+        if let Some((slot, member)) = self.joining.take() {
+            match map.writable().contains(slot) {
+                true => self.members[slot.index()] = Some(member),
+                false => self.joining = Some((slot, member)),
+            }
+        }
+        let stale = stale.map(Arc::unwrap_or_clone);
+        self.core.resume(map.clone(), stale, writes, now.0, &mut self.actions);
         for _ in 0..self.held.len() {
             let Some(host) = self.held.pop_front() else { break };
             self.issue(host);
         }
-        self.pump(now);
-        self.post.flush();
+        if writes == Writes::Allowed {
+            self.retry_flushes();
+        }
+    }
+
+    /// Keeps a device for a slot that it is about to take.
+    pub(crate) fn prepare(&mut self, slot: Slot, member: Member) {
+        self.joining = Some((slot, member));
+    }
+
+    /// The device does not take its slot after all.
+    pub(crate) fn unprepare(&mut self) {
+        self.joining = None;
     }
 
     /// Refuses new requests from now on.
     pub(crate) fn drain(&mut self) {
-        self.state = State::Draining;
+        self.admission = Admission::Draining;
+        self.next_check = Ticks(0);
     }
 
     /// Whether no host request is unanswered, here or on behalf of another shard.
@@ -463,46 +565,27 @@ impl ArrayShard {
             && self.post.is_flushed()
     }
 
-    /// Flushes every member once; `ready` gets the failures.
-    pub(crate) fn flush_members(&mut self, ready: Sender<Vec<IoStatus>>) {
-        let present = self.members.iter().flatten().count();
-        self.last_flush = Some(LastFlush { pending: present + 1, failed: Vec::new(), ready });
-        for member in self.members.iter_mut().flatten() {
-            member.submit(BdevIo::flush(Purpose::LastFlush.token()));
-        }
-        // One more than there are members, so that an array without any answers too.
-        self.last_flush_done(IoStatus::Ok);
-    }
-
-    fn last_flush_done(&mut self, status: IoStatus) {
-        let flush = self.last_flush.as_mut().expect("a last flush is under way");
-        flush.pending -= 1;
-        if !status.is_ok() {
-            flush.failed.push(status);
-        }
-        if flush.pending == 0 {
-            let _ = flush.ready.try_send(std::mem::take(&mut flush.failed));
-            self.last_flush = None;
-        }
-    }
-
     /// Closes the members' channels. Later requests are answered with `Gone`.
     pub(crate) fn stop(&mut self) {
-        self.state = State::Stopped;
+        self.admission = Admission::Stopped;
         self.members.iter_mut().for_each(|member| *member = None);
+        self.conductor = None;
     }
 
     fn can_sleep(&self) -> bool {
-        self.post.is_flushed() && self.incoming.is_empty() && self.actions.is_empty()
+        let idle = self.conductor.as_ref().is_none_or(|conductor| conductor.can_sleep());
+        idle && self.post.is_flushed() && self.incoming.is_empty() && self.actions.is_empty()
     }
 
-    /// Where a member's channel is.
+    /// Sends a request to a member.
     ///
     /// # Panics
     /// If the member is missing: a plan went wrong (**R5**).
-    pub(crate) fn member(&mut self, slot: Slot) -> &mut Member {
+    pub(crate) fn submit_to_member(&mut self, slot: Slot, io: BdevIo) {
         let member = self.members[slot.index()].as_mut();
-        member.unwrap_or_else(|| panic!("slot {slot:?} has no member and must not be used"))
+        let member =
+            member.unwrap_or_else(|| panic!("slot {slot:?} has no member and must not be used"));
+        member.submit(io, self.now.0);
     }
 
     /// Carries out what the core wants, and feeds it pieces, until there is nothing more to do.
@@ -513,7 +596,7 @@ impl ArrayShard {
         loop {
             if let Some(action) = self.actions.pop_front() {
                 self.execute(now, action);
-            } else if let Some(order) = self.orders.pop_front() {
+            } else if let Some(order) = self.next_order() {
                 self.obey(now, order);
             } else if self.incoming.is_empty() || self.core.is_full() {
                 return;
@@ -525,15 +608,6 @@ impl ArrayShard {
 
     pub(crate) fn note_quiesced(&mut self) {
         self.core_quiesced = true;
-    }
-
-    /// Asks the coordinator, which is here, to resync what is not in sync.
-    pub(crate) fn start_resync(&mut self, now: Ticks) {
-        if let Some(coordinator) = &mut self.coordinator {
-            coordinator.start_resync(&mut self.orders);
-        }
-        self.pump(now);
-        self.post.flush();
     }
 }
 

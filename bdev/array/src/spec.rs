@@ -2,14 +2,26 @@
 //!
 //! Not here: making it (`raid_bdev`).
 
+use crate::limits::IO_TIMEOUT_S;
+use crossbeam::channel::Sender;
+use device::blocking::BlockingError;
 use device::{Bdev, OpenError};
 use parity::UnknownKernel;
+use raid::assemble::{Assembly, StartRefusal};
+use raid::coordinator::pace::Rates;
+use raid::coordinator::{
+    Action, AddRefusal, OnLogFailure, OnMemberFailure, Policy, Progress, RaidEvent,
+};
+use raid::dirty_log::{LogError, LogHealth};
+use raid::event::WorkKind;
 use raid::geometry::{Geometry, GeometryError, GeometrySpec};
 use raid::layout::{Layout, Level};
-use raid::units::Slot;
+use raid::member::MemberState;
+use raid::units::{Slot, SlotSet};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 /// What an array is made from.
@@ -31,6 +43,75 @@ pub struct RaidSpec {
     pub data_offsets_bytes: Vec<u64>,
     /// Parity is known to match data: no initial resync (mdadm's `--assume-clean`).
     pub assume_clean: bool,
+    /// What most arrays leave at its default.
+    pub options: RaidOptions,
+}
+
+/// Something that happened to an array.
+#[derive(Debug, Clone)]
+pub struct ArrayEvent {
+    /// Name of the array.
+    pub array: String,
+    /// What happened.
+    pub event: RaidEvent,
+}
+
+/// How an array behaves.
+#[derive(Debug, Clone)]
+pub struct RaidOptions {
+    /// The bdev that holds the dirty log; without it the log is in memory.
+    pub log: Option<Arc<dyn Bdev>>,
+    /// Bytes of each component that one region of the log covers; absent: 4 MiB, or more where that would
+    /// make too many regions.
+    pub region_bytes: Option<u64>,
+    /// Whether members get superblocks, so that the array is found again.
+    pub superblock: bool,
+    /// What is done when a member or the log fails.
+    pub policy: Policy,
+    /// How fast background actions go.
+    pub rates: Rates,
+    /// How long a request may be with a member before that is taken for failed.
+    pub io_timeout: Duration,
+    /// The operator insists: overwrite what is on the members, trust parity of a dirty degraded array.
+    pub force: bool,
+    /// Who is told of what happens to the array.
+    pub events: Option<Sender<ArrayEvent>>,
+}
+
+impl Default for RaidOptions {
+    fn default() -> Self {
+        Self {
+            log: None,
+            region_bytes: None,
+            superblock: false,
+            policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
+            rates: Rates::default(),
+            io_timeout: Duration::from_secs(IO_TIMEOUT_S),
+            force: false,
+            events: None,
+        }
+    }
+}
+
+/// A known array that is started again from the superblocks of its members.
+#[derive(Debug, Clone)]
+pub struct KnownRaid {
+    /// Who is in which slot, as `raid::assemble` has decided.
+    pub assembly: Assembly,
+    /// Members whose superblock is one update behind (`Assembly::behind`).
+    pub behind: SlotSet,
+    /// The members in use by slot, as the assembly has them.
+    pub members: Vec<Option<Arc<dyn Bdev>>>,
+    /// The bdev of its log, if it was found.
+    pub log: Option<Arc<dyn Bdev>>,
+    /// How fast background actions go.
+    pub rates: Rates,
+    /// How long a request may be with a member before that is taken for failed.
+    pub io_timeout: Duration,
+    /// The operator insists.
+    pub force: bool,
+    /// Who is told of what happens to the array.
+    pub events: Option<Sender<ArrayEvent>>,
 }
 
 /// Why an array could not be made.
@@ -116,6 +197,80 @@ pub enum CreateError {
         /// Its strips.
         other_strips: u64,
     },
+    /// A member has something else on it.
+    #[error(
+        "raid bdev {name}: base bdev {member} carries {what}: clear it first, or force to overwrite it"
+    )]
+    InUse {
+        /// The array.
+        name: String,
+        /// The member.
+        member: String,
+        /// What was found on it.
+        what: String,
+    },
+    /// A member cannot hold a superblock in front of its data.
+    #[error(
+        "raid bdev {name}: data offset {offset_bytes} in slot {slot} leaves no room for the superblock: \
+         give at least {least} bytes, or leave it out"
+    )]
+    NoRoomForSuperblock {
+        /// The array.
+        name: String,
+        /// The slot.
+        slot: usize,
+        /// Its data offset.
+        offset_bytes: u64,
+        /// The least that would do.
+        least: u64,
+    },
+    /// A region size that no log can have.
+    #[error(
+        "raid bdev {name}: region size {region_bytes} is not possible: give a power of two from {least} \
+         (a strip) to {most} bytes"
+    )]
+    Region {
+        /// The array.
+        name: String,
+        /// As given.
+        region_bytes: u64,
+        /// The least that would do.
+        least: u64,
+        /// The most that would do.
+        most: u64,
+    },
+    /// The log bdev does not fit, or holds another array's log.
+    #[error("raid bdev {name}: {source}")]
+    Log {
+        /// The array.
+        name: String,
+        /// What is wrong.
+        source: LogError,
+    },
+    /// The array may not start like this.
+    #[error(transparent)]
+    Start(#[from] StartRefusal),
+    /// The log says that the array is dirty, and a member is missing (R7).
+    #[error(
+        "raid bdev {name} is dirty and degraded: {dirty} of {regions} regions may have wrong parity: \
+         bring the missing members back, or force to trust the parity"
+    )]
+    DirtyDegraded {
+        /// The array.
+        name: String,
+        /// Regions that are dirty in its log.
+        dirty: u64,
+        /// All regions.
+        regions: u64,
+    },
+    /// A device could not be read or written at the start.
+    #[error("raid bdev {name}: {source}")]
+    Blocking {
+        /// The array.
+        name: String,
+        /// What is wrong.
+        source: BlockingError,
+    },
     /// As many data offsets as members are needed.
     #[error("raid bdev {name}: {offsets} data offsets for {members} members; give one for each")]
     DataOffsets {
@@ -173,6 +328,9 @@ impl CreateError {
         const EINVAL: i32 = -22;
         const ENODEV: i32 = -19;
         const ENOMEM: i32 = -12;
+        const EEXIST: i32 = -17;
+        const EIO: i32 = -5;
+        const EUCLEAN: i32 = -117;
         match self {
             Self::Geometry { .. }
             | Self::NoMember { .. }
@@ -181,7 +339,13 @@ impl CreateError {
             | Self::MemberTooSmall { .. }
             | Self::UnequalMembers { .. }
             | Self::DataOffsets { .. }
+            | Self::NoRoomForSuperblock { .. }
+            | Self::Region { .. }
+            | Self::Log { .. }
             | Self::Kernel { .. } => EINVAL,
+            Self::InUse { .. } => EEXIST,
+            Self::Start(_) | Self::DirtyDegraded { .. } => EUCLEAN,
+            Self::Blocking { .. } => EIO,
             Self::NoReactor { .. } | Self::Stopped { .. } => ENODEV,
             Self::Memory { .. } => ENOMEM,
             Self::Open { source, .. } => source.errno(),
@@ -245,6 +409,92 @@ impl RemoveError {
     }
 }
 
+/// Why a device could not take a slot.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// No slot is free, or the one that was asked for is not.
+    #[error("raid bdev {name}: {source}")]
+    Refused {
+        /// The array.
+        name: String,
+        /// What stands in the way.
+        source: AddRefusal,
+    },
+    /// Every slot has a member.
+    #[error("raid bdev {name}: every slot has a member; take the failed one out first")]
+    NoSlot {
+        /// The array.
+        name: String,
+    },
+    /// The device is too small.
+    #[error(
+        "raid bdev {name}: base bdev {member} has {size_bytes} bytes, too few: its data offset and the \
+         array's component take {needed_bytes}"
+    )]
+    TooSmall {
+        /// The array.
+        name: String,
+        /// The device.
+        member: String,
+        /// Its size.
+        size_bytes: u64,
+        /// The least that would do.
+        needed_bytes: u64,
+    },
+    /// Its blocks are larger than the array's.
+    #[error(
+        "raid bdev {name}: base bdev {member} has blocks of {block_size_bytes} bytes; the array's are \
+         {right}"
+    )]
+    Blocks {
+        /// The array.
+        name: String,
+        /// The device.
+        member: String,
+        /// Its block size.
+        block_size_bytes: u32,
+        /// The array's.
+        right: u32,
+    },
+    /// It is still at work from when it was a member before.
+    #[error(
+        "raid bdev {name}: base bdev {member} still has {requests} requests from before it failed; what it \
+         writes late would be wrong, so it cannot come back before they end"
+    )]
+    Lingering {
+        /// The array.
+        name: String,
+        /// The device.
+        member: String,
+        /// Requests.
+        requests: usize,
+    },
+    /// A channel could not be opened.
+    #[error("raid bdev {name}: {source}")]
+    Open {
+        /// The array.
+        name: String,
+        /// What is wrong.
+        source: OpenError,
+    },
+    /// It does not come to rest, or is stopped.
+    #[error(transparent)]
+    Rest(#[from] RestError),
+}
+
+impl AddError {
+    /// The number that SPDK would answer with, negative as there.
+    #[must_use]
+    pub fn errno(&self) -> i32 {
+        match self {
+            Self::Refused { .. } | Self::NoSlot { .. } | Self::Lingering { .. } => -16,
+            Self::TooSmall { .. } | Self::Blocks { .. } => -22,
+            Self::Open { source, .. } => source.errno(),
+            Self::Rest(_) => -110,
+        }
+    }
+}
+
 /// Why an array did not come to rest.
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
@@ -262,15 +512,13 @@ pub enum RestError {
         /// The array.
         name: String,
     },
-    /// Members could not be flushed at the end.
-    #[error("raid bdev {name}: {count} members could not be flushed: the first said {status}")]
-    Flush {
+    /// More members have failed than parity can stand for.
+    #[error(
+        "raid bdev {name}: more members have failed than parity can stand for; what was written last may be lost"
+    )]
+    Broken {
         /// The array.
         name: String,
-        /// How many.
-        count: usize,
-        /// What one of them said.
-        status: device::IoStatus,
     },
 }
 
@@ -371,19 +619,12 @@ pub struct MemberSnapshot {
     pub name: Option<String>,
     /// Its UUID.
     pub uuid: Option<Uuid>,
+    /// Its state.
+    pub state: MemberState,
     /// Where the array's data begins on it.
     pub data_offset_bytes: u64,
     /// How much of it holds data.
     pub data_size_bytes: u64,
-}
-
-/// How far a resync is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ResyncProgress {
-    /// Regions in sync.
-    pub regions_done: u64,
-    /// All regions.
-    pub regions: u64,
 }
 
 /// An array as it is now.
@@ -397,15 +638,33 @@ pub struct RaidSnapshot {
     pub strip_bytes: u32,
     /// Members by slot.
     pub members: Vec<MemberSnapshot>,
-    /// The resync that is running, if one is.
-    pub resync: Option<ResyncProgress>,
+    /// What goes on in the background.
+    pub action: Action,
+    /// How far that is.
+    pub progress: Option<Progress>,
+    /// The background action that ran last, or runs.
+    pub last_action: Option<WorkKind>,
+    /// How the log bdev is.
+    pub log_health: LogHealth,
+    /// Name of the log bdev, where there is one.
+    pub log: Option<String>,
+    /// Whether members have superblocks.
+    pub superblock: bool,
+    /// The update of the superblocks that was written last.
+    pub events: u64,
+    /// Whether host writes wait for the owner's word.
+    pub waiting_for_owner: bool,
+    /// Whether more members have failed than parity can stand for.
+    pub broken: bool,
+    /// Bounds of the speed of background actions.
+    pub rates: Rates,
     /// Regions of the dirty log.
     pub regions: u64,
     /// Regions in sync.
     pub regions_in_sync: u64,
     /// Regions with writes under way, or not long ago.
     pub regions_dirty: u64,
-    /// Rows of 4 KiB whose parity a resync found wrong.
+    /// Rows of 4 KiB whose parity the last background action found wrong.
     pub mismatched_rows: u64,
     /// Work of each shard, by reactor.
     pub shards: Vec<ShardSnapshot>,
@@ -421,8 +680,9 @@ pub struct ShardSnapshot {
 }
 
 impl RaidSnapshot {
-    /// Slots without a member.
+    /// Slots without a member that works.
     pub fn missing(&self) -> impl Iterator<Item = Slot> {
-        (0u8..).zip(&self.members).filter(|(_, m)| m.name.is_none()).map(|(slot, _)| Slot(slot))
+        let absent = |state| matches!(state, MemberState::Missing | MemberState::Faulty);
+        (0u8..).zip(&self.members).filter(move |(_, m)| absent(m.state)).map(|(slot, _)| Slot(slot))
     }
 }

@@ -271,7 +271,9 @@ fn resync_under_load_makes_parity_right() {
         load.settle();
         loop {
             let snapshot = array.snapshot();
-            if snapshot.resync.is_none() && snapshot.regions_in_sync == snapshot.regions {
+            if matches!(snapshot.action, raid::coordinator::Action::Idle)
+                && snapshot.regions_in_sync == snapshot.regions
+            {
                 assert!(snapshot.mismatched_rows > 0);
                 break;
             }

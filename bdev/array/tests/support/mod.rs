@@ -70,6 +70,7 @@ pub(crate) fn spec(
         data_offsets_bytes: vec![0; members.len()],
         members,
         assume_clean: true,
+        options: array::RaidOptions::default(),
     }
 }
 

@@ -1,0 +1,319 @@
+//! The coordinator's shell, on shard 0: carries its orders out and tells it what came of them.
+//!
+//! ```text
+//!   shards' messages --Input--> Coordinator --Order--> commands to the shards
+//!   log bdev's, members' answers --Input-->      \---> log bdev: write, flush
+//!                                                 \--> members: flush; superblocks
+//!   superblock of a member:  copy A --> flush --> copy B --> flush --> SuperblockWritten
+//! ```
+//!
+//! Not here: any decision (`raid::coordinator`); reading logs and superblocks at the start (`start`).
+
+use crate::execute::COORDINATOR;
+use crate::member::{Member, Purpose};
+use crate::message::{Command, Message};
+use crate::shard::ArrayShard;
+use crate::spec::ArrayEvent;
+use crossbeam::channel::Sender;
+use device::{BdevIo, Completion, IoStatus};
+use raid::bitmap::Bitmap;
+use raid::coordinator::{Action, Coordinator, Input, Order, Orders, RaidEvent};
+use raid::event::{Event, FailCause};
+use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES};
+use raid::units::Slot;
+use reactor::Ticks;
+use reactor::memory::{IoBuf, IoBufMut};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A step of writing a member's superblock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Write(usize),
+    Flush(usize),
+}
+
+#[derive(Debug)]
+struct SuperblockWrite {
+    bytes: IoBuf,
+    step: Step,
+}
+
+/// The coordinator and what it has under way.
+#[derive(Debug)]
+pub(crate) struct Conductor {
+    pub(crate) core: Coordinator,
+    orders: Orders,
+    log: Option<Member>,
+    superblocks: BTreeMap<Slot, SuperblockWrite>,
+    events: Option<Sender<ArrayEvent>>,
+    stopped: Option<Sender<()>>,
+    /// Something has happened since the coordinator was last unplugged.
+    stirred: bool,
+    due_ns: Option<u64>,
+    done: Vec<Completion>,
+}
+
+impl Conductor {
+    pub(crate) fn new(
+        core: Coordinator,
+        log: Option<Member>,
+        events: Option<Sender<ArrayEvent>>,
+    ) -> Self {
+        Self {
+            core,
+            orders: Orders::new(),
+            log,
+            superblocks: BTreeMap::new(),
+            events,
+            stopped: None,
+            stirred: true,
+            due_ns: None,
+            done: Vec::new(),
+        }
+    }
+
+    /// Whether nothing is to be done that no device and no other shard will announce. While a background
+    /// action is paced its reactor stays awake: timers are too coarse for it.
+    pub(crate) fn can_sleep(&self) -> bool {
+        let running = matches!(self.core.action(), Action::Running(_));
+        !self.stirred && !running && self.orders.is_empty()
+    }
+
+    fn is_due(&self, now: Ticks) -> bool {
+        self.stirred || self.due_ns.is_some_and(|due| due <= now.0)
+    }
+}
+
+impl ArrayShard {
+    /// Tells the coordinator, which is here.
+    ///
+    /// # Panics
+    /// On another shard.
+    pub(crate) fn coordinate(&mut self, now: Ticks, input: Input) {
+        if let Input::MemberFailed { slot, cause: FailCause::TimedOut } = input {
+            // Nobody waits for it any longer, or the array could not come to rest.
+            self.tell_all(now, Command::Abandon { slot, status: IoStatus::TimedOut });
+        }
+        let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        conductor.core.handle(now.0, input, &mut conductor.orders);
+        conductor.stirred = true;
+    }
+
+    /// Changes something about the coordinator, which is here.
+    pub(crate) fn command<R>(
+        &mut self,
+        now: Ticks,
+        act: impl FnOnce(&mut Coordinator, &mut Orders) -> R,
+    ) -> R {
+        let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        let result = act(&mut conductor.core, &mut conductor.orders);
+        conductor.stirred = true;
+        self.pump(now);
+        self.post.flush();
+        result
+    }
+
+    /// Has `stopped` told when the array is stopped in order, and asks for it.
+    pub(crate) fn begin_stop(&mut self, now: Ticks, stopped: Sender<()>) {
+        // Leases that were given back must not arrive after it.
+        while let Some(message) = self.post.take(self.index) {
+            self.on_message(now, message);
+        }
+        self.pump(now);
+        if let Some(conductor) = &mut self.conductor {
+            conductor.stopped = Some(stopped);
+        }
+        self.coordinate(now, Input::Stop);
+    }
+
+    /// End of the turn: the coordinator starts what is due.
+    pub(crate) fn conduct(&mut self, now: Ticks) {
+        let Some(conductor) = &mut self.conductor else { return };
+        if !conductor.is_due(now) {
+            return;
+        }
+        let foreground = self.common.foreground_bytes();
+        conductor.core.unplug(now.0, foreground, &mut conductor.orders);
+        // What it has ordered may have made something else due: it is asked again in the next turn.
+        conductor.stirred = !conductor.orders.is_empty();
+        conductor.due_ns = conductor.core.due_ns();
+        self.pump(now);
+    }
+
+    pub(crate) fn next_order(&mut self) -> Option<Order> {
+        self.conductor.as_mut()?.orders.pop_front()
+    }
+
+    pub(crate) fn obey(&mut self, now: Ticks, order: Order) {
+        match order {
+            Order::Grant { shard, region } => {
+                self.tell(now, shard, Command::Event(Event::LeaseGranted { region }));
+            }
+            Order::RegionSync { region, in_sync } => {
+                self.tell_all(now, Command::Event(Event::RegionSync { region, in_sync }));
+            }
+            Order::RegionRebuilt { region } => {
+                self.tell_all(now, Command::Event(Event::RegionRebuilt { region }));
+            }
+            Order::StartWork(work) => self.tell_all(now, Command::StartWork(work)),
+            Order::AbortWork => self.tell_all(now, Command::AbortWork),
+            Order::Quiesce => self.tell_all(now, Command::Quiesce),
+            Order::Resume { stale, writes } => {
+                let core = self.coordinator();
+                let map = Arc::new(core.map().clone());
+                let stale: Option<Arc<Bitmap>> = stale.then(|| Arc::new(core.stale().clone()));
+                self.tell_all(now, Command::Resume { map, stale, writes });
+            }
+            Order::AllowWrites => self.tell_all(now, Command::AllowWrites),
+            Order::WriteLog { offset_bytes, len_bytes } => {
+                self.write_log(now, offset_bytes, len_bytes);
+            }
+            Order::FlushLog => {
+                self.submit_to_log(now, BdevIo::flush(Purpose::LogFlush.token()));
+            }
+            Order::FlushMember { slot } => {
+                self.submit_to_member(slot, BdevIo::flush(Purpose::Flush { slot }.token()));
+            }
+            Order::WriteSuperblock { slot } => self.write_superblock(now, slot),
+            Order::Event(event) => self.announce(event),
+            Order::Stopped => {
+                let stopped = self.conductor.as_mut().and_then(|c| c.stopped.take());
+                if let Some(stopped) = stopped {
+                    // A control thread that no longer listens has given up.
+                    let _ = stopped.try_send(());
+                }
+            }
+        }
+    }
+
+    fn coordinator(&self) -> &Coordinator {
+        &self.conductor.as_ref().expect("the coordinator is on shard 0").core
+    }
+
+    fn tell_all(&mut self, now: Ticks, command: Command) {
+        for shard in 0..self.post.shards() {
+            self.tell(now, shard, command.clone());
+        }
+    }
+
+    fn tell(&mut self, now: Ticks, shard: usize, command: Command) {
+        if shard == COORDINATOR {
+            self.on_command(now, command);
+        } else {
+            self.post.send(shard, Message::Command(command));
+        }
+    }
+
+    fn announce(&mut self, event: RaidEvent) {
+        let array = &self.common.info.name;
+        match event {
+            RaidEvent::MemberFailed { slot, cause } => {
+                tracing::warn!(array, %slot, %cause, "member failed");
+            }
+            RaidEvent::Degraded => tracing::warn!(array, "degraded"),
+            RaidEvent::Broken => {
+                tracing::error!(array, "more members have failed than parity can stand for");
+            }
+            RaidEvent::Optimal => tracing::info!(array, "every member is in sync"),
+            RaidEvent::MemberAdded { slot } => tracing::info!(array, %slot, "member added"),
+            RaidEvent::LogFailed => tracing::error!(array, "the log bdev failed"),
+            RaidEvent::SyncStarted { kind } => tracing::info!(array, ?kind, "started"),
+            RaidEvent::SyncEnded { kind, complete } => {
+                tracing::info!(array, ?kind, complete, "ended");
+            }
+        }
+        if let Some(events) = self.conductor.as_ref().and_then(|c| c.events.as_ref()) {
+            // Events say that something happened; whoever missed one looks at the state anyway.
+            let _ = events.try_send(ArrayEvent { array: array.clone(), event });
+        }
+    }
+
+    fn write_log(&mut self, now: Ticks, offset_bytes: u64, len_bytes: u64) {
+        let len = usize::try_from(len_bytes).expect("a run of the log fits into memory");
+        let mut bytes = self.pool.alloc(len).unwrap_or_else(|| IoBufMut::heap(len));
+        self.coordinator().log().copy_out(offset_bytes, &mut bytes);
+        let token = Purpose::LogWrite.token();
+        self.submit_to_log(now, BdevIo::write(token, offset_bytes, bytes.freeze(), false));
+    }
+
+    fn submit_to_log(&mut self, now: Ticks, io: BdevIo) {
+        let log = self.conductor.as_mut().and_then(|conductor| conductor.log.as_mut());
+        log.expect("a log that is written has a bdev").submit(io, now.0);
+    }
+
+    /// Completions of the log bdev; one that does not answer in time has failed.
+    pub(crate) fn poll_log(&mut self, now: Ticks) -> usize {
+        let Some(conductor) = &mut self.conductor else { return 0 };
+        let Some(log) = &mut conductor.log else { return 0 };
+        let mut done = std::mem::take(&mut conductor.done);
+        let count = log.poll(now.0, &mut done);
+        if log.is_overdue(now.0, self.common.io_timeout_ns)
+            && let Some(log) = conductor.log.replace(Member::dead(IoStatus::TimedOut))
+        {
+            done.extend(log.abandon(IoStatus::TimedOut, &mut self.graveyard));
+        }
+        for completion in done.drain(..) {
+            let ok = completion.status.is_ok();
+            match Purpose::of(completion.io.token) {
+                Purpose::LogWrite => self.coordinate(now, Input::LogWritten { ok }),
+                Purpose::LogFlush => self.coordinate(now, Input::LogFlushed { ok }),
+                purpose => panic!("{purpose:?} is not for the log bdev"),
+            }
+        }
+        if let Some(conductor) = &mut self.conductor {
+            conductor.done = done;
+        }
+        count
+    }
+
+    fn write_superblock(&mut self, now: Ticks, slot: Slot) {
+        let mut bytes = IoBufMut::heap(SUPERBLOCK_BYTES);
+        let target: &mut [u8; SUPERBLOCK_BYTES] =
+            (&mut bytes[..]).try_into().expect("it was allocated so");
+        if let Err(error) = self.coordinator().superblock(slot).encode(target) {
+            tracing::error!(array = self.common.info.name, %slot, %error, "bad superblock");
+            return self.coordinate(now, Input::SuperblockWritten { slot, ok: false });
+        }
+        let write = SuperblockWrite { bytes: bytes.freeze(), step: Step::Write(0) };
+        let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        conductor.superblocks.insert(slot, write);
+        self.submit_superblock(slot);
+    }
+
+    fn submit_superblock(&mut self, slot: Slot) {
+        let conductor = self.conductor.as_ref().expect("the coordinator is on shard 0");
+        let SuperblockWrite { bytes, step } = &conductor.superblocks[&slot];
+        let token = Purpose::Superblock { slot }.token();
+        let io = match *step {
+            Step::Write(copy) => {
+                BdevIo::write(token, COPY_OFFSETS_BYTES[copy], bytes.clone(), false)
+            }
+            Step::Flush(_) => BdevIo::flush(token),
+        };
+        self.submit_to_member(slot, io);
+    }
+
+    /// A write or flush of a superblock ended: on to the next step, or the coordinator is told.
+    pub(crate) fn superblock_step(&mut self, now: Ticks, slot: Slot, ok: bool) {
+        let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        let write = conductor.superblocks.get_mut(&slot).expect("it is being written");
+        let next = match write.step {
+            _ if !ok => None,
+            Step::Write(copy) => Some(Step::Flush(copy)),
+            Step::Flush(copy) => {
+                (copy + 1 < COPY_OFFSETS_BYTES.len()).then(|| Step::Write(copy + 1))
+            }
+        };
+        match next {
+            Some(step) => {
+                write.step = step;
+                self.submit_superblock(slot);
+            }
+            None => {
+                conductor.superblocks.remove(&slot);
+                self.coordinate(now, Input::SuperblockWritten { slot, ok });
+            }
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! What an array starts with: the members' states, its log, its superblocks.
+//!
+//! ```text
+//!   a new array      members looked at --> log loaded, or begun --> superblocks made up
+//!   a known array    assembly (raid::assemble) --> log loaded --> may it start? --> superblocks as found
+//!                                                                        \
+//!                                                                         Foundation --> shards, coordinator
+//! ```
+//!
+//! Nothing is written here: the coordinator writes the log and the superblocks when the array starts, so
+//! a refusal leaves everything as it was.
+//!
+//! Not here: who belongs together and what the rules are (`raid::assemble`).
+
+use crate::spec::{CreateError, KnownRaid, RaidSpec};
+use device::blocking::{self, BlockingError};
+use device::{Bdev, BdevInfo};
+use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
+use raid::bitmap::Bitmap;
+use raid::dirty_log::{
+    DirtyLog, DiskArea, Found, Initially, Loaded, Loader, Regions, SyncOption, check_regions,
+};
+use raid::geometry::Geometry;
+use raid::member::{MemberMap, MemberState};
+use raid::superblock::{
+    self, COPY_OFFSETS_BYTES, DATA_OFFSET_BYTES_MIN, FOREIGN_BYTES, IN_SYNC_EVERYWHERE, LogRecord,
+    MemberRecord, MemberRecordState, NoValidCopy, Pair, ReadFailed, SUPERBLOCK_BYTES, Shape,
+    Shutdown, Superblock,
+};
+use raid::units::SlotSet;
+use reactor::ReactorHandle;
+use reactor::memory::IoBufMut;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// Component bytes of one region, unless that would make more regions than [`REGIONS_MAX`].
+const REGION_BYTES: u64 = 4 << 20;
+
+/// Regions of a log, unless others are asked for: dm-raid's own bound on bitmap chunks (linux-raid.md,
+/// section 7.15).
+const REGIONS_MAX: u64 = 1 << 21;
+
+/// Regions of any log: their bits take 12 MiB of memory three times over.
+const REGIONS_LIMIT: u64 = 100_000_000;
+
+/// Bytes of a log that are read at a time.
+const LOG_READ_BYTES: u64 = 1 << 20;
+
+/// How long a device may take to answer at the start.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What an array starts with.
+#[derive(Debug)]
+pub(crate) struct Foundation {
+    pub(crate) regions: Regions,
+    pub(crate) map: MemberMap,
+    pub(crate) stale: Bitmap,
+    pub(crate) log: DirtyLog,
+    pub(crate) log_bdev: Option<Arc<dyn Bdev>>,
+    pub(crate) superblock: Option<Superblock>,
+    /// Members whose superblock is one update behind.
+    pub(crate) behind: SlotSet,
+}
+
+/// Looks for the superblock of a bdev.
+///
+/// # Errors
+/// [`NoValidCopy`] says what is there instead.
+pub fn probe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Pair, NoValidCopy> {
+    let size_bytes = bdev.info().size_bytes();
+    let copies = COPY_OFFSETS_BYTES.map(|offset_bytes| {
+        if offset_bytes + SUPERBLOCK_BYTES as u64 > size_bytes {
+            return Ok(None);
+        }
+        blocking::read(reactor, bdev, offset_bytes, SUPERBLOCK_BYTES, START_TIMEOUT)
+            .map(Some)
+            .map_err(|error| ReadFailed { reason: error.to_string() })
+    });
+    let view = |index: usize| match &copies[index] {
+        Ok(Some(bytes)) => Ok(&bytes[..]),
+        Ok(None) => Err(ReadFailed { reason: "the device is too small".to_owned() }),
+        Err(error) => Err(error.clone()),
+    };
+    superblock::decode_pair(view(0), view(1))
+}
+
+/// Writes zeroes over both copies of a bdev's superblock.
+///
+/// # Errors
+/// What the device said.
+pub fn wipe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<(), BlockingError> {
+    for offset_bytes in COPY_OFFSETS_BYTES {
+        let zeroes = IoBufMut::heap_copy(&[0; SUPERBLOCK_BYTES]).freeze();
+        blocking::write_durably(reactor, bdev, offset_bytes, zeroes, START_TIMEOUT)?;
+    }
+    Ok(())
+}
+
+/// Writes the superblock of a spare to a bdev, so that it is found as one at the next start.
+///
+/// # Errors
+/// What the device said.
+pub fn mark_spare(
+    reactor: &ReactorHandle,
+    bdev: &Arc<dyn Bdev>,
+    superblock: &Superblock,
+) -> Result<(), BlockingError> {
+    let mut bytes = IoBufMut::heap(SUPERBLOCK_BYTES);
+    let target: &mut [u8; SUPERBLOCK_BYTES] =
+        (&mut bytes[..]).try_into().expect("it was allocated so");
+    let mut spare = superblock.carried_by(Uuid::new_v4(), None);
+    // An array that has just been made has not written its first update yet.
+    spare.events = spare.events.max(1);
+    spare.encode(target).expect("the array's own superblock can be written");
+    let bytes = bytes.freeze();
+    for offset_bytes in COPY_OFFSETS_BYTES {
+        blocking::write_durably(reactor, bdev, offset_bytes, bytes.clone(), START_TIMEOUT)?;
+    }
+    Ok(())
+}
+
+/// What a bdev carries that would be overwritten; `None` if nothing that is known.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn occupant(
+    reactor: &ReactorHandle,
+    bdev: &Arc<dyn Bdev>,
+) -> Result<Option<String>, BlockingError> {
+    match probe(reactor, bdev) {
+        Ok(pair) => {
+            let Superblock { array_name, array_uuid, events, .. } = pair.superblock;
+            let what = format!("a member of array {array_name:?} ({array_uuid}, event {events})");
+            return Ok(Some(what));
+        }
+        Err(NoValidCopy::None) => {}
+        Err(error) => return Ok(Some(format!("something that may be ours: {error}"))),
+    }
+    let len = FOREIGN_BYTES.min(usize::try_from(bdev.info().size_bytes()).unwrap_or(usize::MAX));
+    let first = blocking::read(reactor, bdev, 0, len, START_TIMEOUT)?;
+    Ok(superblock::foreign(&first).map(str::to_owned))
+}
+
+/// How regions lie over an array, and whether that is possible.
+pub(crate) fn regions(
+    name: &str,
+    geometry: &Geometry,
+    wanted: Option<u64>,
+) -> Result<Regions, CreateError> {
+    let component_bytes = geometry.component_bytes();
+    let strip_bytes = u64::from(geometry.strip_bytes());
+    let region_bytes = match wanted {
+        None => {
+            let least = component_bytes.div_ceil(REGIONS_MAX).next_power_of_two();
+            REGION_BYTES.max(least).max(strip_bytes)
+        }
+        Some(region_bytes) => {
+            let least = component_bytes.div_ceil(REGIONS_LIMIT).next_power_of_two();
+            let least = least.max(strip_bytes);
+            let most = (1 << 40).max(least);
+            if !region_bytes.is_power_of_two() || !(least..=most).contains(&region_bytes) {
+                let name = name.to_owned();
+                return Err(CreateError::Region { name, region_bytes, least, most });
+            }
+            region_bytes
+        }
+    };
+    Ok(Regions::new(region_bytes, geometry.strip_bytes(), geometry.stripes()))
+}
+
+/// What a new array starts with.
+pub(crate) fn new_array(
+    reactor: &ReactorHandle,
+    spec: &RaidSpec,
+    info: &BdevInfo,
+    geometry: &Geometry,
+) -> Result<Foundation, CreateError> {
+    let options = &spec.options;
+    let regions = regions(&spec.name, geometry, options.region_bytes)?;
+    if options.superblock {
+        check_members(reactor, spec)?;
+    }
+    let states = spec.members.iter().map(|member| match member {
+        Some(_) => MemberState::InSync,
+        None => MemberState::Missing,
+    });
+    let map = MemberMap::new(states.collect());
+    let mut log = match &options.log {
+        Some(bdev) => new_log(reactor, spec, bdev, regions, &map)?,
+        // Without every member there is nothing that parity could be compared with: it is all that
+        // stands for the missing one, and has to be trusted.
+        None if spec.assume_clean || !map.is_optimal() => {
+            DirtyLog::new(regions.count(), Initially::InSync)
+        }
+        None => DirtyLog::new(regions.count(), Initially::OutOfSync),
+    };
+    if !map.is_optimal() {
+        log.assume_in_sync();
+    }
+    Ok(Foundation {
+        stale: Bitmap::new(regions.count(), false),
+        superblock: options.superblock.then(|| new_superblock(spec, info, geometry, regions)),
+        behind: SlotSet::empty(),
+        log_bdev: options.log.clone(),
+        regions,
+        map,
+        log,
+    })
+}
+
+/// Refuses to overwrite what may be somebody's.
+fn check_members(reactor: &ReactorHandle, spec: &RaidSpec) -> Result<(), CreateError> {
+    for (slot, &offset_bytes) in spec.data_offsets_bytes.iter().enumerate() {
+        let least = DATA_OFFSET_BYTES_MIN;
+        if offset_bytes < least {
+            let name = spec.name.clone();
+            return Err(CreateError::NoRoomForSuperblock { name, slot, offset_bytes, least });
+        }
+    }
+    if spec.options.force {
+        return Ok(());
+    }
+    for member in spec.members.iter().flatten() {
+        let found = occupant(reactor, member).map_err(|source| blocked(&spec.name, source))?;
+        if let Some(what) = found {
+            let (name, member) = (spec.name.clone(), member.info().name.clone());
+            return Err(CreateError::InUse { name, member, what });
+        }
+    }
+    Ok(())
+}
+
+/// The log of a new array: what is on its bdev counts, as with dm-log, unless the array is new by all
+/// accounts or its parity is vouched for.
+fn new_log(
+    reactor: &ReactorHandle,
+    spec: &RaidSpec,
+    bdev: &Arc<dyn Bdev>,
+    regions: Regions,
+    map: &MemberMap,
+) -> Result<DirtyLog, CreateError> {
+    let degraded = !map.is_optimal();
+    let sync = match (spec.assume_clean, spec.options.superblock, degraded) {
+        (true, ..) | (_, true, true) => SyncOption::NoSync,
+        (false, true, false) => SyncOption::Sync,
+        (false, false, _) => SyncOption::Default,
+    };
+    let loaded = load(reactor, &spec.name, bdev, regions.count(), sync)?;
+    let error = |source| CreateError::Log { name: spec.name.clone(), source };
+    check_regions(&bdev.info().name, loaded.found, regions.count()).map_err(error)?;
+    let dirty = loaded.log.dirty_count();
+    match loaded.found {
+        Found::Existing { .. } if degraded && dirty > 0 && !spec.options.force => {
+            let (name, regions) = (spec.name.clone(), regions.count());
+            Err(CreateError::DirtyDegraded { name, dirty, regions })
+        }
+        Found::Fresh if degraded => {
+            Ok(load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?.log)
+        }
+        _ => Ok(loaded.log),
+    }
+}
+
+/// Reads a log. What cannot be read makes a log of which every region is dirty.
+fn load(
+    reactor: &ReactorHandle,
+    name: &str,
+    bdev: &Arc<dyn Bdev>,
+    regions: u64,
+    sync: SyncOption,
+) -> Result<Loaded, CreateError> {
+    let info = bdev.info();
+    let area = DiskArea::new(info.block_size_bytes, regions);
+    area.check_fits(&info.name, info.size_bytes())
+        .map_err(|source| CreateError::Log { name: name.to_owned(), source })?;
+    let mut loader = Loader::new(area, sync);
+    let mut at = 0;
+    while loader.missing_bytes() > 0 {
+        let len = usize::try_from(loader.missing_bytes().min(LOG_READ_BYTES)).expect("small");
+        match blocking::read(reactor, bdev, at, len, START_TIMEOUT) {
+            Ok(bytes) => loader.feed(&bytes),
+            Err(error) => {
+                tracing::error!(array = name, log = info.name, %error, "the log cannot be read");
+                break;
+            }
+        }
+        at += len as u64;
+    }
+    Ok(loader.finish())
+}
+
+fn new_superblock(
+    spec: &RaidSpec,
+    info: &BdevInfo,
+    geometry: &Geometry,
+    regions: Regions,
+) -> Superblock {
+    let members = spec.members.iter().zip(&spec.data_offsets_bytes).map(|(member, &offset)| {
+        let (member_uuid, state) = match member {
+            Some(_) => (Uuid::new_v4(), MemberRecordState::InSync),
+            None => (Uuid::nil(), MemberRecordState::Missing { since: 1 }),
+        };
+        MemberRecord { member_uuid, data_offset_bytes: offset, state, read_errors: 0 }
+    });
+    Superblock {
+        array_uuid: info.uuid,
+        array_name: spec.name.clone(),
+        member_uuid: info.uuid,
+        slot: None,
+        events: 0,
+        shape: Shape {
+            level: spec.level,
+            layout: spec.layout,
+            strip_bytes: spec.strip_bytes,
+            block_size_bytes: geometry.block_size_bytes(),
+            component_bytes: geometry.component_bytes(),
+        },
+        shutdown: Shutdown::Running,
+        in_sync_to_bytes: if spec.assume_clean { IN_SYNC_EVERYWHERE } else { 0 },
+        region_bytes: regions.region_bytes(),
+        log: spec.options.log.as_ref().map(|bdev| LogRecord {
+            name: bdev.info().name.clone(),
+            uuid: bdev.info().uuid,
+            health: superblock::LogHealth::Alive,
+        }),
+        on_log_failure: spec.options.policy.log,
+        members: members.collect(),
+    }
+}
+
+/// What a known array starts with.
+pub(crate) fn known_array(
+    reactor: &ReactorHandle,
+    known: &KnownRaid,
+    geometry: &Geometry,
+) -> Result<Foundation, CreateError> {
+    let superblock = known.assembly.superblock.clone();
+    let name = superblock.array_name.clone();
+    let regions = Regions::new(superblock.region_bytes, geometry.strip_bytes(), geometry.stripes());
+    let (found, loaded) = find_log(reactor, known, regions.count())?;
+    let how = start(&known.assembly, found, known.force)?;
+    let usable = loaded.as_ref().is_some_and(|loaded| loaded.found.health().is_alive());
+    let log_bdev = if usable { known.log.clone() } else { None };
+    let all_dirty = |log_bdev: &Option<Arc<dyn Bdev>>| match log_bdev {
+        Some(bdev) => load(reactor, &name, bdev, regions.count(), SyncOption::Sync).map(|l| l.log),
+        None => {
+            let mut log = DirtyLog::new(regions.count(), Initially::OutOfSync);
+            log.distrust_from(0);
+            Ok(log)
+        }
+    };
+    let as_found = |loaded: Option<Loaded>| match loaded {
+        Some(loaded) => loaded.log,
+        None => DirtyLog::new(regions.count(), Initially::InSync),
+    };
+    let log = match how {
+        Start::InSyncTo { bytes } => {
+            let mut log = DirtyLog::new(regions.count(), Initially::InSync);
+            if bytes != IN_SYNC_EVERYWHERE {
+                log.distrust_from(bytes / regions.region_bytes());
+            }
+            log
+        }
+        Start::DirtyRegionsOutOfSync { .. } => as_found(loaded),
+        Start::AllOutOfSync { .. } => all_dirty(&log_bdev)?,
+        Start::Trusted { forced, log_failed } => {
+            if forced {
+                tracing::warn!(array = name, "dirty and degraded: parity is trusted by force");
+            }
+            let mut log = if log_failed { all_dirty(&log_bdev)? } else { as_found(loaded) };
+            log.assume_in_sync();
+            log
+        }
+    };
+    let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
+    Ok(Foundation {
+        stale: stale(known, &log, regions),
+        superblock: Some(superblock),
+        behind: known.behind,
+        regions,
+        map,
+        log,
+        log_bdev,
+    })
+}
+
+/// The log of a known array, and what the rules have to know of it.
+fn find_log(
+    reactor: &ReactorHandle,
+    known: &KnownRaid,
+    regions: u64,
+) -> Result<(LogFound, Option<Loaded>), CreateError> {
+    let superblock = &known.assembly.superblock;
+    if superblock.log.is_none() {
+        return Ok((LogFound::Memory, None));
+    }
+    let Some(bdev) = &known.log else { return Ok((LogFound::Missing, None)) };
+    let loaded = load(reactor, &superblock.array_name, bdev, regions, SyncOption::Default)?;
+    let found = match loaded.found {
+        Found::Existing { regions } => {
+            LogFound::Loaded { dirty: loaded.log.dirty_count(), regions }
+        }
+        // Somebody has wiped it: it says nothing of this array, but can be used again.
+        Found::Fresh | Found::BadVersion { .. } | Found::ReadError => LogFound::Unreadable,
+    };
+    Ok((found, Some(loaded)))
+}
+
+fn seat_state(seat: &Seat) -> MemberState {
+    match seat {
+        Seat::Taken { state: SeatState::InSync, .. } => MemberState::InSync,
+        Seat::Taken { state: SeatState::Rebuilding { .. }, .. } => MemberState::Rebuilding,
+        Seat::Empty { vacancy: Vacancy::Missing { .. } } => MemberState::Missing,
+        Seat::Empty { .. } => MemberState::Faulty,
+    }
+}
+
+/// Regions in which members that are being rebuilt do not hold what they should.
+fn stale(known: &KnownRaid, log: &DirtyLog, regions: Regions) -> Bitmap {
+    let mut stale = Bitmap::new(regions.count(), false);
+    for seat in &known.assembly.seats {
+        let Seat::Taken { state: SeatState::Rebuilding { recovered_to_bytes, partial }, .. } =
+            *seat
+        else {
+            continue;
+        };
+        let first = recovered_to_bytes / regions.region_bytes();
+        for region in first..regions.count() {
+            if !partial || !log.is_clean(region) {
+                stale.set(region, true);
+            }
+        }
+    }
+    stale
+}
+
+fn blocked(name: &str, source: BlockingError) -> CreateError {
+    CreateError::Blocking { name: name.to_owned(), source }
+}
