@@ -36,6 +36,12 @@ pub const DD_BUFFERS_BYTES_MAX: u64 = 4 << 30;
 /// Names of bdevs that a message lists.
 pub const NAMES_TOLD_MAX: usize = 16;
 
+/// Events of arrays that wait for the monitor; whoever misses one looks at the array's state anyway.
+pub const EVENTS_MAX: usize = 1024;
+
+/// Events that are kept for those who ask later (SPDK's ring).
+pub const EVENTS_KEPT_MAX: usize = 1024;
+
 /// How often a call that waits for a bdev looks whether its caller is still there.
 pub const WAIT_SLICE: Duration = Duration::from_millis(100);
 

@@ -162,6 +162,7 @@ pub mod errno {
         EALREADY = ALREADY, "Operation already in progress";
         EINPROGRESS = INPROGRESS, "Operation now in progress";
         ESTALE = STALE, "Stale file handle";
+        EUCLEAN = UCLEAN, "Structure needs cleaning";
         ECANCELED = CANCELED, "Operation canceled";
     }
 }

@@ -11,6 +11,7 @@
 //! | [`schema`] | methods and their parameters as data; decoding them |
 //! | [`params`] | the methods' parameters as structs, and the registry of all of them |
 //! | [`results`] | the shapes of results that SPDK's clients decode |
+//! | [`mod@reference`] | methods explained to people |
 //! | [`cli_args`] | `key=value` words of a command line as parameters |
 //! | [`limits`] | every bound |
 //!
@@ -30,6 +31,7 @@ pub mod codec;
 pub mod error;
 pub mod limits;
 pub mod params;
+pub mod reference;
 pub mod results;
 pub mod schema;
 pub mod server;

@@ -20,6 +20,10 @@ pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const CONNECTIONS_MAX: usize = 64;
 /// Connections that the kernel keeps waiting for a place.
 pub const LISTEN_BACKLOG: i32 = 512;
+/// Most bdevs that one request for statistics may name (SPDK's).
+pub const NAMES_MAX: usize = 1024;
+/// Most borders that one request for a histogram may give (SPDK's).
+pub const NUMBERS_MAX: usize = 256;
 /// Most base bdevs that one request may name.
 pub const BASE_BDEVS_MAX: usize = 255;
 

@@ -7,9 +7,17 @@
 //!
 //! Not here: what the values are.
 
+mod watch;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub use watch::{
+    BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, HistogramReply, IoChannelEntry,
+    Iostat, IostatReply, LwThread, NotificationEntry, PollerEntry, ReactorEntry, ReactorsReply,
+    SchedulerEntry, SubsystemEntry, ThreadChannels, ThreadPollers, ThreadStats, ThreadsReply,
+};
 
 /// `spdk_get_version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +78,7 @@ pub struct BdevEntry {
     /// The NUMA node of its memory or device, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub numa_id: Option<i32>,
-    /// All 0: there are no limits.
+    /// How much may be done with it in a second.
     #[serde(default)]
     pub assigned_rate_limits: RateLimits,
     /// Whether something (an array, a namespace) has it for itself.
@@ -190,6 +198,43 @@ pub struct RaidInfo {
     /// Ours: whether all parity is known to be right.
     #[serde(default)]
     pub in_sync: bool,
+    /// Ours: the dirty log.
+    #[serde(default)]
+    pub log: RaidLog,
+    /// Ours: what goes on in the background, in md's words.
+    #[serde(default)]
+    pub sync_action: String,
+    /// Ours: sectors whose parity the last action found wrong, in md's counting.
+    #[serde(default)]
+    pub mismatch_sectors: u64,
+    /// Ours: updates of the superblocks so far; 0 without.
+    #[serde(default)]
+    pub events: u64,
+    /// Ours: whether writes wait for the message allow_writes.
+    #[serde(default)]
+    pub writes_held: bool,
+    /// Ours: why the array does not run.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// The dirty log of an array.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaidLog {
+    /// "core" in memory, "disk" on a bdev.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Name of the bdev.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bdev: Option<String>,
+    /// dm-log's letter: A alive, D read or write failed, F flush failed.
+    pub health: String,
+    /// Regions.
+    pub regions: u64,
+    /// Regions that are in sync.
+    pub regions_in_sync: u64,
+    /// Regions that may have writes under way.
+    pub regions_dirty: u64,
 }
 
 impl RaidInfo {
@@ -234,6 +279,12 @@ pub struct RaidProgress {
     pub blocks: u64,
     /// The same in whole percent.
     pub percent: u32,
+    /// Ours: speed on each member in KiB a second.
+    #[serde(default)]
+    pub speed_kb_per_s: u64,
+    /// Ours: seconds that are left at this speed; none when it stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u64>,
 }
 
 /// One slot of an array.
@@ -274,7 +325,8 @@ mod tests {
             data_size: 2048,
             state: "missing".to_owned(),
         };
-        let progress = RaidProgress { blocks: 512, percent: 50 };
+        let progress =
+            RaidProgress { blocks: 512, percent: 50, speed_kb_per_s: 1000, eta_s: Some(7) };
         let info = RaidInfo {
             uuid: Uuid::nil(),
             strip_size_kb: 64,
@@ -297,6 +349,12 @@ mod tests {
             num_blocks: 1024,
             num_base_bdevs_degraded: 1,
             in_sync: true,
+            log: RaidLog::default(),
+            sync_action: "recover".to_owned(),
+            mismatch_sectors: 0,
+            events: 9,
+            writes_held: false,
+            reason: String::new(),
         };
         RaidEntry { name: "r0".to_owned(), info }
     }
@@ -324,7 +382,8 @@ mod tests {
         let value = serde_json::to_value(raid()).unwrap();
         assert_eq!(value["state"], "online");
         assert_eq!(value["process"]["type"], "rebuild");
-        assert_eq!(value["process"]["progress"], json!({"blocks": 512, "percent": 50}));
+        let progress = json!({"blocks": 512, "percent": 50, "speed_kb_per_s": 1000, "eta_s": 7});
+        assert_eq!(value["process"]["progress"], progress);
         assert_eq!(value["base_bdevs_list"][0]["name"], Value::Null);
         assert_eq!(value["base_bdevs_list"][0]["uuid"], "00000000-0000-0000-0000-000000000000");
         assert_eq!(serde_json::from_value::<RaidEntry>(value).unwrap(), raid());

@@ -118,6 +118,8 @@ pub enum Type {
     Bool,
     /// 0 to 2^31-1 and the negative numbers down to -2^31.
     I32,
+    /// 0 to 255.
+    U8,
     /// 0 to 2^32-1.
     U32,
     /// 0 to 2^64-1.
@@ -132,6 +134,10 @@ pub enum Type {
     RaidLevel,
     /// Names of base bdevs by slot, with null for a missing one.
     BaseBdevs,
+    /// Names, or a single one.
+    Names,
+    /// Whole numbers in ascending order.
+    Numbers,
     /// One number of sectors for all members, or an array of one for each.
     DataOffset,
 }
@@ -141,6 +147,7 @@ impl fmt::Display for Type {
         match self {
             Self::Bool => f.write_str("true or false"),
             Self::I32 => write!(f, "a number from {} to {}", i32::MIN, i32::MAX),
+            Self::U8 => write!(f, "a number from 0 to {}", u8::MAX),
             Self::U32 => write!(f, "a number from 0 to {}", u32::MAX),
             Self::U64 => write!(f, "a number from 0 to {}", u64::MAX),
             Self::Text => f.write_str("a string that is not empty"),
@@ -165,6 +172,12 @@ impl fmt::Display for Type {
                 "an array of at most {} bdev names, with null for a missing member",
                 limits::BASE_BDEVS_MAX
             ),
+            Self::Names => {
+                write!(f, "an array of at most {} names, or one name", limits::NAMES_MAX)
+            }
+            Self::Numbers => {
+                write!(f, "an array of at most {} numbers in ascending order", limits::NUMBERS_MAX)
+            }
             Self::DataOffset => write!(
                 f,
                 "a number of sectors from 0 to {}, or an array with one for each member",
@@ -228,6 +241,14 @@ impl Param for i32 {
     }
 }
 
+impl Param for u8 {
+    const TYPE: Type = Type::U8;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        whole(value)?.try_into().ok()
+    }
+}
+
 impl Param for u32 {
     const TYPE: Type = Type::U32;
 
@@ -249,6 +270,25 @@ impl Param for String {
 
     fn from_json(value: &Value) -> Option<Self> {
         value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    }
+}
+
+impl Param for Vec<String> {
+    const TYPE: Type = Type::Names;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let Some(names) = value.as_array() else { return Some(vec![String::from_json(value)?]) };
+        let names = names.iter().map(String::from_json).collect::<Option<Self>>()?;
+        (names.len() <= limits::NAMES_MAX).then_some(names)
+    }
+}
+
+impl Param for Vec<u64> {
+    const TYPE: Type = Type::Numbers;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        let numbers = value.as_array()?.iter().map(u64::from_json).collect::<Option<Self>>()?;
+        (numbers.len() <= limits::NUMBERS_MAX && numbers.is_sorted()).then_some(numbers)
     }
 }
 

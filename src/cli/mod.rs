@@ -23,9 +23,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use reactor::{CpuSet, PollMode};
-use tracing_subscriber::EnvFilter;
 
 use crate::control::Options;
+use crate::log;
 
 /// Where a service listens unless it is told otherwise.
 pub const SOCKET_PATH: &str = "/var/tmp/raid456.sock";
@@ -37,6 +37,9 @@ pub struct Cli {
     /// What to log on stderr: error, warn, info, debug, trace, or a filter as RUST_LOG has it
     #[arg(long, global = true, value_name = "FILTER")]
     pub log: Option<String>,
+    /// How messages of the log look
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: log::Format,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -84,7 +87,7 @@ impl From<&ReactorArgs> for Options {
                 Poll::Adaptive => PollMode::Adaptive,
                 Poll::Busy => PollMode::Busy,
             },
-            buffer_bytes: default.buffer_bytes,
+            ..default
         }
     }
 }
@@ -108,25 +111,13 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         Command::Serve(_) => "info",
         Command::Rpc(_) | Command::Perf(_) | Command::Dd(_) => "warn",
     };
-    start_log(cli.log.as_deref(), default_level)?;
+    log::start(cli.log.as_deref(), default_level, cli.log_format)?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Rpc(args) => rpc::run(args),
         Command::Perf(args) => perf::run(args),
         Command::Dd(args) => dd::run(args),
     }
-}
-
-/// Sends the log to stderr. What to log is said by `--log`, else by `RUST_LOG`, else by the default.
-fn start_log(filter: Option<&str>, default_level: &str) -> Result<(), Box<dyn Error>> {
-    let filter = match filter {
-        Some(text) => text.parse().map_err(|error| format!("--log {text:?}: {error}"))?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| default_level.into()),
-    };
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(colour);
-    log.with_env_filter(filter).init();
-    Ok(())
 }
 
 #[cfg(test)]
@@ -147,6 +138,9 @@ mod tests {
             "raid456 serve",
             "raid456 serve -c a.json -r /tmp/s --cores 0-3,6 --poll busy --log debug",
             "raid456 serve --config a.json --rpc-socket /tmp/s --cores 0x4f --poll adaptive",
+            "raid456 serve --json a.json --state s.json --wait-for-rpc --log-format json",
+            "raid456 serve --rpcs-allowed bdev_get_bdevs,rpc_get_methods",
+            "raid456 rpc --help bdev_get_bdevs",
             "raid456 rpc bdev_get_bdevs",
             "raid456 rpc -s /tmp/s bdev_get_bdevs name=r0 timeout:=100",
             "raid456 rpc --socket /tmp/s spdk_get_version",

@@ -1,4 +1,4 @@
-//! `raid456 rpc`: one call to a running service.
+//! `raid456 rpc`: one call to a running service, or what a method is for.
 //!
 //! Not here: how words become parameters (`rpc::cli_args`), the protocol (`rpc::client`).
 
@@ -7,13 +7,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
-use rpc::{Client, cli_args, limits, params};
+use clap::{Args, CommandFactory};
+use rpc::{Client, cli_args, limits, params, reference};
 
-use super::SOCKET_PATH;
+use super::{Cli, SOCKET_PATH};
 
 /// Arguments of `raid456 rpc`.
 #[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
 pub struct RpcArgs {
     /// Unix socket of the service
     #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH)]
@@ -21,8 +22,12 @@ pub struct RpcArgs {
     /// Seconds to wait for the reply
     #[arg(short, long, value_name = "SECONDS", default_value_t = limits::CALL_TIME_LIMIT.as_secs())]
     pub timeout: u64,
+    /// Explain the method, or this command
+    #[arg(short, long)]
+    pub help: bool,
     /// The method, for example bdev_get_bdevs; rpc_get_methods lists all
-    pub method: String,
+    #[arg(required_unless_present = "help")]
+    pub method: Option<String>,
     /// Its parameters: key=value, where the method says what the value is, or key:=json
     #[arg(value_name = "KEY=VALUE")]
     pub params: Vec<String>,
@@ -34,14 +39,33 @@ pub struct RpcArgs {
 ///
 /// Words that are no parameters, a service that is not there, or what the service answers.
 pub fn run(args: RpcArgs) -> Result<(), Box<dyn Error>> {
-    let method = params::find(&args.method);
+    let Some(name) = args.method.as_deref().filter(|_| !args.help) else {
+        return explain(args.method.as_deref());
+    };
+    let method = params::find(name);
     let params = cli_args::parse(&args.params, method)?;
     let limit = Duration::from_secs(args.timeout);
     let mut client = Client::connect(&args.socket)?.with_time_limit(limit);
-    let result = client.call(&args.method, params)?;
-    let text = serde_json::to_string_pretty(&result)?;
+    let result = client.call(name, params)?;
+    print(&serde_json::to_string_pretty(&result)?)
+}
+
+/// Prints what a method is for, or the command itself.
+fn explain(method: Option<&str>) -> Result<(), Box<dyn Error>> {
+    let Some(name) = method else {
+        let mut cli = Cli::command();
+        cli.build();
+        let command = cli.find_subcommand_mut("rpc").ok_or("there is no such command")?;
+        return print(&command.render_long_help().to_string());
+    };
+    let method = params::find(name)
+        .ok_or_else(|| format!("{name}: there is no such method; rpc_get_methods lists all"))?;
+    print(&reference::help(method))
+}
+
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
     // A reader that has seen enough (`| head`) is no failure.
-    match writeln!(std::io::stdout(), "{text}") {
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

@@ -10,12 +10,15 @@
 //! service is at work on the same files. Whatever fails on the way is undone: sockets, locks, and
 //! files that were made.
 //!
-//! Not here: what the configuration says (`methods`).
+//! With `--wait-for-rpc` it is ready for clients at once, and the rest comes when one of them says so.
+//!
+//! Not here: what configuration and state say (`methods`).
 
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use rpc::Server;
@@ -24,17 +27,29 @@ use signal_hook::iterator::Signals;
 
 use super::{ReactorArgs, SOCKET_PATH};
 use crate::control::{Config, Control, Options};
-use crate::methods::Methods;
+use crate::methods::{Boot, Methods, Store};
 
 /// Arguments of `raid456 serve`.
 #[derive(Debug, Args)]
 pub struct ServeArgs {
     /// Configuration to start with, in SPDK's shape
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, visible_alias = "json", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Keep what clients make in this file, and make it again at the next start
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Apply configuration and state only when a client calls framework_start_init
+    #[arg(long)]
+    pub wait_for_rpc: bool,
+    /// Let clients call these methods only
+    #[arg(long, value_name = "METHOD,...", value_delimiter = ',')]
+    pub rpcs_allowed: Option<Vec<String>>,
     /// Unix socket to serve JSON-RPC on
     #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH)]
     pub rpc_socket: PathBuf,
+    /// How long after the start arrays wait for members that are missing, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    pub patience: u64,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for the description of the command")]
     pub reactors: ReactorArgs,
@@ -49,16 +64,20 @@ pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // First, so that a signal during the start ends it in order too.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = args.config.map(Config::load).transpose()?;
-    let control = Control::start(Options::from(&args.reactors))?;
-    let server = Server::start(&args.rpc_socket, Arc::new(Methods::new(Arc::clone(&control))))?;
-    let outcome = match config.map_or(Ok(()), |config| control.apply(&config)) {
+    let boot = Arc::new(Boot::new(config, args.state.map(Store::new), args.rpcs_allowed));
+    let mut options = Options::from(&args.reactors);
+    options.patience = Duration::from_secs(args.patience);
+    let control = Control::start(options)?;
+    let methods = Methods::new(Arc::clone(&control), Arc::clone(&boot));
+    let server = Server::start(&args.rpc_socket, Arc::new(methods))?;
+    let started = if args.wait_for_rpc { Ok(()) } else { boot.run(&control) };
+    let outcome = match started {
         Ok(()) => {
-            control.finish_startup();
             announce(&server, &control);
             wait_for(&mut signals);
-            Ok(())
+            boot.outcome()
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     };
     // Nothing new comes in any more, then what is in flight ends, then all of it is made durable.
     server.stop();
@@ -75,11 +94,12 @@ fn announce(server: &Server, control: &Control) {
     let names: Vec<_> = control.bdevs().iter().map(|view| view.bdev.info().name.clone()).collect();
     let names = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
     let path = server.path().display();
+    let what = if control.is_started() { "ready" } else { "waits for framework_start_init" };
     // A supervisor that does not read is no reason to stop.
     let mut stdout = std::io::stdout();
     drop(writeln!(
         stdout,
-        "raid456 ready: socket {path}; reactors on cores {cores:?}; bdevs: {names}"
+        "raid456 {what}: socket {path}; reactors on cores {cores:?}; bdevs: {names}"
     ));
     drop(stdout.flush());
 }

@@ -78,7 +78,8 @@ impl Session {
         let claim = views.into_iter().find(|view| view.bdev.info().name == *name);
         if let Some(claim) = claim.and_then(|view| view.claim) {
             return Err(format!(
-                "bdev {name:?} is {claim}: write to the array, or take it out of the configuration"
+                "bdev {name:?} is {claim}: write to {:?}, or take it out of the configuration",
+                claim.holder()
             )
             .into());
         }
@@ -102,7 +103,8 @@ impl Session {
     pub(super) fn resyncing(&self) -> Vec<String> {
         let views = self.control.bdevs().into_iter();
         let raids = views.filter_map(|view| Some((view.bdev.info().name.clone(), view.raid?)));
-        raids.filter(|(_, raid)| raid.snapshot().resync.is_some()).map(|(name, _)| name).collect()
+        let busy = |raid: &array::RaidBdev| raid.snapshot().progress.is_some();
+        raids.filter(|(_, raid)| busy(raid)).map(|(name, _)| name).collect()
     }
 
     /// Stops everything. The tool's own failure comes first, then what could not be made durable.

@@ -25,8 +25,8 @@ use serde_json::{Map, Value};
 
 use crate::limits::CONFIG_BYTES_MAX;
 
-/// The subsystems that entries may stand in, by SPDK's names.
-pub const SUBSYSTEMS: &[&str] = &["bdev"];
+/// The subsystems that entries may stand in, by SPDK's names, each behind those that it depends on.
+pub const SUBSYSTEMS: &[&str] = &["iobuf", "bdev"];
 
 /// Why a configuration cannot be used. Names the file and the place in it.
 #[derive(Debug, thiserror::Error)]
@@ -307,7 +307,7 @@ mod tests {
             (
                 r#"{"subsystems":[{"subsystem":"bdve","config":[{"method":"a"}]}]}"#,
                 "config a.json: subsystems[0] \"bdve\": there is no subsystem \"bdve\": use \
-                 [\"bdev\"]",
+                 [\"iobuf\", \"bdev\"]",
             ),
             (
                 r#"{"subsystems":[{"subsystem":"bdev","config":[{"method":"a"},{"name":"b"}]}]}"#,

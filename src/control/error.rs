@@ -25,7 +25,10 @@ pub enum ControlError {
         name: String,
     },
     /// The bdev is there, and is of another kind than the command is for.
-    #[error("bdev {name:?} is a {kind} bdev and not a {wanted} bdev: use bdev_{kind}_delete")]
+    #[error(
+        "bdev {name:?} is {} bdev and not {} bdev: use bdev_{kind}_delete",
+        .kind.with_article(), .wanted.with_article()
+    )]
     OtherKind {
         /// As given.
         name: String,
@@ -35,7 +38,7 @@ pub enum ControlError {
         wanted: Kind,
     },
     /// The name is in use, as a name or as an alias.
-    #[error("bdev {name:?}: the name is taken by a {kind} bdev: choose another or delete that one")]
+    #[error("bdev {name:?}: the name is taken by {} bdev: choose another or delete that one", .kind.with_article())]
     NameTaken {
         /// The name.
         name: String,
@@ -69,11 +72,8 @@ pub enum ControlError {
         /// Name of the new bdev.
         name: String,
     },
-    /// An array uses the bdev, so it can be neither deleted...
-    #[error(
-        "bdev {name:?} is {claim}: delete the array first, or take the bdev out of it with \
-         bdev_raid_remove_base_bdev"
-    )]
+    /// Another bdev uses the bdev, so it can be neither deleted...
+    #[error("bdev {name:?} is {claim}: {}", .claim.remedy())]
     InUse {
         /// The bdev.
         name: String,
@@ -89,6 +89,20 @@ pub enum ControlError {
         slot: Slot,
         /// Who uses it.
         claim: Claim,
+    },
+    /// Likewise, for a bdev that is to stand on it.
+    #[error("base bdev {name:?} is {claim}: give a bdev that nobody uses")]
+    BaseClaimed {
+        /// The bdev.
+        name: String,
+        /// Who uses it.
+        claim: Claim,
+    },
+    /// Nothing is there to stand on.
+    #[error("base bdev {name:?}: create it first")]
+    NoSuchBase {
+        /// As given.
+        name: String,
     },
     /// One bdev was given for two slots.
     #[error("base bdev {name:?} is given for slot {first} and for slot {second}: give each once")]
@@ -145,6 +159,28 @@ pub enum ControlError {
     /// A backend refused.
     #[error(transparent)]
     Device(#[from] device::CreateError),
+    /// An error bdev refused an injection.
+    #[error(transparent)]
+    Inject(#[from] device::InjectError),
+    /// A delay bdev refused a latency.
+    #[error(transparent)]
+    Delay(#[from] device::DelayError),
+    /// The bdev is there, and is of another kind than the command is for.
+    #[error(
+        "bdev {name:?} is {} bdev and not {} bdev: give one of that kind",
+        .kind.with_article(), .wanted.with_article()
+    )]
+    WrongKind {
+        /// As given.
+        name: String,
+        /// What it is.
+        kind: Kind,
+        /// What the command is for.
+        wanted: Kind,
+    },
+    /// The bdev was deleted, and its cache could not be emptied.
+    #[error("the bdev is deleted, but not everything is known to be on its base: {0}")]
+    NotFlushed(device::blocking::BlockingError),
     /// The file for a bdev could not be made.
     #[error("bdev {name:?}: cannot {action} {}: {source}", .path.display())]
     NewFile {
@@ -163,6 +199,40 @@ pub enum ControlError {
     /// The array cannot do without this member, or not now.
     #[error(transparent)]
     Remove(#[from] array::RemoveError),
+    /// A device could not take a slot of an array.
+    #[error(transparent)]
+    Add(#[from] array::AddError),
+    /// The members that are there make no array.
+    #[error(transparent)]
+    Assemble(#[from] raid::assemble::Refusal),
+    /// Members of a known array are still to come.
+    #[error(
+        "array {array:?} waits for its members in slots {missing}: create them, or force to start \
+         without them"
+    )]
+    Incomplete {
+        /// The array.
+        array: String,
+        /// Slots of members that are not there.
+        missing: String,
+    },
+    /// No array of that name waits.
+    #[error("array {name:?}: none of that name or UUID is known: bdev_raid_get_bdevs lists them")]
+    NoSuchArray {
+        /// As given.
+        name: String,
+    },
+    /// A background action could not be requested.
+    #[error("array {array:?}: {source}")]
+    Action {
+        /// The array.
+        array: String,
+        /// What stands in the way.
+        source: raid::coordinator::ActionError,
+    },
+    /// A device could not be read or written.
+    #[error(transparent)]
+    Blocking(#[from] device::blocking::BlockingError),
     /// The array was stopped, and something went wrong with it.
     #[error("the array is deleted, but not cleanly: {0}")]
     Stop(array::RestError),
@@ -180,20 +250,31 @@ impl ControlError {
         match self {
             Self::NoSuchBdev { .. }
             | Self::OtherKind { .. }
+            | Self::WrongKind { .. }
             | Self::NoSuchMember { .. }
+            | Self::NoSuchBase { .. }
             | Self::NotAMember { .. } => errno::ENODEV,
             Self::NameTaken { .. } | Self::UuidTaken { .. } => errno::EEXIST,
             Self::BadName { .. } | Self::Layout(_) | Self::BadValue { .. } => errno::EINVAL,
             Self::TooMany { .. } => errno::ENOSPC,
             Self::InUse { .. } => errno::EBUSY,
             // What `spdk_bdev_open_ext` and `spdk_bdev_module_claim_bdev` say of a bdev with a claim.
-            Self::Claimed { .. } | Self::Duplicate { .. } => errno::EPERM,
+            Self::Claimed { .. } | Self::BaseClaimed { .. } | Self::Duplicate { .. } => {
+                errno::EPERM
+            }
             Self::Unsupported { .. } => errno::ENOTSUP,
             Self::Device(error) => error.errno().abs(),
             Self::NewFile { source, .. } => source.raw_os_error().unwrap_or(errno::EIO),
             Self::Array(error) => error.errno().abs(),
             Self::Remove(error) => error.errno().abs(),
-            Self::Stop(_) => errno::EIO,
+            Self::Add(error) => error.errno().abs(),
+            Self::Assemble(_) => errno::EINVAL,
+            Self::Incomplete { .. } | Self::Action { .. } => errno::EBUSY,
+            Self::NoSuchArray { .. } => errno::ENODEV,
+            Self::Blocking(_) => errno::EIO,
+            Self::Inject(error) => error.errno().abs(),
+            Self::Delay(error) => error.errno().abs(),
+            Self::Stop(_) | Self::NotFlushed(_) => errno::EIO,
             Self::Stopping { .. } => errno::ESHUTDOWN,
         }
     }

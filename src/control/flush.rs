@@ -1,121 +1,31 @@
 //! Flushing one bdev from a control thread.
 //!
-//! A channel and a poller for one request: the poller submits it, waits for its completion, reports
-//! and removes itself.
-//!
 //! Not here: which bdevs to flush, and when (`super`).
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
-use device::{Bdev, BdevIo, Completion, IoChannel, IoStatus, OpenError};
-use reactor::{Cx, Poller, PollerId, ReactorHandle};
-
-/// Why a bdev is not known to be flushed.
-#[derive(Debug, thiserror::Error)]
-pub enum FlushError {
-    /// There was no channel to flush through.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The device says no.
-    #[error("bdev {name:?}: the flush failed: {status:?}")]
-    Failed {
-        /// Name of the bdev.
-        name: String,
-        /// What the device said.
-        status: IoStatus,
-    },
-    /// The device, or the reactor, says nothing.
-    #[error("bdev {name:?}: the flush was not done within {limit:?}")]
-    TimedOut {
-        /// Name of the bdev.
-        name: String,
-        /// How long it was waited for.
-        limit: Duration,
-    },
-}
+use device::blocking::{self, BlockingError};
+use device::{Bdev, BdevIo};
+use reactor::ReactorHandle;
 
 /// Flushes `bdev` on a reactor and waits for it, at most `limit`.
 ///
 /// # Errors
 ///
-/// [`FlushError`]; what was written before may not be durable then.
+/// [`BlockingError`]; what was written before may not be durable then.
 pub fn flush(
     reactor: &ReactorHandle,
     bdev: &Arc<dyn Bdev>,
     limit: Duration,
-) -> Result<(), FlushError> {
-    let name = || bdev.info().name.clone();
-    let (report, reported) = mpsc::sync_channel(1);
-    let flushed = Arc::clone(bdev);
-    reactor.send(move |cx| match flushed.open_channel(cx) {
-        Ok(channel) => Flush::begin(cx, channel, report),
-        Err(error) => tell(&report, Err(error)),
-    });
-    match reported.recv_timeout(limit) {
-        Ok(Ok(IoStatus::Ok)) => Ok(()),
-        Ok(Ok(status)) => Err(FlushError::Failed { name: name(), status }),
-        Ok(Err(error)) => Err(error.into()),
-        // A reactor that has stopped drops the message, and the sender with it.
-        Err(_) => Err(FlushError::TimedOut { name: name(), limit }),
-    }
-}
-
-type Report = SyncSender<Result<IoStatus, OpenError>>;
-
-fn tell(report: &Report, what: Result<IoStatus, OpenError>) {
-    // Nobody listens any more when it took too long.
-    drop(report.try_send(what));
-}
-
-struct Flush {
-    channel: Box<dyn IoChannel>,
-    /// Until the channel has room for it.
-    request: Option<BdevIo>,
-    done: Vec<Completion>,
-    report: Report,
-    id: Rc<Cell<Option<PollerId>>>,
-}
-
-impl Flush {
-    fn begin(cx: &mut Cx, channel: Box<dyn IoChannel>, report: Report) {
-        let id = Rc::default();
-        let request = Some(BdevIo::flush(0));
-        let poller = Self { channel, request, done: Vec::new(), report, id: Rc::clone(&id) };
-        id.set(Some(cx.add_poller(Box::new(poller))));
-    }
-}
-
-impl Poller for Flush {
-    fn name(&self) -> &str {
-        "flush"
-    }
-
-    fn poll(&mut self, cx: &mut Cx) -> usize {
-        if let Some(request) = self.request.take() {
-            self.request = self.channel.submit(request).err();
-        }
-        let progress = self.channel.poll(&mut self.done);
-        if let Some(completion) = self.done.pop() {
-            tell(&self.report, Ok(completion.status));
-            cx.remove_poller(self.id.get().expect("set before the first poll"));
-        }
-        progress
-    }
-
-    fn can_sleep(&self) -> bool {
-        // Only for the moment of one flush, which is shorter than going to sleep.
-        false
-    }
+) -> Result<(), BlockingError> {
+    blocking::run_one(reactor, bdev, BdevIo::flush(0), limit).map(drop)
 }
 
 #[cfg(test)]
 mod tests {
-    use device::{IoTypes, MallocBdev, MallocSpec};
-    use reactor::{CpuSet, PollMode, Reactors, ReactorsConfig};
+    use device::{Completion, IoChannel, IoStatus, IoTypes, MallocBdev, MallocSpec, OpenError};
+    use reactor::{CpuSet, Cx, PollMode, Reactors, ReactorsConfig};
 
     use super::*;
 
@@ -178,11 +88,11 @@ mod tests {
             |answers| -> Arc<dyn Bdev> { Arc::new(Slow { inner: Arc::clone(&malloc), answers }) };
         flush(reactor, &slow(Some(IoStatus::Ok)), limit).unwrap();
         let error = flush(reactor, &slow(Some(IoStatus::MediaError)), limit).unwrap_err();
-        assert_eq!(error.to_string(), "bdev \"m0\": the flush failed: MediaError");
+        assert_eq!(error.to_string(), "bdev m0: a flush failed: media error");
 
         let limit = Duration::from_millis(20);
         let error = flush(reactor, &slow(None), limit).unwrap_err();
-        assert_eq!(error.to_string(), "bdev \"m0\": the flush was not done within 20ms");
+        assert_eq!(error.to_string(), "bdev m0: no answer within 20ms");
         reactors.stop();
     }
 }

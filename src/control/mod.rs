@@ -20,34 +20,52 @@
 //!
 //! Not here: JSON (`methods`, and `config` for its shape), threads of the RPC server (`rpc`).
 
+mod assembly;
 pub mod config;
 mod error;
+mod faults;
 mod flush;
 mod new_file;
+mod notices;
 mod raid;
+mod recipe;
 mod registry;
+mod spares;
+mod watch;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use array::RaidBdev;
+use ::raid::coordinator::pace::Rates;
+use array::{ArrayEvent, RaidBdev};
+use crossbeam::channel::{Sender, bounded};
 use device::{
-    AioBdev, AioSpec, Bdev, MallocBdev, MallocSpec, NullBdev, NullSpec, UringBdev, UringSpec,
+    AioBdev, AioSpec, Bdev, DelayBdev, ErrorBdev, Limits, MallocBdev, MallocSpec, NullBdev,
+    NullSpec, UringBdev, UringSpec,
 };
 use reactor::{CpuSet, PollMode, ReactorHandle, Reactors, ReactorsConfig, clock};
 use uuid::Uuid;
 
+pub use assembly::WaitingRaid;
 pub use config::{Config, ConfigError};
 pub use error::ControlError;
-pub use flush::{FlushError, flush};
-pub use raid::RaidRequest;
+pub use faults::DelayRequest;
+pub use flush::flush;
+pub use notices::{Notice, NoticeKind};
+pub use raid::{RaidMessage, RaidRequest};
 pub use reactor::StartError;
-pub use registry::{Claim, Kind};
+pub use recipe::Recipe;
+pub use registry::{Claim, Kind, Membership};
+pub use watch::{ReactorView, ThreadView};
 
 use crate::limits;
+use assembly::Known;
 use new_file::NewFile;
+use notices::Notices;
 use registry::{Backing, Entry, Registry};
+use watch::ChangeHook;
 
 /// How the reactors of a service are to run.
 #[derive(Debug, Clone)]
@@ -58,6 +76,26 @@ pub struct Options {
     pub poll: PollMode,
     /// Buffers of each reactor, in bytes.
     pub buffer_bytes: usize,
+    /// How long after the start a known array waits for members that are missing.
+    pub patience: Duration,
+    /// What arrays are given that ask for nothing else.
+    pub defaults: RaidDefaults,
+}
+
+/// How arrays behave that ask for nothing else.
+#[derive(Debug, Clone, Copy)]
+pub struct RaidDefaults {
+    /// How fast background actions go.
+    pub rates: Rates,
+    /// How long a request may be with a member.
+    pub io_timeout: Duration,
+}
+
+impl Default for RaidDefaults {
+    fn default() -> Self {
+        let array::RaidOptions { rates, io_timeout, .. } = array::RaidOptions::default();
+        Self { rates, io_timeout }
+    }
 }
 
 impl Default for Options {
@@ -69,6 +107,8 @@ impl Default for Options {
                 .unwrap_or_else(|| CpuSet::single(0)),
             poll: PollMode::Adaptive,
             buffer_bytes: limits::BUFFER_BYTES_PER_REACTOR,
+            patience: Duration::ZERO,
+            defaults: RaidDefaults::default(),
         }
     }
 }
@@ -80,8 +120,14 @@ pub struct BdevView {
     pub bdev: Arc<dyn Bdev>,
     /// The array, if it is one.
     pub raid: Option<Arc<RaidBdev>>,
+    /// The error bdev, if it is one.
+    pub error: Option<Arc<ErrorBdev>>,
+    /// The delay bdev, if it is one.
+    pub delay: Option<Arc<DelayBdev>>,
     /// Who uses it.
     pub claim: Option<Claim>,
+    /// How much may be done with it in a second.
+    pub limits: Limits,
 }
 
 impl From<&Entry> for BdevView {
@@ -89,7 +135,10 @@ impl From<&Entry> for BdevView {
         Self {
             bdev: Arc::clone(&entry.bdev),
             raid: entry.raid().cloned(),
+            error: entry.error().cloned(),
+            delay: entry.delay().cloned(),
             claim: entry.claim.clone(),
+            limits: entry.counted.limits(),
         }
     }
 }
@@ -125,6 +174,9 @@ enum Lifecycle {
 struct State {
     lifecycle: Lifecycle,
     registry: Registry,
+    known: Known,
+    /// How the arrays without superblocks were asked for, by name.
+    requests: BTreeMap<String, RaidRequest>,
 }
 
 impl State {
@@ -144,6 +196,11 @@ pub struct Control {
     handles: Vec<ReactorHandle>,
     reactors: Mutex<Option<Reactors>>,
     state: Mutex<State>,
+    defaults: Mutex<RaidDefaults>,
+    patience: Duration,
+    events: Sender<ArrayEvent>,
+    notices: Notices,
+    hook: ChangeHook,
     /// Whenever a bdev has come or gone, or the service has stopped.
     changed: Condvar,
 }
@@ -155,7 +212,7 @@ impl Control {
     ///
     /// A core that does not exist, or what the system refuses.
     pub fn start(options: Options) -> Result<Arc<Self>, StartError> {
-        let Options { cores, poll, buffer_bytes } = options;
+        let Options { cores, poll, buffer_bytes, patience, defaults } = options;
         let reactors = Reactors::start(ReactorsConfig { cores, poll, buffer_bytes })?;
         for reactor in reactors.handles() {
             let core = reactor.core();
@@ -164,15 +221,39 @@ impl Control {
                 tracing::info!(core, ?poll, buffer_bytes, ?pages, "reactor turns");
             }
         }
-        Ok(Arc::new(Self {
+        let (events, watched) = bounded(limits::EVENTS_MAX);
+        let control = Arc::new(Self {
+            defaults: Mutex::new(defaults),
+            patience,
+            events,
+            notices: Notices::default(),
+            hook: ChangeHook::default(),
             handles: reactors.handles().to_vec(),
             reactors: Mutex::new(Some(reactors)),
             state: Mutex::new(State {
                 lifecycle: Lifecycle::Starting,
                 registry: Registry::default(),
+                known: Known::default(),
+                requests: BTreeMap::new(),
             }),
             changed: Condvar::new(),
-        }))
+        });
+        control.start_monitor(watched, patience);
+        Ok(control)
+    }
+
+    /// How arrays behave that ask for nothing else.
+    pub(crate) fn defaults(&self) -> RaidDefaults {
+        *lock(&self.defaults)
+    }
+
+    /// Changes that, for arrays that are made from now on.
+    pub fn set_defaults(&self, change: impl FnOnce(&mut RaidDefaults)) {
+        change(&mut lock(&self.defaults));
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state().lifecycle == Lifecycle::Stopped
     }
 
     /// The reactors, in ascending order of their cores.
@@ -187,6 +268,10 @@ impl Control {
         if state.lifecycle == Lifecycle::Starting {
             state.lifecycle = Lifecycle::Running;
             state.registry.keep_files();
+        }
+        drop(state);
+        if self.patience.is_zero() {
+            self.assemble_waiting();
         }
     }
 
@@ -333,9 +418,34 @@ impl Control {
     }
 
     fn add(&self, state: &mut State, bdev: Arc<dyn Bdev>, backing: Backing) {
+        self.add_over(state, bdev, backing, None);
+    }
+
+    /// Adds a bdev that stands on another one, which it claims. Only then is it examined, or the array of
+    /// its superblock would have two bdevs that are the same member.
+    fn add_over(
+        &self,
+        state: &mut State,
+        bdev: Arc<dyn Bdev>,
+        backing: Backing,
+        base: Option<&Arc<dyn Bdev>>,
+    ) {
+        let kind = backing.kind();
+        let examined = assembly::is_examined(kind).then(|| Arc::clone(&bdev));
+        let name = bdev.info().name.clone();
+        self.notices.push(NoticeKind::BdevRegister, &name, None);
+        if kind == Kind::Raid {
+            self.notices.push(NoticeKind::RaidOnline, &name, None);
+        }
         state.registry.insert(bdev, backing);
+        if let Some(base) = base {
+            state.registry.claim_base(kind, &name, base);
+        }
         if state.lifecycle == Lifecycle::Running {
             state.registry.keep_files();
+        }
+        if let Some(bdev) = examined {
+            self.examine(state, &bdev);
         }
         self.changed.notify_all();
     }
@@ -344,19 +454,31 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// When there is no such bdev, it is of another kind, or an array uses it.
+    /// When there is no such bdev, it is of another kind, or another bdev uses it.
     pub fn delete(&self, kind: Kind, name: &str) -> Result<(), ControlError> {
         let mut state = self.state();
         state.admit_change(name)?;
-        let raid = state.registry.check_delete(kind, name)?.raid().cloned();
+        let entry = state.registry.check_delete(kind, name)?;
         // Stopped before its members are given back: nobody else may have them while it writes.
-        let stopped = raid.map_or(Ok(()), |raid| raid.stop());
+        let stopped = match (entry.raid(), entry.error()) {
+            (Some(raid), _) => raid.stop().map_err(ControlError::Stop),
+            (None, Some(error)) => self.empty_cache(error).map_err(ControlError::NotFlushed),
+            (None, None) => Ok(()),
+        };
         let removed = state.registry.remove(name);
+        if let Some(entry) = &removed {
+            state.known.forget(entry.name());
+            state.requests.remove(entry.name());
+            self.notices.push(NoticeKind::BdevUnregister, entry.name(), None);
+            if entry.raid().is_some() {
+                state.known.forget_array(entry.bdev.info().uuid);
+            }
+        }
         self.changed.notify_all();
         drop(state);
         drop(removed);
         tracing::info!(bdev = name, "deleted");
-        stopped.map_err(ControlError::Stop)
+        stopped
     }
 
     /// Stops everything, top of the stack first: arrays are stopped, then files flushed, then all
@@ -372,6 +494,8 @@ impl Control {
             self.changed.notify_all();
             state.registry.drain_backwards()
         };
+        // Whoever stops waits for what is pending below.
+        entries.iter().filter_map(Entry::error).for_each(|error| error.resume_pending());
         let mut problems = Vec::new();
         for entry in entries {
             tracing::debug!(bdev = entry.name(), "stopping");
@@ -387,10 +511,14 @@ impl Control {
         if problems.is_empty() { Ok(()) } else { Err(ShutdownError(problems)) }
     }
 
-    /// Stops an array, which flushes its members; flushes what no array has flushed.
+    /// Stops an array, which flushes its members; empties caches of error bdevs; flushes what nobody
+    /// above has flushed.
     fn stop_entry(&self, entry: &Entry) -> Result<(), String> {
         if let Some(raid) = entry.raid() {
             return raid.stop().map_err(|error| error.to_string());
+        }
+        if let Some(error) = entry.error().filter(|error| error.has_cache()) {
+            return self.empty_cache(error).map_err(|error| error.to_string());
         }
         let info = entry.bdev.info();
         let may_hold_writes = info.volatile_cache && info.supported.write && info.supported.flush;

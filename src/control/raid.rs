@@ -3,15 +3,38 @@
 //! Not here: geometry and its limits (crate `raid`), starting shards (crate `array`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use array::{RaidBdev, RaidSpec};
+use array::{RaidBdev, RaidOptions, RaidSpec};
 use device::Bdev;
+use raid::coordinator::Policy;
+use raid::coordinator::pace::Rates;
+use raid::event::WorkKind;
 use raid::layout::{Layout, Level};
 use uuid::Uuid;
 
 use super::error::ControlError;
-use super::registry::Backing;
-use super::{Control, Kind};
+use super::registry::{Backing, Claim};
+use super::{Control, Kind, Lifecycle, RaidDefaults};
+
+/// What an array can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RaidMessage {
+    /// Interrupt what goes on in the background; what is needed starts again by itself.
+    Idle,
+    /// Interrupt it, and let nothing start until the next message.
+    Frozen,
+    /// Go on with the resync, if there is anything to resync.
+    Resync,
+    /// Go on with the rebuild, if there is anything to rebuild.
+    Recover,
+    /// Compare parity with data, and count.
+    Check,
+    /// Compare parity with data, and make it right.
+    Repair,
+    /// The owner has recorded what failed: writes go on.
+    AllowWrites,
+}
 
 /// What an array is to be.
 #[derive(Debug, Clone)]
@@ -34,6 +57,20 @@ pub struct RaidRequest {
     pub data_offsets_sectors: Vec<u64>,
     /// Whether the parity is right already.
     pub assume_clean: bool,
+    /// Name of the bdev for the dirty log; absent: it is in memory.
+    pub log: Option<String>,
+    /// Size of a region of the log in KiB.
+    pub region_size_kib: Option<u64>,
+    /// Whether members get superblocks.
+    pub superblock: bool,
+    /// What is done when something fails.
+    pub policy: Policy,
+    /// How long a request may be with a member; absent: the service's default.
+    pub io_timeout: Option<Duration>,
+    /// Overwrite what is on the members, trust parity of a dirty degraded array.
+    pub force: bool,
+    /// Names of spares.
+    pub spares: Vec<String>,
 }
 
 impl Control {
@@ -45,14 +82,43 @@ impl Control {
     /// other; whatever the geometry refuses. Nothing has changed then.
     pub fn create_raid(&self, request: RaidRequest) -> Result<String, ControlError> {
         let mut state = self.state();
-        state.admit_change(&request.name)?;
-        state.registry.admit(&request.name, request.uuid)?;
-        let members = state.registry.members(&request.members)?;
         let name = request.name.clone();
-        let raid = RaidBdev::create(self.reactors(), request.into_spec(members.clone())?)?;
-        self.add(&mut state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(raid));
+        state.admit_change(&name)?;
+        let starting = state.lifecycle == Lifecycle::Starting;
+        if starting && request.superblock && !request.force && Self::knows_raid(&state, &name) {
+            // A configuration that makes an array makes it once; after that it is found.
+            tracing::info!(bdev = name, "the array is there: it is assembled, not created");
+            return Ok(name);
+        }
+        state.registry.admit(&name, request.uuid)?;
+        let members = state.registry.members(&request.members)?;
+        let log = request.log.as_ref().map(|log| state.registry.base(log)).transpose()?;
+        let spares = request.spares.iter().map(|spare| state.registry.base(spare));
+        let spares = spares.collect::<Result<Vec<_>, _>>()?;
+        check_distinct(&members, log.as_ref(), &spares)?;
+        let force = request.force;
+        let asked = (!request.superblock).then(|| request.clone());
+        let mut spec = request.into_spec(state.registry.as_used(&members), self.defaults())?;
+        spec.options.log = log.clone();
+        spec.options.events = Some(self.event_sender());
+        let raid = RaidBdev::create(self.reactors(), spec)?;
+        self.add(&mut state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));
         state.registry.claim(&name, &members);
+        if let Some(log) = &log {
+            state.registry.claim_one(log, Claim::Log { array: name.clone() });
+        }
+        for spare in &spares {
+            if let Err(error) = self.mark_spare(&raid, spare, force) {
+                tracing::warn!(array = name, %error, "spare is not marked as one");
+            }
+            state.registry.claim_one(spare, Claim::Spare { array: Some(name.clone()) });
+        }
+        for member in members.iter().flatten() {
+            state.known.forget(&member.info().name);
+        }
+        state.requests.extend(asked.map(|request| (name.clone(), request)));
         tracing::info!(bdev = name, "array created");
+        self.activate_spares(&mut state, &raid);
         Ok(name)
     }
 
@@ -65,6 +131,11 @@ impl Control {
     pub fn remove_base_bdev(&self, name: &str, array: Option<&str>) -> Result<(), ControlError> {
         let mut state = self.state();
         state.admit_change(name)?;
+        if let Some(Claim::Spare { .. }) = state.registry.get(name)?.claim {
+            state.registry.release(name);
+            tracing::info!(bdev = name, "no spare any more");
+            return Ok(());
+        }
         let (raid, claim) = state.registry.user_of(name)?;
         if let Some(array) = array
             && state.registry.get(array)?.name() != claim.array
@@ -83,18 +154,116 @@ impl Control {
         self.state().registry.entries().iter().filter_map(|entry| entry.raid().cloned()).collect()
     }
 
-    /// Deletes an array. Its members are free, and what is on them stays.
+    /// The array of that name or alias.
     ///
     /// # Errors
     ///
-    /// When there is no such array, or another array is made of it.
-    pub fn delete_raid(&self, name: &str) -> Result<(), ControlError> {
-        self.delete(Kind::Raid, name)
+    /// When there is none.
+    pub fn raid(&self, name: &str) -> Result<Arc<RaidBdev>, ControlError> {
+        let state = self.state();
+        let raid = state.registry.get(name)?.raid().cloned();
+        raid.ok_or_else(|| ControlError::NoSuchArray { name: name.to_owned() })
+    }
+
+    /// Deletes an array. Its members are free, and what is on them stays, but for their superblocks if
+    /// `clear_superblocks` says so.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such array, or another array is made of it; when a superblock cannot be wiped.
+    pub fn delete_raid(&self, name: &str, clear_superblocks: bool) -> Result<(), ControlError> {
+        let devices = self.raid(name).map(|raid| self.devices_of(&raid)).unwrap_or_default();
+        self.delete(Kind::Raid, name)?;
+        let mut wiped = Ok(());
+        if let Some(reactor) = self.reactors().first().filter(|_| clear_superblocks) {
+            for device in &devices {
+                let result = array::wipe(reactor, device);
+                self.state().known.forget(&device.info().name);
+                wiped = wiped.and(result.map_err(ControlError::Blocking));
+            }
+        }
+        wiped
+    }
+
+    /// All that carry the superblock of an array: its members and spares, if it has one. Without it there
+    /// is data where it would be.
+    fn devices_of(&self, raid: &RaidBdev) -> Vec<Arc<dyn Bdev>> {
+        if raid.superblock().is_none() {
+            return Vec::new();
+        }
+        let mut devices: Vec<_> = raid.members().into_iter().flatten().collect();
+        devices.extend(self.state().registry.own_spares(&raid.info().name));
+        devices
+    }
+
+    /// Carries out one of dm-raid's messages, or raid45's `allow_writes`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such array, or it cannot now.
+    pub fn message_raid(&self, name: &str, message: RaidMessage) -> Result<(), ControlError> {
+        let raid = self.raid(name)?;
+        let request = |kind| {
+            let array = raid.info().name.clone();
+            raid.request(kind).map_err(|source| ControlError::Action { array, source })
+        };
+        match message {
+            RaidMessage::Idle => raid.interrupt(false),
+            RaidMessage::Frozen => raid.interrupt(true),
+            RaidMessage::Resync => request(WorkKind::Resync)?,
+            RaidMessage::Recover => request(WorkKind::Rebuild)?,
+            RaidMessage::Check => request(WorkKind::Check)?,
+            RaidMessage::Repair => request(WorkKind::Repair)?,
+            RaidMessage::AllowWrites => raid.allow_writes(),
+        }
+        tracing::info!(array = name, ?message, "message");
+        Ok(())
+    }
+
+    /// Changes how fast background actions of an array go.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such array.
+    pub fn set_rates(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Rates),
+    ) -> Result<(), ControlError> {
+        let raid = self.raid(name)?;
+        let mut rates = raid.snapshot().rates;
+        change(&mut rates);
+        raid.set_rates(rates);
+        Ok(())
     }
 }
 
+/// Refuses one bdev in two places.
+fn check_distinct(
+    members: &[Option<Arc<dyn Bdev>>],
+    log: Option<&Arc<dyn Bdev>>,
+    spares: &[Arc<dyn Bdev>],
+) -> Result<(), ControlError> {
+    let mut seen: Vec<&Arc<dyn Bdev>> = members.iter().flatten().collect();
+    for bdev in log.into_iter().chain(spares) {
+        if seen.iter().any(|other| Arc::ptr_eq(other, bdev)) {
+            return Err(ControlError::BadValue {
+                what: "base bdev",
+                value: bdev.info().name.clone(),
+                right: "it is given twice: members, log and spares are different bdevs".to_owned(),
+            });
+        }
+        seen.push(bdev);
+    }
+    Ok(())
+}
+
 impl RaidRequest {
-    fn into_spec(self, members: Vec<Option<Arc<dyn Bdev>>>) -> Result<RaidSpec, ControlError> {
+    fn into_spec(
+        self,
+        members: Vec<Option<Arc<dyn Bdev>>>,
+        defaults: RaidDefaults,
+    ) -> Result<RaidSpec, ControlError> {
         let strip_bytes = self.strip_size_kib.checked_mul(1 << 10);
         let strip_bytes = strip_bytes.ok_or_else(|| ControlError::BadValue {
             what: "strip_size_kb",
@@ -108,7 +277,24 @@ impl RaidRequest {
                 right: "give a number of 512-byte sectors that the member has".to_owned(),
             })
         });
+        let region_bytes = self.region_size_kib.map(|kib| {
+            kib.checked_mul(1 << 10).ok_or_else(|| ControlError::BadValue {
+                what: "region_size_kb",
+                value: kib.to_string(),
+                right: "give a power of two, at least the strip size".to_owned(),
+            })
+        });
+        let options = RaidOptions {
+            region_bytes: region_bytes.transpose()?,
+            superblock: self.superblock,
+            policy: self.policy,
+            rates: defaults.rates,
+            io_timeout: self.io_timeout.unwrap_or(defaults.io_timeout),
+            force: self.force,
+            ..RaidOptions::default()
+        };
         Ok(RaidSpec {
+            options,
             data_offsets_bytes: data_offsets_bytes.collect::<Result<_, _>>()?,
             layout: self.parsed_layout()?,
             name: self.name,

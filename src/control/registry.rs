@@ -1,16 +1,16 @@
 //! Which bdevs there are, under which names, and who uses whom.
 //!
 //! ```text
-//!   entries, in the order of creation: what an array is made of stands before the array
+//!   entries, in the order of creation: what a bdev is made of stands before it
 //!
-//!   m0  m1  m2   r0        m3         rr
+//!   m0  m1  m2   r0        m3       EE_m3
 //!    ^   ^   ^---| claims   ^          |
 //!    `---`-------'          `----------'   a bdev has one claim at most
 //! ```
 //!
 //! A name belongs to one bdev, and so does a UUID, which is an alias. A bdev with a claim can be
-//! looked at, but neither deleted nor claimed again. Because arrays can only be made of what is
-//! there, walking the entries backwards meets every array before its members.
+//! looked at, but neither deleted nor claimed again. Because bdevs can only be made of what is
+//! there, walking the entries backwards meets every one before what it is made of.
 //!
 //! Not here: making and stopping bdevs (`super`), and any lock: a registry is a plain value.
 
@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use array::RaidBdev;
-use device::Bdev;
+use device::{Bdev, Counted, DelayBdev, ErrorBdev};
 use raid::units::Slot;
 use uuid::Uuid;
 
@@ -37,8 +37,24 @@ pub enum Kind {
     Uring,
     /// A file behind Linux AIO.
     Aio,
+    /// Fails when it is told to, over another bdev.
+    Error,
+    /// Answers late, over another bdev.
+    Delay,
     /// An array.
     Raid,
+}
+
+impl Kind {
+    /// With its article, for messages.
+    pub(crate) fn with_article(self) -> String {
+        match self {
+            Self::Aio | Self::Error => format!("an {self}"),
+            Self::Null | Self::Malloc | Self::Uring | Self::Delay | Self::Raid => {
+                format!("a {self}")
+            }
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -48,24 +64,89 @@ impl fmt::Display for Kind {
             Self::Malloc => "malloc",
             Self::Uring => "uring",
             Self::Aio => "aio",
+            Self::Error => "error",
+            Self::Delay => "delay",
             Self::Raid => "raid",
         })
     }
 }
 
+/// Whose spares those are that belong to no array.
+const POOL: &str = "the shared pool";
+
+/// That a bdev is used by another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is a member of an array.
+    Member(Membership),
+    /// An error or delay bdev stands on it.
+    Base {
+        /// What stands on it.
+        kind: Kind,
+        /// That bdev's name.
+        above: String,
+    },
+    /// It holds the dirty log of an array.
+    Log {
+        /// Name of the array.
+        array: String,
+    },
+    /// It waits to take the place of a member that fails.
+    Spare {
+        /// Of which array; `None`: of any.
+        array: Option<String>,
+    },
+}
+
 /// That a bdev is a member of an array.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct Membership {
     /// Name of the array.
     pub array: String,
     /// The member's place in it.
     pub slot: Slot,
 }
 
+impl Claim {
+    /// Name of the bdev that has the claim.
+    pub fn holder(&self) -> &str {
+        match self {
+            Self::Member(membership) => &membership.array,
+            Self::Base { above, .. } => above,
+            Self::Log { array } => array,
+            Self::Spare { array } => array.as_deref().unwrap_or(POOL),
+        }
+    }
+
+    /// How a bdev gets rid of it.
+    pub(crate) fn remedy(&self) -> String {
+        match self {
+            Self::Member(_) => "delete the array first, or take the bdev out of it with \
+                                bdev_raid_remove_base_bdev"
+                .to_owned(),
+            Self::Base { kind, .. } => {
+                format!("delete that one first, with bdev_{kind}_delete")
+            }
+            Self::Log { .. } => "delete the array first".to_owned(),
+            Self::Spare { .. } => "take it back with bdev_raid_remove_base_bdev".to_owned(),
+        }
+    }
+}
+
 /// Completes "the bdev is ...".
 impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "claimed by array {:?} as slot {}", self.array, self.slot)
+        match self {
+            Self::Member(Membership { array, slot }) => {
+                write!(f, "claimed by array {array:?} as slot {slot}")
+            }
+            Self::Base { kind, above } => write!(f, "claimed by {kind} bdev {above:?} as its base"),
+            Self::Log { array } => write!(f, "claimed by array {array:?} as its log"),
+            Self::Spare { array: Some(array) } => {
+                write!(f, "claimed by array {array:?} as a spare")
+            }
+            Self::Spare { array: None } => f.write_str("claimed as a spare of any array"),
+        }
     }
 }
 
@@ -78,16 +159,20 @@ pub(crate) enum Backing {
     Uring(Option<NewFile>),
     /// Likewise.
     Aio(Option<NewFile>),
+    Error(Arc<ErrorBdev>),
+    Delay(Arc<DelayBdev>),
     Raid(Arc<RaidBdev>),
 }
 
 impl Backing {
-    fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Null => Kind::Null,
             Self::Malloc => Kind::Malloc,
             Self::Uring(_) => Kind::Uring,
             Self::Aio(_) => Kind::Aio,
+            Self::Error(_) => Kind::Error,
+            Self::Delay(_) => Kind::Delay,
             Self::Raid(_) => Kind::Raid,
         }
     }
@@ -96,7 +181,9 @@ impl Backing {
 /// One bdev.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// What everybody uses: the counted one.
     pub(crate) bdev: Arc<dyn Bdev>,
+    pub(crate) counted: Arc<Counted>,
     backing: Backing,
     pub(crate) claim: Option<Claim>,
 }
@@ -114,7 +201,23 @@ impl Entry {
     pub(crate) fn raid(&self) -> Option<&Arc<RaidBdev>> {
         match &self.backing {
             Backing::Raid(raid) => Some(raid),
-            Backing::Null | Backing::Malloc | Backing::Uring(_) | Backing::Aio(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The error bdev, if it is one.
+    pub(crate) fn error(&self) -> Option<&Arc<ErrorBdev>> {
+        match &self.backing {
+            Backing::Error(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The delay bdev, if it is one.
+    pub(crate) fn delay(&self) -> Option<&Arc<DelayBdev>> {
+        match &self.backing {
+            Backing::Delay(delay) => Some(delay),
+            _ => None,
         }
     }
 
@@ -163,7 +266,9 @@ impl Registry {
 
     /// Adds a bdev that was admitted.
     pub(crate) fn insert(&mut self, bdev: Arc<dyn Bdev>, backing: Backing) {
-        self.entries.push(Entry { bdev, backing, claim: None });
+        let counted = Counted::over(bdev);
+        let bdev = Arc::clone(&counted) as Arc<dyn Bdev>;
+        self.entries.push(Entry { bdev, counted, backing, claim: None });
     }
 
     /// The bdev of that name or alias.
@@ -218,22 +323,82 @@ impl Registry {
         Ok(members)
     }
 
+    /// The members as an array is to use them. Null bdevs are there to measure what is above them, so
+    /// nothing is counted of what arrays do with theirs.
+    pub(crate) fn as_used(&self, members: &[Option<Arc<dyn Bdev>>]) -> Vec<Option<Arc<dyn Bdev>>> {
+        let used = |member: &Arc<dyn Bdev>| {
+            let entry = self.entries.iter().find(|entry| Arc::ptr_eq(&entry.bdev, member));
+            let null = entry.filter(|entry| entry.kind() == Kind::Null);
+            Arc::clone(null.map_or(member, |entry| entry.counted.inner()))
+        };
+        members.iter().map(|member| member.as_ref().map(used)).collect()
+    }
+
     /// Marks `members` as used by `array`.
     pub(crate) fn claim(&mut self, array: &str, members: &[Option<Arc<dyn Bdev>>]) {
         for (slot, member) in slots(members) {
             let Some(member) = member else { continue };
-            let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.bdev, member));
-            let entry = entry.expect("members come from this registry");
-            entry.claim = Some(Claim { array: array.to_owned(), slot });
+            self.claim_one(member, Claim::Member(Membership { array: array.to_owned(), slot }));
         }
     }
 
+    /// Marks one bdev as used.
+    pub(crate) fn claim_one(&mut self, bdev: &Arc<dyn Bdev>, claim: Claim) {
+        let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.bdev, bdev));
+        entry.expect("it comes from this registry").claim = Some(claim);
+    }
+
+    /// Frees whoever is in a slot of an array.
+    pub(crate) fn release_slot(&mut self, array: &str, slot: Slot) {
+        let membership = Membership { array: array.to_owned(), slot };
+        for entry in &mut self.entries {
+            entry.claim.take_if(|claim| *claim == Claim::Member(membership.clone()));
+        }
+    }
+
+    /// The spares that an array may have: its own, then those of any.
+    pub(crate) fn spares_for(&self, array: &str) -> Vec<Arc<dyn Bdev>> {
+        let mut spares = self.own_spares(array);
+        spares.extend(self.spares_of(None));
+        spares
+    }
+
+    /// The spares that no other array may have.
+    pub(crate) fn own_spares(&self, array: &str) -> Vec<Arc<dyn Bdev>> {
+        self.spares_of(Some(array)).collect()
+    }
+
+    fn spares_of(&self, whose: Option<&str>) -> impl Iterator<Item = Arc<dyn Bdev>> {
+        let is_its = move |entry: &&Entry| match &entry.claim {
+            Some(Claim::Spare { array }) => array.as_deref() == whose,
+            _ => false,
+        };
+        self.entries.iter().filter(is_its).map(|entry| Arc::clone(&entry.bdev))
+    }
+
+    /// The bdev that another is to stand on, which nobody uses.
+    pub(crate) fn base(&self, name: &str) -> Result<Arc<dyn Bdev>, ControlError> {
+        let entry = self.find(name);
+        let entry = entry.ok_or_else(|| ControlError::NoSuchBase { name: name.to_owned() })?;
+        match entry.claim.clone() {
+            None => Ok(Arc::clone(&entry.bdev)),
+            Some(claim) => Err(ControlError::BaseClaimed { name: name.to_owned(), claim }),
+        }
+    }
+
+    /// Marks `base` as that of `above`.
+    pub(crate) fn claim_base(&mut self, kind: Kind, above: &str, base: &Arc<dyn Bdev>) {
+        self.claim_one(base, Claim::Base { kind, above: above.to_owned() });
+    }
+
     /// The array that uses the bdev, and the slot that it has there.
-    pub(crate) fn user_of(&self, name: &str) -> Result<(Arc<RaidBdev>, Claim), ControlError> {
+    pub(crate) fn user_of(&self, name: &str) -> Result<(Arc<RaidBdev>, Membership), ControlError> {
         let not_a_member = || ControlError::NotAMember { name: name.to_owned(), array: None };
-        let claim = self.get(name)?.claim.clone().ok_or_else(not_a_member)?;
-        let array = self.find(&claim.array).and_then(Entry::raid).ok_or_else(not_a_member)?;
-        Ok((Arc::clone(array), claim))
+        let Some(Claim::Member(membership)) = self.get(name)?.claim.clone() else {
+            return Err(not_a_member());
+        };
+        let array = self.find(&membership.array).and_then(Entry::raid).ok_or_else(not_a_member)?;
+        Ok((Arc::clone(array), membership))
     }
 
     /// Nobody uses the bdev any more.
@@ -256,14 +421,14 @@ impl Registry {
         Ok(entry)
     }
 
-    /// Takes a bdev out, and gives its members back if it is an array. A file that was made for it
+    /// Takes a bdev out, and gives back what it was made of. A file that was made for it
     /// stays: deleting a bdev deletes no data.
     pub(crate) fn remove(&mut self, name: &str) -> Option<Entry> {
         let place = self.entries.iter().position(|entry| entry.answers_to(name))?;
         let mut removed = self.entries.remove(place);
         removed.keep_file();
         for entry in &mut self.entries {
-            entry.claim.take_if(|claim| claim.array == removed.name());
+            entry.claim.take_if(|claim| claim.holder() == removed.name());
         }
         Some(removed)
     }
@@ -364,6 +529,48 @@ mod tests {
         );
         registry.release("c");
         assert!(registry.members(&some(&["b", "c", "d"])).is_ok());
+    }
+
+    /// Goal: what another bdev stands on is its own, like a member of an array, and free when that is
+    /// deleted.
+    #[test]
+    fn a_base_is_claimed() {
+        let mut registry = with(&["a", "b"]);
+        let alias = registry.get("a").unwrap().bdev.info().uuid.to_string();
+        let base = registry.base(&alias).unwrap();
+        registry.insert(null("EE_a", None), Backing::Null);
+        registry.claim_base(Kind::Error, "EE_a", &base);
+        for (error, text, errno) in [
+            (
+                registry.base("a").unwrap_err(),
+                "base bdev \"a\" is claimed by error bdev \"EE_a\" as its base: give a bdev that \
+                 nobody uses",
+                rpc::error::errno::EPERM,
+            ),
+            (
+                registry.members(&some(&["b", "a"])).unwrap_err(),
+                "base bdev \"a\" for slot 1 is claimed by error bdev \"EE_a\" as its base: give a \
+                 bdev that nobody uses",
+                rpc::error::errno::EPERM,
+            ),
+            (
+                registry.check_delete(Kind::Null, "a").unwrap_err(),
+                "bdev \"a\" is claimed by error bdev \"EE_a\" as its base: delete that one first, \
+                 with bdev_error_delete",
+                rpc::error::errno::EBUSY,
+            ),
+            (
+                registry.base("x").unwrap_err(),
+                "base bdev \"x\": create it first",
+                rpc::error::errno::ENODEV,
+            ),
+        ] {
+            assert_eq!((error.to_string().as_str(), error.errno()), (text, errno));
+        }
+        let error = registry.user_of("a").unwrap_err();
+        assert!(matches!(error, ControlError::NotAMember { .. }), "{error}");
+        registry.remove("EE_a").unwrap();
+        assert!(registry.base("a").is_ok());
     }
 
     /// Goal: nobody has to think of a name for a RAM disk.

@@ -1,10 +1,10 @@
 //! Methods that list, make and delete plain bdevs.
 //!
-//! Not here: arrays (`raid`), though `bdev_get_bdevs` shows them too.
+//! Not here: arrays (`raid`) and bdevs that fail (`faults`), though `bdev_get_bdevs` shows them too.
 
 use std::time::Duration;
 
-use device::{BackendDetail, NullSpec};
+use device::{BackendDetail, Limits, NullSpec};
 use rpc::RpcError;
 use rpc::error::errno;
 use rpc::params::{
@@ -14,11 +14,12 @@ use rpc::params::{
 use rpc::results::{BdevEntry, RateLimits, SupportedIoTypes};
 use serde_json::{Value, json};
 
+use super::faults::{delay_specific, error_specific};
 use super::raid::raid_info;
 use super::{Call, Context, errno_error, json as to_json, refused};
 use crate::control::{BdevView, FileRequest, Kind};
 
-/// SPDK's name for the claim that its raid module makes.
+/// SPDK's name for the claims that its raid, error and delay modules make.
 const CLAIM_TYPE: &str = "exclusive_write";
 
 impl Call for BdevGetBdevs {
@@ -54,7 +55,7 @@ fn entry(view: &BdevView) -> Result<BdevEntry, RpcError> {
         preferred_unmap_granularity: 0,
         uuid: info.uuid,
         numa_id: None,
-        assigned_rate_limits: RateLimits::default(),
+        assigned_rate_limits: rate_limits(view.limits),
         claimed: view.claim.is_some(),
         claim_type: view.claim.is_some().then(|| CLAIM_TYPE.to_owned()),
         zoned: false,
@@ -72,10 +73,26 @@ fn entry(view: &BdevView) -> Result<BdevEntry, RpcError> {
     })
 }
 
+fn rate_limits(limits: Limits) -> RateLimits {
+    let Limits { rw_ios, rw_bytes, r_bytes, w_bytes } = limits;
+    RateLimits {
+        rw_ios_per_sec: rw_ios,
+        rw_mbytes_per_sec: rw_bytes >> 20,
+        r_mbytes_per_sec: r_bytes >> 20,
+        w_mbytes_per_sec: w_bytes >> 20,
+    }
+}
+
 fn driver_specific(view: &BdevView) -> Result<Value, RpcError> {
     if let Some(raid) = &view.raid {
         let info = raid_info(raid).driver_specific();
         return info.map_err(|error| RpcError::internal(error.to_string()));
+    }
+    if let Some(error) = &view.error {
+        return Ok(error_specific(error));
+    }
+    if let Some(delay) = &view.delay {
+        return Ok(delay_specific(&view.bdev.info().name, delay));
     }
     Ok(match &view.bdev.info().detail {
         BackendDetail::None | BackendDetail::Null | BackendDetail::Malloc => json!({}),
@@ -104,11 +121,13 @@ fn only_default(what: &str, is_default: bool) -> Result<(), RpcError> {
     Err(errno_error(errno::ENOTSUP, detail))
 }
 
-fn created(result: Result<String, crate::control::ControlError>) -> Result<Value, RpcError> {
+pub(super) fn created(
+    result: Result<String, crate::control::ControlError>,
+) -> Result<Value, RpcError> {
     result.map(Value::from).map_err(|error| refused(&error))
 }
 
-fn deleted(context: Context<'_>, kind: Kind, name: &str) -> Result<Value, RpcError> {
+pub(super) fn deleted(context: Context<'_>, kind: Kind, name: &str) -> Result<Value, RpcError> {
     context.control.delete(kind, name).map_err(|error| refused(&error))?;
     Ok(Value::from(true))
 }

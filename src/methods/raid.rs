@@ -1,27 +1,38 @@
 //! Methods that list, make, change and delete arrays.
 //!
-//! Unlike SPDK an array is never "configuring": members that are not there yet are an error, and a
-//! member that is missing on purpose is null. So every array that is listed is online.
+//! Unlike with SPDK a new array is never "configuring": members that are not there yet are an error, and a
+//! member that is missing on purpose is null. A known array, whose superblocks were found, is while it
+//! waits for members or is refused; `reason` says why. One that has lost more than parity can stand for
+//! is "offline".
 //!
 //! Not here: the checks behind the commands (`control::raid`, crate `array`).
 
-use std::sync::Arc;
+use std::time::Duration;
 
+use ::raid::coordinator::pace::Rates;
+use ::raid::coordinator::{self, Action, Policy, Progress};
+use ::raid::event::WorkKind;
 use ::raid::layout::{Layout, Level};
-use array::{MemberSnapshot, RaidBdev, RaidSnapshot, ResyncProgress};
+use ::raid::member::MemberState;
+use ::raid::superblock::{DATA_OFFSET_BYTES_MIN, MemberRecordState};
+use array::{MemberSnapshot, RaidBdev, RaidSnapshot};
 use device::{Bdev, BdevInfo};
 use rpc::RpcError;
 use rpc::error::errno_text;
 use rpc::params::{
-    BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, BdevRaidRemoveBaseBdev, Category, DataOffset,
-    RaidLevel,
+    BdevExamine, BdevRaidAddBaseBdev, BdevRaidAddSpare, BdevRaidAssemble, BdevRaidCreate,
+    BdevRaidDelete, BdevRaidGetBdevs, BdevRaidMessage, BdevRaidRemoveBaseBdev, BdevRaidSetOptions,
+    BdevRaidSetRates, BdevWaitForExamine, Category, DataOffset, OnFailure, OnLogFailure, RaidLevel,
+    RaidWord,
 };
-use rpc::results::{BaseBdevEntry, RaidEntry, RaidInfo, RaidProcess, RaidProgress, RaidState};
+use rpc::results::{
+    BaseBdevEntry, RaidEntry, RaidInfo, RaidLog, RaidProcess, RaidProgress, RaidState,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Call, Context, json, refused};
-use crate::control::{ControlError, RaidRequest};
+use crate::control::{ControlError, RaidMessage, RaidRequest, WaitingRaid};
 
 impl Call for BdevRaidCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
@@ -39,18 +50,22 @@ impl Call for BdevRaidCreate {
 
 /// What the parameters ask for.
 fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
-    if params.superblock {
-        return Err(ControlError::Unsupported {
-            what: "superblock true",
-            instead: "leave it out, and create the array from the configuration at each start",
-        });
-    }
     let members = params.base_bdevs.0;
     let data_offsets_sectors = match params.data_offset {
+        None if params.superblock => vec![DATA_OFFSET_BYTES_MIN / 512; members.len()],
         None => vec![0; members.len()],
         Some(DataOffset::All(sectors)) => vec![sectors; members.len()],
         Some(DataOffset::Each(sectors)) => sectors,
     };
+    let spares: Option<Vec<String>> = match params.spares {
+        None => Some(Vec::new()),
+        Some(names) => names.0.into_iter().collect(),
+    };
+    let spares = spares.ok_or_else(|| ControlError::BadValue {
+        what: "spares",
+        value: "null".to_owned(),
+        right: "give names of bdevs".to_owned(),
+    })?;
     Ok(RaidRequest {
         name: params.name,
         uuid: params.uuid,
@@ -65,27 +80,45 @@ fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
         members,
         data_offsets_sectors,
         assume_clean: params.assume_clean,
+        log: params.log_bdev,
+        region_size_kib: params.region_size_kb,
+        superblock: params.superblock,
+        policy: Policy {
+            log: match params.on_log_failure {
+                OnLogFailure::Continue => coordinator::OnLogFailure::Continue,
+                OnLogFailure::Block => coordinator::OnLogFailure::Block,
+            },
+            member: match params.on_failure {
+                OnFailure::Hold => coordinator::OnMemberFailure::Hold,
+                OnFailure::Continue => coordinator::OnMemberFailure::Continue,
+            },
+        },
+        io_timeout: params.io_timeout_s.map(|s| Duration::from_secs(s.max(1).into())),
+        force: params.force,
+        spares,
     })
 }
 
 impl Call for BdevRaidGetBdevs {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        let raids = match self.category {
-            Category::All | Category::Online => context.control.raids(),
-            Category::Configuring | Category::Offline => Vec::new(),
+        let running = context.control.raids().into_iter().map(|raid| {
+            let name = raid.info().name.clone();
+            RaidEntry { name, info: raid_info(&raid) }
+        });
+        let waiting = context.control.waiting_raids().into_iter().map(|raid| waiting(&raid));
+        let wanted = |entry: &RaidEntry| match self.category {
+            Category::All => true,
+            Category::Online => entry.info.state == RaidState::Online,
+            Category::Configuring => entry.info.state == RaidState::Configuring,
+            Category::Offline => entry.info.state == RaidState::Offline,
         };
-        let entry = |raid: &Arc<RaidBdev>| RaidEntry {
-            name: raid.info().name.clone(),
-            info: raid_info(raid),
-        };
-        json(raids.iter().map(entry).collect::<Vec<_>>())
+        json(running.chain(waiting).filter(wanted).collect::<Vec<_>>())
     }
 }
 
 impl Call for BdevRaidDelete {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        // There are no superblocks yet, so `clear_sb` finds none to clear.
-        context.control.delete_raid(&self.name).map_err(|error| refused(&error))?;
+        context.control.delete_raid(&self.name, self.clear_sb).map_err(|error| refused(&error))?;
         Ok(Value::from(true))
     }
 }
@@ -104,6 +137,94 @@ impl Call for BdevRaidRemoveBaseBdev {
     }
 }
 
+impl Call for BdevRaidAddBaseBdev {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        context.control.add_base_bdev(&self.raid_bdev, &self.base_bdev).map_err(|error| {
+            let text = errno_text(error.errno());
+            let message = format!("Failed to add base bdev to RAID bdev: {text}: {error}");
+            RpcError::new(-i64::from(error.errno()), message)
+        })?;
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevRaidAddSpare {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let added = context.control.add_spare(&self.base_bdev, self.raid_bdev.as_deref());
+        added.map_err(|error| refused(&error))?;
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevRaidAssemble {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let assembled = context.control.assemble_raid(&self.name, self.force);
+        Ok(Value::from(assembled.map_err(|error| refused(&error))?))
+    }
+}
+
+impl Call for BdevRaidMessage {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let message = match self.message {
+            RaidWord::Idle => RaidMessage::Idle,
+            RaidWord::Frozen => RaidMessage::Frozen,
+            RaidWord::Resync => RaidMessage::Resync,
+            RaidWord::Recover => RaidMessage::Recover,
+            RaidWord::Check => RaidMessage::Check,
+            RaidWord::Repair => RaidMessage::Repair,
+            RaidWord::AllowWrites => RaidMessage::AllowWrites,
+        };
+        context.control.message_raid(&self.name, message).map_err(|error| refused(&error))?;
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevRaidSetRates {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let change = |rates: &mut Rates| {
+            if let Some(min) = self.min_kb_per_s {
+                rates.min_bytes_per_s = min.saturating_mul(1024);
+            }
+            match self.max_kb_per_s {
+                None => {}
+                Some(0) => rates.max_bytes_per_s = u64::MAX,
+                Some(max) => rates.max_bytes_per_s = max.saturating_mul(1024),
+            }
+        };
+        context.control.set_rates(&self.name, change).map_err(|error| refused(&error))?;
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevRaidSetOptions {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        if let Some(mib) = self.process_max_bandwidth_mb_sec {
+            context.control.set_defaults(|defaults| {
+                defaults.rates.max_bytes_per_s = match mib {
+                    0 => u64::MAX,
+                    mib => u64::from(mib) << 20,
+                };
+                let Rates { min_bytes_per_s, max_bytes_per_s, .. } = &mut defaults.rates;
+                *min_bytes_per_s = (*min_bytes_per_s).min(*max_bytes_per_s);
+            });
+        }
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevExamine {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        context.control.examine_bdev(&self.name).map_err(|error| refused(&error))?;
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevWaitForExamine {
+    fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
+        Ok(Value::from(true))
+    }
+}
+
 /// An array as clients see it.
 pub(super) fn raid_info(raid: &RaidBdev) -> RaidInfo {
     describe(raid.info(), &raid.snapshot())
@@ -111,17 +232,18 @@ pub(super) fn raid_info(raid: &RaidBdev) -> RaidInfo {
 
 fn describe(info: &BdevInfo, snapshot: &RaidSnapshot) -> RaidInfo {
     let slots = snapshot.members.len() as u32;
-    let missing = snapshot.missing().count() as u32;
+    let count = |state| snapshot.members.iter().filter(|m| m.state == state).count() as u32;
+    let in_sync = count(MemberState::InSync);
     RaidInfo {
         uuid: info.uuid,
         strip_size_kb: snapshot.strip_bytes / 1024,
-        state: RaidState::Online,
+        state: if snapshot.broken { RaidState::Offline } else { RaidState::Online },
         raid_level: snapshot.level.to_string(),
-        superblock: false,
+        superblock: snapshot.superblock,
         num_base_bdevs: slots,
-        num_base_bdevs_discovered: slots - missing,
-        num_base_bdevs_operational: slots - missing,
-        process: snapshot.resync.map(|progress| resync(progress, info.num_blocks)),
+        num_base_bdevs_discovered: in_sync + count(MemberState::Rebuilding),
+        num_base_bdevs_operational: in_sync,
+        process: process(snapshot, info.num_blocks),
         base_bdevs_list: snapshot
             .members
             .iter()
@@ -132,34 +254,127 @@ fn describe(info: &BdevInfo, snapshot: &RaidSnapshot) -> RaidInfo {
         strip_size_bytes: snapshot.strip_bytes,
         block_size: info.block_size_bytes,
         num_blocks: info.num_blocks,
-        num_base_bdevs_degraded: missing,
+        num_base_bdevs_degraded: slots - in_sync,
         in_sync: snapshot.regions_in_sync == snapshot.regions,
+        log: RaidLog {
+            kind: if snapshot.log.is_some() { "disk" } else { "core" }.to_owned(),
+            bdev: snapshot.log.clone(),
+            health: snapshot.log_health.letter().to_string(),
+            regions: snapshot.regions,
+            regions_in_sync: snapshot.regions_in_sync,
+            regions_dirty: snapshot.regions_dirty,
+        },
+        sync_action: sync_action(snapshot.action).to_owned(),
+        // md counts by rows of 4 KiB.
+        mismatch_sectors: snapshot.mismatched_rows * 8,
+        events: snapshot.events,
+        writes_held: snapshot.waiting_for_owner,
+        reason: String::new(),
     }
 }
 
-fn resync(progress: ResyncProgress, num_blocks: u64) -> RaidProcess {
-    let ResyncProgress { regions_done, regions } = progress;
+/// A known array that does not run.
+fn waiting(raid: &WaitingRaid) -> RaidEntry {
+    let superblock = &raid.superblock;
+    let slots = superblock.members.len() as u32;
+    let found = raid.members.iter().flatten().count() as u32;
+    let block_bytes = u64::from(superblock.shape.block_size_bytes.max(1));
+    let list = superblock.members.iter().zip(&raid.members).map(|(record, name)| BaseBdevEntry {
+        name: name.clone(),
+        uuid: if name.is_some() { record.member_uuid } else { Uuid::nil() },
+        is_configured: name.is_some(),
+        data_offset: record.data_offset_bytes / block_bytes,
+        data_size: superblock.shape.component_bytes / block_bytes,
+        state: match (record.state, name) {
+            (_, None) => "missing",
+            (MemberRecordState::InSync, _) => "in_sync",
+            (MemberRecordState::Rebuilding { .. }, _) => "rebuilding",
+            (MemberRecordState::Faulty { .. } | MemberRecordState::Missing { .. }, _) => "faulty",
+        }
+        .to_owned(),
+    });
+    let info = RaidInfo {
+        uuid: superblock.array_uuid,
+        strip_size_kb: superblock.shape.strip_bytes / 1024,
+        state: RaidState::Configuring,
+        raid_level: superblock.shape.level.to_string(),
+        superblock: true,
+        num_base_bdevs: slots,
+        num_base_bdevs_discovered: found,
+        num_base_bdevs_operational: slots,
+        process: None,
+        base_bdevs_list: list.collect(),
+        layout: superblock.shape.layout.to_string(),
+        parity_device: parity_device(superblock.shape.layout, slots),
+        strip_size_bytes: superblock.shape.strip_bytes,
+        block_size: superblock.shape.block_size_bytes,
+        num_blocks: 0,
+        num_base_bdevs_degraded: slots - found,
+        in_sync: false,
+        log: RaidLog::default(),
+        sync_action: "idle".to_owned(),
+        mismatch_sectors: 0,
+        events: superblock.events,
+        writes_held: false,
+        reason: raid.reason.clone(),
+    };
+    RaidEntry { name: superblock.array_name.clone(), info }
+}
+
+/// md's words.
+fn sync_action(action: Action) -> &'static str {
+    match action {
+        Action::Idle => "idle",
+        Action::Frozen => "frozen",
+        Action::Running(WorkKind::Resync) => "resync",
+        Action::Running(WorkKind::Rebuild) => "recover",
+        Action::Running(WorkKind::Check) => "check",
+        Action::Running(WorkKind::Repair) => "repair",
+    }
+}
+
+fn process(snapshot: &RaidSnapshot, num_blocks: u64) -> Option<RaidProcess> {
+    let Action::Running(kind) = snapshot.action else { return None };
+    let Progress { done, total, speed_bytes_per_s } = snapshot.progress?;
     let part_of = |whole: u64| {
-        let part = u128::from(whole) * u128::from(regions_done) / u128::from(regions.max(1));
+        let part = u128::from(whole) * u128::from(done) / u128::from(total.max(1));
         u64::try_from(part).unwrap_or(whole)
     };
-    RaidProcess {
-        kind: "resync".to_owned(),
-        target: String::new(),
-        progress: RaidProgress { blocks: part_of(num_blocks), percent: part_of(100) as u32 },
-    }
+    let component_bytes = snapshot.members.first().map_or(0, |member| member.data_size_bytes);
+    let region_bytes = component_bytes / snapshot.regions.max(1);
+    let left_bytes = total.saturating_sub(done).saturating_mul(region_bytes);
+    let rebuilding = snapshot.members.iter().find(|m| m.state == MemberState::Rebuilding);
+    Some(RaidProcess {
+        kind: if kind == WorkKind::Rebuild { "rebuild" } else { sync_action(snapshot.action) }
+            .to_owned(),
+        target: match kind {
+            WorkKind::Rebuild => rebuilding.and_then(|m| m.name.clone()).unwrap_or_default(),
+            _ => String::new(),
+        },
+        progress: RaidProgress {
+            blocks: part_of(num_blocks),
+            percent: part_of(100) as u32,
+            speed_kb_per_s: speed_bytes_per_s / 1024,
+            eta_s: left_bytes.checked_div(speed_bytes_per_s),
+        },
+    })
 }
 
 fn base_bdev(member: &MemberSnapshot, block_size_bytes: u32) -> BaseBdevEntry {
-    let is_configured = member.name.is_some();
     let blocks = |bytes: u64| bytes / u64::from(block_size_bytes);
     BaseBdevEntry {
         name: member.name.clone(),
         uuid: member.uuid.unwrap_or(Uuid::nil()),
-        is_configured,
+        is_configured: matches!(member.state, MemberState::InSync | MemberState::Rebuilding),
         data_offset: blocks(member.data_offset_bytes),
         data_size: blocks(member.data_size_bytes),
-        state: if is_configured { "in_sync" } else { "missing" }.to_owned(),
+        state: match member.state {
+            MemberState::InSync => "in_sync",
+            MemberState::Rebuilding => "rebuilding",
+            MemberState::Faulty => "faulty",
+            MemberState::Missing => "missing",
+        }
+        .to_owned(),
     }
 }
 

@@ -151,6 +151,16 @@ params! {
 }
 
 params! {
+    /// Looks whether the file of an AIO bdev has another size now.
+    /// Bdevs keep their size here: one whose file has grown is -95, and has to be made anew.
+    #[method("bdev_aio_rescan", Runtime, "true")]
+    pub struct BdevAioRescan {
+        /// The bdev's name.
+        name: String,
+    }
+}
+
+params! {
     /// Removes an AIO bdev.
     #[method("bdev_aio_delete", Runtime, "true", aliases: "delete_aio_bdev")]
     pub struct BdevAioDelete {

@@ -94,24 +94,102 @@ macro_rules! params {
     (@json $default:literal) => { Some(::serde_json::json!($default)) };
 }
 
+/// An enum whose values are words in JSON.
+macro_rules! words {
+    (
+        $(#[doc = $doc:literal])+
+        pub enum $name:ident {
+            $($(#[doc = $word_doc:literal])+ $variant:ident = $word:literal,)+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, ::serde::Serialize)]
+        pub enum $name {
+            $($(#[doc = $word_doc])+ #[serde(rename = $word)] $variant,)+
+        }
+
+        impl crate::schema::Param for $name {
+            const TYPE: crate::schema::Type = crate::schema::Type::Word(&[$($word),+]);
+
+            fn from_json(value: &::serde_json::Value) -> Option<Self> {
+                match value.as_str()? {
+                    $($word => Some(Self::$variant),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
 mod bdev;
+mod faults;
 mod framework;
+mod log;
 mod raid;
+mod stats;
 
 pub use bdev::{
-    BdevAioCreate, BdevAioDelete, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete, BdevNullCreate,
-    BdevNullDelete, BdevUringCreate, BdevUringDelete,
+    BdevAioCreate, BdevAioDelete, BdevAioRescan, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete,
+    BdevNullCreate, BdevNullDelete, BdevUringCreate, BdevUringDelete,
 };
-pub use framework::{RpcGetMethods, SpdkGetVersion};
+pub use faults::{
+    BdevDelayCreate, BdevDelayDelete, BdevDelayUpdateLatency, BdevErrorCreate, BdevErrorDelete,
+    BdevErrorInjectError, BdevErrorLosePower, BdevErrorRestorePower, BdevErrorResumePending,
+    ErrorIoType, ErrorType, LatencyType,
+};
+pub use framework::{
+    FrameworkGetConfig, FrameworkGetReactors, FrameworkGetScheduler, FrameworkGetSubsystems,
+    FrameworkStartInit, FrameworkWaitInit, IobufSetOptions, NotifyGetNotifications, NotifyGetTypes,
+    RpcGetMethods, SignalName, SpdkGetVersion, SpdkKillInstance, ThreadGetIoChannels,
+    ThreadGetPollers, ThreadGetStats,
+};
+pub use log::{
+    LogClearFlag, LogEnableTimestamps, LogGetFlags, LogGetLevel, LogGetPrintLevel, LogLevel,
+    LogSetFlag, LogSetLevel, LogSetPrintLevel,
+};
 pub use raid::{
-    BaseBdevs, BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, BdevRaidRemoveBaseBdev, Category,
-    DataOffset, RaidLevel,
+    BaseBdevs, BdevExamine, BdevRaidAddBaseBdev, BdevRaidAddSpare, BdevRaidAssemble,
+    BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, BdevRaidMessage, BdevRaidRemoveBaseBdev,
+    BdevRaidSetOptions, BdevRaidSetRates, BdevWaitForExamine, Category, DataOffset, OnFailure,
+    OnLogFailure, RaidLevel, RaidWord,
+};
+pub use stats::{
+    BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat, BdevResetIostat,
+    BdevSetOptions, BdevSetQosLimit, ResetMode,
 };
 
 /// Every method, by family.
 pub const METHODS: &[Method] = &[
     RpcGetMethods::METHOD,
     SpdkGetVersion::METHOD,
+    SpdkKillInstance::METHOD,
+    FrameworkStartInit::METHOD,
+    FrameworkWaitInit::METHOD,
+    FrameworkGetSubsystems::METHOD,
+    FrameworkGetConfig::METHOD,
+    FrameworkGetReactors::METHOD,
+    FrameworkGetScheduler::METHOD,
+    ThreadGetStats::METHOD,
+    ThreadGetPollers::METHOD,
+    ThreadGetIoChannels::METHOD,
+    LogSetLevel::METHOD,
+    LogGetLevel::METHOD,
+    LogSetPrintLevel::METHOD,
+    LogGetPrintLevel::METHOD,
+    LogSetFlag::METHOD,
+    LogClearFlag::METHOD,
+    LogGetFlags::METHOD,
+    LogEnableTimestamps::METHOD,
+    NotifyGetTypes::METHOD,
+    NotifyGetNotifications::METHOD,
+    IobufSetOptions::METHOD,
+    BdevSetOptions::METHOD,
+    BdevGetIostat::METHOD,
+    BdevResetIostat::METHOD,
+    BdevEnableHistogram::METHOD,
+    BdevGetHistogram::METHOD,
+    BdevGetHistogramBorders::METHOD,
+    BdevSetQosLimit::METHOD,
     BdevGetBdevs::METHOD,
     BdevNullCreate::METHOD,
     BdevNullDelete::METHOD,
@@ -120,11 +198,29 @@ pub const METHODS: &[Method] = &[
     BdevUringCreate::METHOD,
     BdevUringDelete::METHOD,
     BdevAioCreate::METHOD,
+    BdevAioRescan::METHOD,
     BdevAioDelete::METHOD,
+    BdevErrorCreate::METHOD,
+    BdevErrorDelete::METHOD,
+    BdevErrorInjectError::METHOD,
+    BdevErrorResumePending::METHOD,
+    BdevErrorLosePower::METHOD,
+    BdevErrorRestorePower::METHOD,
+    BdevDelayCreate::METHOD,
+    BdevDelayUpdateLatency::METHOD,
+    BdevDelayDelete::METHOD,
     BdevRaidCreate::METHOD,
     BdevRaidGetBdevs::METHOD,
     BdevRaidDelete::METHOD,
     BdevRaidRemoveBaseBdev::METHOD,
+    BdevRaidAddBaseBdev::METHOD,
+    BdevRaidAddSpare::METHOD,
+    BdevRaidAssemble::METHOD,
+    BdevRaidMessage::METHOD,
+    BdevRaidSetRates::METHOD,
+    BdevRaidSetOptions::METHOD,
+    BdevExamine::METHOD,
+    BdevWaitForExamine::METHOD,
 ];
 
 /// The method of that name or alias.

@@ -31,16 +31,34 @@ params! {
         layout: Option<String>,
         /// The array's UUID; a random one if absent.
         uuid: Option<Uuid>,
-        /// Whether each member gets a superblock, so that the array is found again; not there yet,
-        /// so true is refused.
+        /// Whether each member gets a superblock, so that the array is found again at the next start. In
+        /// a configuration: an array of this name that is found already is not made anew.
         superblock: bool = false,
-        /// Where the data begins on the members, in sectors of 512 bytes; 0 if absent, or behind
-        /// the superblock.
+        /// Where the data begins on the members, in sectors of 512 bytes; if absent 0, or 2048 (1 MiB)
+        /// with a superblock.
         data_offset: Option<DataOffset>,
         /// Whether parity is taken for right as it is, instead of being computed first.
         assume_clean: bool = false,
         /// The slot of the parity device, for raid4 only.
         parity_device: Option<u32>,
+        /// The bdev that holds the dirty log, in dm-log's format; in memory if absent, and then a crash
+        /// makes all of the array resync.
+        log_bdev: Option<String>,
+        /// The size of a region of the dirty log in KiB of each member, a power of two; 4096 if absent.
+        region_size_kb: Option<u64>,
+        /// When the log fails: go on without it (continue), or let writes wait (block) until the message
+        /// allow_writes.
+        on_log_failure: OnLogFailure = "continue",
+        /// When a member fails and there is no superblock to record it: let writes wait (hold) until the
+        /// message allow_writes, or go on (continue).
+        on_failure: OnFailure = "hold",
+        /// Seconds that a member may take for a request before it counts as failed; 30 if absent.
+        io_timeout_s: Option<u32>,
+        /// Whether to overwrite what is on the members, and to trust the parity of an array that is
+        /// dirty and degraded.
+        force: bool = false,
+        /// The names of bdevs that take the place of members that fail.
+        spares: Option<BaseBdevs>,
     }
 }
 
@@ -77,6 +95,148 @@ params! {
         base_bdev: Option<String>,
         /// The array's name. It need not be given; if it is, it has to be right.
         raid_bdev: Option<String>,
+    }
+}
+
+params! {
+    /// Puts a bdev into an empty or failed slot of an array, and rebuilds it.
+    /// One that was a member before is rebuilt only where something has changed since.
+    #[method("bdev_raid_add_base_bdev", Runtime, "true")]
+    pub struct BdevRaidAddBaseBdev {
+        /// The array's name.
+        raid_bdev: String,
+        /// The name of the bdev.
+        base_bdev: String,
+    }
+}
+
+params! {
+    /// Adds a hot spare: a bdev that takes the place of a member that fails.
+    /// bdev_raid_remove_base_bdev takes it back.
+    #[method("bdev_raid_add_spare", Runtime, "true")]
+    pub struct BdevRaidAddSpare {
+        /// The name of the bdev.
+        base_bdev: String,
+        /// The array that may use it; any array if absent.
+        raid_bdev: Option<String>,
+    }
+}
+
+params! {
+    /// Starts a known array that waits for members, without them.
+    #[method("bdev_raid_assemble", Runtime, "the array's name")]
+    pub struct BdevRaidAssemble {
+        /// The array's name or UUID.
+        name: String,
+        /// Whether to start it even though it is dirty and degraded, or split.
+        force: bool = false,
+    }
+}
+
+params! {
+    /// Sends a message to an array: dm-raid's, or raid45's allow_writes.
+    /// A check or repair while another action runs is -16.
+    #[method("bdev_raid_message", Runtime, "true")]
+    pub struct BdevRaidMessage {
+        /// The array's name.
+        name: String,
+        /// What to do.
+        message: RaidWord,
+    }
+}
+
+params! {
+    /// Changes how fast background actions of an array go, in KiB a second on each member.
+    #[method("bdev_raid_set_rates", Runtime, "true")]
+    pub struct BdevRaidSetRates {
+        /// The array's name.
+        name: String,
+        /// What they take in any case; unchanged if absent.
+        min_kb_per_s: Option<u64>,
+        /// What they never exceed, 0 for no bound; unchanged if absent.
+        max_kb_per_s: Option<u64>,
+    }
+}
+
+params! {
+    /// Sets what arrays are given that are made or assembled from now on.
+    /// A running array is told with bdev_raid_set_rates.
+    #[method("bdev_raid_set_options", Both, "true")]
+    pub struct BdevRaidSetOptions {
+        /// KiB that a background action works on at a time; without effect, it is a region's stripes.
+        process_window_size_kb: Option<u32>,
+        /// MiB per second and member that background actions may use; 0 is no limit.
+        process_max_bandwidth_mb_sec: Option<u32>,
+    }
+}
+
+params! {
+    /// Looks for a superblock on a bdev again.
+    #[method("bdev_examine", Runtime, "true")]
+    pub struct BdevExamine {
+        /// The bdev's name.
+        name: String,
+    }
+}
+
+params! {
+    /// Waits until all bdevs that have appeared are examined, which is always the case here.
+    #[method("bdev_wait_for_examine", Runtime, "true")]
+    pub struct BdevWaitForExamine {
+    }
+}
+
+words! {
+    /// What becomes of writes when the log has failed.
+    pub enum OnLogFailure {
+        /// They go on.
+        Continue = "continue",
+        /// They wait.
+        Block = "block",
+    }
+}
+
+words! {
+    /// What becomes of writes when a member has failed and nothing can record it.
+    pub enum OnFailure {
+        /// They wait.
+        Hold = "hold",
+        /// They go on.
+        Continue = "continue",
+    }
+}
+
+words! {
+    /// Messages to an array.
+    pub enum RaidWord {
+        /// Interrupt what runs; what is needed starts again by itself.
+        Idle = "idle",
+        /// Interrupt what runs, and let nothing start.
+        Frozen = "frozen",
+        /// Go on with the resync.
+        Resync = "resync",
+        /// Go on with the rebuild.
+        Recover = "recover",
+        /// Compare and count.
+        Check = "check",
+        /// Compare and make right.
+        Repair = "repair",
+        /// Failures are recorded: writes go on.
+        AllowWrites = "allow_writes",
+    }
+}
+
+words! {
+    /// Which arrays to list.
+    pub enum Category {
+        /// Every array.
+        All = "all",
+        /// Those that serve I/O.
+        Online = "online",
+        /// Those that lack members.
+        Configuring = "configuring",
+        /// Those that have stopped.
+        Offline = "offline",
     }
 }
 
@@ -164,33 +324,5 @@ impl Param for DataOffset {
             return offsets.iter().map(u64::from_json).collect::<Option<_>>().map(Self::Each);
         }
         u64::from_json(value).map(Self::All)
-    }
-}
-
-/// Which arrays to list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Category {
-    /// Every array.
-    All,
-    /// Those that serve I/O.
-    Online,
-    /// Those that lack members.
-    Configuring,
-    /// Those that have stopped.
-    Offline,
-}
-
-impl Param for Category {
-    const TYPE: Type = Type::Word(&["all", "online", "configuring", "offline"]);
-
-    fn from_json(value: &Value) -> Option<Self> {
-        match value.as_str()? {
-            "all" => Some(Self::All),
-            "online" => Some(Self::Online),
-            "configuring" => Some(Self::Configuring),
-            "offline" => Some(Self::Offline),
-            _ => None,
-        }
     }
 }

@@ -8,10 +8,62 @@ use crate::error::INVALID_PARAMS;
 use crate::schema::{Field, Phase, Type};
 
 /// SPDK's parameters (`schema/schema.yaml`, 26.09-pre) of the methods that we have in common, as
-/// "name:type", with a `!` after those that are required there.
+/// "name:type", with a `!` after those that are required there. Methods of ours have none.
 const UPSTREAM: &[(&str, &str)] = &[
     ("rpc_get_methods", "current:boolean include_aliases:boolean"),
     ("spdk_get_version", ""),
+    ("spdk_kill_instance", "sig_name:enum!"),
+    ("framework_start_init", ""),
+    ("framework_wait_init", ""),
+    ("framework_get_subsystems", ""),
+    ("framework_get_config", "name:string! with_batches:boolean"),
+    ("framework_get_reactors", ""),
+    ("framework_get_scheduler", ""),
+    ("thread_get_stats", ""),
+    ("thread_get_pollers", ""),
+    ("thread_get_io_channels", ""),
+    ("log_set_level", "level:enum!"),
+    ("log_get_level", ""),
+    ("log_set_print_level", "level:enum!"),
+    ("log_get_print_level", ""),
+    ("log_set_flag", "flag:string!"),
+    ("log_clear_flag", "flag:string!"),
+    ("log_get_flags", ""),
+    ("log_enable_timestamps", "enabled:boolean!"),
+    ("notify_get_types", ""),
+    ("notify_get_notifications", "id:uint64 max:uint64"),
+    (
+        "iobuf_set_options",
+        "small_pool_count:uint64 large_pool_count:uint64 small_bufsize:uint32 large_bufsize:uint32 \
+         enable_numa:boolean",
+    ),
+    (
+        "bdev_set_options",
+        "bdev_io_pool_size:uint32 bdev_io_cache_size:uint32 bdev_auto_examine:boolean \
+         iobuf_small_cache_size:uint32 iobuf_large_cache_size:uint32",
+    ),
+    ("bdev_get_iostat", "names:array name:string per_channel:boolean reset_mode:enum"),
+    ("bdev_reset_iostat", "name:string mode:enum"),
+    (
+        "bdev_enable_histogram",
+        "name:string! enable:boolean! opc:string granularity:uint8 min_nsec:uint64 max_nsec:uint64",
+    ),
+    ("bdev_get_histogram", "name:string!"),
+    ("bdev_get_histogram_borders", "name:string! borders:array!"),
+    (
+        "bdev_set_qos_limit",
+        "name:string! rw_ios_per_sec:uint64 rw_mbytes_per_sec:uint64 r_mbytes_per_sec:uint64 \
+         w_mbytes_per_sec:uint64",
+    ),
+    ("bdev_aio_rescan", "name:string!"),
+    ("bdev_raid_add_base_bdev", "raid_bdev:string! base_bdev:string!"),
+    ("bdev_raid_add_spare", ""),
+    ("bdev_raid_assemble", ""),
+    ("bdev_raid_message", ""),
+    ("bdev_raid_set_rates", ""),
+    ("bdev_raid_set_options", "process_window_size_kb:uint32 process_max_bandwidth_mb_sec:uint32"),
+    ("bdev_examine", "name:string!"),
+    ("bdev_wait_for_examine", ""),
     ("bdev_get_bdevs", "name:string timeout:uint64"),
     (
         "bdev_null_create",
@@ -37,6 +89,23 @@ const UPSTREAM: &[(&str, &str)] = &[
          uuid:uuid nowait:boolean",
     ),
     ("bdev_aio_delete", "name:string!"),
+    ("bdev_error_create", "base_name:string! uuid:uuid"),
+    ("bdev_error_delete", "name:string!"),
+    (
+        "bdev_error_inject_error",
+        "name:string! io_type:enum! error_type:enum! nvme_sct:uint32 nvme_sc:uint32 num:uint32 \
+         queue_depth:uint64 corrupt_offset:uint64 corrupt_value:uint8",
+    ),
+    ("bdev_error_resume_pending", "name:string!"),
+    ("bdev_error_lose_power", ""),
+    ("bdev_error_restore_power", ""),
+    (
+        "bdev_delay_create",
+        "name:string! base_bdev_name:string! avg_read_latency:uint64! p99_read_latency:uint64! \
+         avg_write_latency:uint64! p99_write_latency:uint64! uuid:uuid",
+    ),
+    ("bdev_delay_update_latency", "delay_bdev_name:string! latency_type:enum! latency_us:uint64!"),
+    ("bdev_delay_delete", "name:string!"),
     (
         "bdev_raid_create",
         "name:string! strip_size_kb:uint32 raid_level:enum! base_bdevs:array! uuid:uuid \
@@ -51,7 +120,30 @@ const UPSTREAM: &[(&str, &str)] = &[
 const EXTENSIONS: &[(&str, &[&str])] = &[
     ("bdev_uring_create", &["create_size_mib"]),
     ("bdev_aio_create", &["create_size_mib"]),
-    ("bdev_raid_create", &["layout", "data_offset", "assume_clean", "parity_device"]),
+    ("bdev_error_create", &["volatile_cache"]),
+    ("bdev_error_inject_error", &["offset_blocks", "num_blocks", "until_written"]),
+    ("bdev_error_lose_power", &["name", "seed"]),
+    ("bdev_error_restore_power", &["name"]),
+    (
+        "bdev_raid_create",
+        &[
+            "layout",
+            "data_offset",
+            "assume_clean",
+            "parity_device",
+            "log_bdev",
+            "region_size_kb",
+            "on_log_failure",
+            "on_failure",
+            "io_timeout_s",
+            "force",
+            "spares",
+        ],
+    ),
+    ("bdev_raid_add_spare", &["base_bdev", "raid_bdev"]),
+    ("bdev_raid_assemble", &["name", "force"]),
+    ("bdev_raid_message", &["name", "message"]),
+    ("bdev_raid_set_rates", &["name", "min_kb_per_s", "max_kb_per_s"]),
     ("bdev_raid_remove_base_bdev", &["base_bdev", "raid_bdev"]),
 ];
 
@@ -59,12 +151,13 @@ fn upstream_type(ty: Type) -> &'static str {
     match ty {
         Type::Bool => "boolean",
         Type::I32 => "int32",
+        Type::U8 => "uint8",
         Type::U32 => "uint32",
         Type::U64 => "uint64",
         Type::Text => "string",
         Type::Uuid => "uuid",
         Type::Word(_) | Type::RaidLevel => "enum",
-        Type::BaseBdevs => "array",
+        Type::BaseBdevs | Type::Names | Type::Numbers => "array",
         Type::DataOffset => "ours",
     }
 }
@@ -92,7 +185,14 @@ fn every_method_takes_what_spdks_takes() {
 
 #[test]
 fn every_declared_method_is_registered_once() {
-    let sources = [include_str!("framework.rs"), include_str!("bdev.rs"), include_str!("raid.rs")];
+    let sources = [
+        include_str!("framework.rs"),
+        include_str!("bdev.rs"),
+        include_str!("faults.rs"),
+        include_str!("log.rs"),
+        include_str!("stats.rs"),
+        include_str!("raid.rs"),
+    ];
     let declared: usize = sources.iter().map(|source| source.matches("#[method(").count()).sum();
     assert_eq!(declared, METHODS.len());
 
@@ -133,6 +233,7 @@ fn sample(field: &Field) -> Value {
     match field.ty {
         Type::Bool => json!(true),
         Type::I32 => json!(-1),
+        Type::U8 => json!(u8::MAX),
         Type::U32 => json!(u32::MAX),
         Type::U64 => json!(u64::MAX),
         Type::Text => json!("name"),
@@ -141,6 +242,8 @@ fn sample(field: &Field) -> Value {
         Type::RaidLevel => json!("raid6"),
         Type::BaseBdevs => json!(["a", null, "c"]),
         Type::DataOffset => json!([2048, 0]),
+        Type::Names => json!(["a", "b"]),
+        Type::Numbers => json!([1, 5, 5]),
     }
 }
 
@@ -213,6 +316,45 @@ fn structs_decoders_and_schema_agree() {
     check::<BdevUringDelete>();
     check::<BdevAioCreate>();
     check::<BdevAioDelete>();
+    check::<BdevErrorCreate>();
+    check::<BdevErrorDelete>();
+    check::<BdevErrorInjectError>();
+    check::<BdevErrorResumePending>();
+    check::<BdevErrorLosePower>();
+    check::<BdevErrorRestorePower>();
+    check::<BdevDelayCreate>();
+    check::<BdevDelayUpdateLatency>();
+    check::<BdevDelayDelete>();
+    check::<SpdkKillInstance>();
+    check::<FrameworkStartInit>();
+    check::<FrameworkWaitInit>();
+    check::<FrameworkGetSubsystems>();
+    check::<FrameworkGetConfig>();
+    check::<FrameworkGetReactors>();
+    check::<FrameworkGetScheduler>();
+    check::<ThreadGetStats>();
+    check::<ThreadGetPollers>();
+    check::<ThreadGetIoChannels>();
+    check::<LogSetLevel>();
+    check::<LogGetLevel>();
+    check::<LogSetPrintLevel>();
+    check::<LogGetPrintLevel>();
+    check::<LogSetFlag>();
+    check::<LogClearFlag>();
+    check::<LogGetFlags>();
+    check::<LogEnableTimestamps>();
+    check::<NotifyGetTypes>();
+    check::<NotifyGetNotifications>();
+    check::<IobufSetOptions>();
+    check::<BdevSetOptions>();
+    check::<BdevGetIostat>();
+    check::<BdevResetIostat>();
+    check::<BdevEnableHistogram>();
+    check::<BdevGetHistogram>();
+    check::<BdevGetHistogramBorders>();
+    check::<BdevSetQosLimit>();
+    check::<BdevAioRescan>();
+    check::<BdevRaidSetOptions>();
     check::<BdevRaidCreate>();
     check::<BdevRaidGetBdevs>();
     check::<BdevRaidDelete>();
@@ -336,12 +478,33 @@ fn a_data_offset_is_one_number_or_one_for_each_member() {
 }
 
 #[test]
+fn lists_of_names_and_numbers_are_bounded() {
+    let stat = |names| BdevGetIostat::decode(Some(json!({ "names": names })));
+    let names = |names| stat(names).map(|decoded| decoded.params.names);
+    assert_eq!(names(json!(["a", "b"])), Ok(Some(vec!["a".to_owned(), "b".to_owned()])));
+    assert_eq!(names(json!("a")), Ok(Some(vec!["a".to_owned()])));
+    assert_eq!(names(json!(vec!["a"; 1024])).unwrap().unwrap().len(), 1024);
+    for wrong in [json!(vec!["a"; 1025]), json!(["a", ""]), json!([1]), json!(7)] {
+        assert!(names(wrong).unwrap_err().message.contains("an array of at most 1024 names"));
+    }
+    let borders = |borders| {
+        let params = json!({ "name": "n", "borders": borders });
+        BdevGetHistogramBorders::decode(Some(params)).map(|decoded| decoded.params.borders)
+    };
+    assert_eq!(borders(json!([1, 10.0, 10])), Ok(vec![1, 10, 10]));
+    for wrong in [json!([2, 1]), json!([-1]), json!(vec![1; 257]), json!(1)] {
+        assert!(borders(wrong).unwrap_err().message.contains("in ascending order"));
+    }
+}
+
+#[test]
 fn what_is_absent_is_not_sent() {
     let create = raid_with("superblock", json!(true)).unwrap();
     assert_eq!(
         serde_json::to_value(create).unwrap(),
         json!({"name": "r0", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a"],
-               "superblock": true, "assume_clean": false})
+               "superblock": true, "assume_clean": false, "on_log_failure": "continue",
+               "on_failure": "hold", "force": false})
     );
 }
 

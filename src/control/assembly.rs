@@ -1,0 +1,438 @@
+//! Known arrays: superblocks are looked for on every bdev that appears, and what belongs together is put
+//! together.
+//!
+//! ```text
+//!   bdev appears --examine--> candidate --+--> array runs already: its member comes back (re-add)
+//!                                         |
+//!                                         +--> all members there --------------> assembled
+//!                                         +--> some are missing: waits
+//!                                                 | patience at its end, or the operator says so
+//!                                                 +-------------------------------> assembled, degraded
+//! ```
+//!
+//! What is refused (a split array, dirty and degraded, a foreign log ...) is kept with its reason and tried
+//! again when another bdev appears, or by force. Nothing is written to the members of an array that is
+//! refused.
+//!
+//! Not here: the rules (`raid::assemble`), starting an array (crate `array`), spares (`spares`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use array::{KnownRaid, RaidBdev};
+use device::Bdev;
+use raid::assemble::{
+    Assembly, Candidate, LeftOut, Patience, Reason, Rebuild, Seat, Verdict, assemble,
+};
+use raid::coordinator::Scope;
+use raid::superblock::{LogRecord, NoValidCopy, Superblock};
+use raid::units::{Slot, SlotSet};
+use uuid::Uuid;
+
+use super::error::ControlError;
+use super::registry::{Backing, Claim, Membership};
+use super::{Control, Kind, State};
+
+/// Superblocks that were found, and arrays that could not be put together.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    candidates: Vec<Candidate>,
+    /// Why an array is not running.
+    refused: BTreeMap<Uuid, String>,
+}
+
+/// An array of which superblocks were found, and that does not run.
+#[derive(Debug, Clone)]
+pub struct WaitingRaid {
+    /// A superblock of it, the freshest that was found.
+    pub superblock: Superblock,
+    /// Names of the bdevs that carry superblocks of it, by slot.
+    pub members: Vec<Option<String>>,
+    /// Why it does not run.
+    pub reason: String,
+}
+
+impl Known {
+    fn add(&mut self, candidate: Candidate) {
+        self.forget(&candidate.name);
+        self.candidates.push(candidate);
+    }
+
+    /// The bdev is gone, or is something else now.
+    pub(crate) fn forget(&mut self, name: &str) {
+        self.candidates.retain(|candidate| candidate.name != name);
+    }
+
+    /// The array has run since its superblocks were read: what they said does not hold any more (**R8**).
+    pub(crate) fn forget_array(&mut self, array: Uuid) {
+        self.candidates.retain(|candidate| candidate.found.array_uuid != array);
+        self.refused.remove(&array);
+    }
+
+    fn arrays(&self) -> Vec<Uuid> {
+        let mut arrays: Vec<_> = self.candidates.iter().map(|c| c.found.array_uuid).collect();
+        arrays.sort_unstable();
+        arrays.dedup();
+        arrays
+    }
+
+    /// Arrays whose log is on that bdev.
+    fn arrays_with_log(&self, bdev: &Arc<dyn Bdev>) -> Vec<Uuid> {
+        let (name, uuid) = (&bdev.info().name, bdev.info().uuid);
+        let is_on = |candidate: &&Candidate| {
+            let log = candidate.found.log.as_ref();
+            log.is_some_and(|log| log.uuid == uuid || log.name == *name)
+        };
+        let mut arrays: Vec<_> =
+            self.candidates.iter().filter(is_on).map(|c| c.found.array_uuid).collect();
+        arrays.sort_unstable();
+        arrays.dedup();
+        arrays
+    }
+
+    fn of(&self, array: Uuid) -> impl Iterator<Item = &Candidate> {
+        self.candidates.iter().filter(move |candidate| candidate.found.array_uuid == array)
+    }
+
+    /// An array by name or UUID.
+    fn find(&self, name: &str) -> Option<Uuid> {
+        let is_it = |candidate: &&Candidate| {
+            candidate.found.array_name == name || candidate.found.array_uuid.to_string() == name
+        };
+        self.candidates.iter().find(is_it).map(|candidate| candidate.found.array_uuid)
+    }
+}
+
+impl Control {
+    /// Looks for a superblock on a bdev, and does what follows from it.
+    pub(super) fn examine(&self, state: &mut State, bdev: &Arc<dyn Bdev>) {
+        let Some(reactor) = self.reactors().first() else { return };
+        let name = &bdev.info().name;
+        match array::probe(reactor, bdev) {
+            Ok(pair) => {
+                let found = pair.superblock;
+                let (array, uuid) = (found.array_name.clone(), found.array_uuid);
+                tracing::info!(bdev = name, array, events = found.events, "superblock found");
+                let size_bytes = bdev.info().size_bytes();
+                state.known.add(Candidate { name: name.clone(), size_bytes, found });
+                self.try_patiently(state, uuid);
+            }
+            Err(NoValidCopy::None) => {}
+            Err(error) => tracing::warn!(bdev = name, %error, "superblock cannot be used"),
+        }
+        for uuid in state.known.arrays_with_log(bdev) {
+            self.try_patiently(state, uuid);
+        }
+    }
+
+    fn try_patiently(&self, state: &mut State, uuid: Uuid) {
+        match self.try_assemble(state, uuid, Patience::Wait) {
+            Ok(()) => {}
+            Err(error @ ControlError::Incomplete { .. }) => {
+                tracing::debug!(array = %uuid, %error, "not assembled yet");
+            }
+            Err(error) => tracing::error!(array = %uuid, %error, "not assembled"),
+        }
+    }
+
+    /// Reads the superblock of a bdev that is about to be used again.
+    pub(super) fn recall(&self, state: &mut State, bdev: &Arc<dyn Bdev>) {
+        let Some(reactor) = self.reactors().first() else { return };
+        let (name, size_bytes) = (bdev.info().name.clone(), bdev.info().size_bytes());
+        match array::probe(reactor, bdev) {
+            Ok(pair) => {
+                state.known.add(Candidate { name, size_bytes, found: pair.superblock });
+            }
+            Err(_) => state.known.forget(&name),
+        }
+    }
+
+    /// Looks for a superblock on a bdev again.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev.
+    pub fn examine_bdev(&self, name: &str) -> Result<(), ControlError> {
+        let mut state = self.state();
+        let entry = state.registry.get(name)?;
+        let (bdev, claimed) = (Arc::clone(&entry.bdev), entry.claim.is_some());
+        if !claimed {
+            self.examine(&mut state, &bdev);
+        }
+        Ok(())
+    }
+
+    /// Starts an array that waits for members, without them; with `force` also one that is refused for
+    /// being split, or dirty and degraded.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot start all the same.
+    pub fn assemble_raid(&self, name: &str, force: bool) -> Result<String, ControlError> {
+        let mut state = self.state();
+        state.admit_change(name)?;
+        let Some(uuid) = state.known.find(name) else {
+            return Err(ControlError::NoSuchArray { name: name.to_owned() });
+        };
+        let patience = if force { Patience::Force } else { Patience::Degraded };
+        self.try_assemble(&mut state, uuid, patience)?;
+        let raid = state.registry.find(&uuid.to_string());
+        Ok(raid.map_or_else(|| name.to_owned(), |entry| entry.name().to_owned()))
+    }
+
+    /// Patience is at its end: starts every array that can start without what it waits for.
+    pub(super) fn assemble_waiting(&self) {
+        let mut state = self.state();
+        for uuid in state.known.arrays() {
+            if state.registry.find(&uuid.to_string()).is_some() {
+                continue;
+            }
+            if let Err(error) = self.try_assemble(&mut state, uuid, Patience::Degraded) {
+                tracing::error!(array = %uuid, %error, "not assembled");
+            }
+        }
+    }
+
+    /// Arrays of which superblocks were found, and that do not run.
+    pub fn waiting_raids(&self) -> Vec<WaitingRaid> {
+        let state = self.state();
+        let idle = |uuid: &Uuid| state.registry.find(&uuid.to_string()).is_none();
+        let describe = |uuid: Uuid| {
+            let freshest = state.known.of(uuid).max_by_key(|candidate| candidate.found.events)?;
+            let superblock = freshest.found.clone();
+            let mut members = vec![None; superblock.members.len()];
+            for candidate in state.known.of(uuid) {
+                if let Some(slot) = superblock.slot_of(candidate.found.member_uuid) {
+                    members[slot.index()] = Some(candidate.name.clone());
+                }
+            }
+            let reason = state.known.refused.get(&uuid).cloned().unwrap_or_default();
+            Some(WaitingRaid { superblock, members, reason })
+        };
+        state.known.arrays().into_iter().filter(idle).filter_map(describe).collect()
+    }
+
+    /// Whether superblocks of an array of that name were found.
+    pub(super) fn knows_raid(state: &State, name: &str) -> bool {
+        state.known.find(name).is_some()
+    }
+
+    fn try_assemble(
+        &self,
+        state: &mut State,
+        uuid: Uuid,
+        patience: Patience,
+    ) -> Result<(), ControlError> {
+        if let Some(raid) = state.registry.find(&uuid.to_string()).and_then(|entry| entry.raid()) {
+            let raid = Arc::clone(raid);
+            self.take_back(state, &raid);
+            self.activate_spares(state, &raid);
+            return Ok(());
+        }
+        let outcome = self.assemble_from(state, uuid, patience);
+        match &outcome {
+            Ok(()) => state.known.refused.remove(&uuid),
+            Err(error) => state.known.refused.insert(uuid, error.to_string()),
+        };
+        outcome
+    }
+
+    fn assemble_from(
+        &self,
+        state: &mut State,
+        uuid: Uuid,
+        patience: Patience,
+    ) -> Result<(), ControlError> {
+        let candidates = free_candidates(state, uuid);
+        let assembly = match assemble(uuid, &candidates, patience)? {
+            Verdict::Ready(assembly) => *assembly,
+            Verdict::Incomplete { missing } => {
+                let array = candidates.first().map(|c| c.found.array_name.clone());
+                let array = array.unwrap_or_else(|| uuid.to_string());
+                return Err(ControlError::Incomplete { array, missing: list(missing) });
+            }
+        };
+        let log = assembly.superblock.log.as_ref().and_then(|record| find_log(state, record));
+        if patience == Patience::Wait && log.is_none() && assembly.superblock.log.is_some() {
+            let array = assembly.superblock.array_name.clone();
+            return Err(ControlError::Incomplete {
+                array,
+                missing: "none, but for its log".into(),
+            });
+        }
+        self.start_known(state, &candidates, assembly, log, patience == Patience::Force)
+    }
+
+    fn start_known(
+        &self,
+        state: &mut State,
+        candidates: &[Candidate],
+        assembly: Assembly,
+        log: Option<Arc<dyn Bdev>>,
+        force: bool,
+    ) -> Result<(), ControlError> {
+        let name = assembly.superblock.array_name.clone();
+        state.registry.admit(&name, Some(assembly.superblock.array_uuid))?;
+        let bdev = |index: usize| {
+            let entry = state.registry.find(&candidates[index].name);
+            entry.map(|entry| Arc::clone(&entry.bdev))
+        };
+        let members: Vec<Option<Arc<dyn Bdev>>> = assembly
+            .seats
+            .iter()
+            .map(|seat| match seat {
+                Seat::Taken { candidate, .. } => bdev(*candidate),
+                Seat::Empty { .. } => None,
+            })
+            .collect();
+        let spares: Vec<Arc<dyn Bdev>> =
+            assembly.spares.iter().filter_map(|&index| bdev(index)).collect();
+        let left_out = assembly.left_out.clone();
+        let degraded = assembly.is_degraded();
+        let raid = RaidBdev::assemble(
+            self.reactors(),
+            KnownRaid {
+                behind: assembly.behind(candidates),
+                assembly,
+                members: members.clone(),
+                log: log.clone(),
+                rates: self.defaults().rates,
+                io_timeout: self.defaults().io_timeout,
+                force,
+                events: Some(self.event_sender()),
+            },
+        )?;
+        self.add(state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));
+        state.registry.claim(&name, &members);
+        if let Some(log) = &log {
+            state.registry.claim_one(log, Claim::Log { array: name.clone() });
+        }
+        for spare in &spares {
+            state.registry.claim_one(spare, Claim::Spare { array: Some(name.clone()) });
+        }
+        for out in &left_out {
+            tracing::warn!(array = name, reason = %out, "left out");
+        }
+        tracing::info!(array = name, degraded, force, "assembled");
+        self.take_back(state, &raid);
+        self.activate_spares(state, &raid);
+        Ok(())
+    }
+
+    /// Members that an array has lost, and that can come back by rebuilding only what changed, do (**R8**).
+    fn take_back(&self, state: &mut State, raid: &Arc<RaidBdev>) {
+        let Returning { left_out, spares } = returning(state, raid);
+        for spare in &spares {
+            state.registry.claim_one(spare, Claim::Spare { array: Some(raid.info().name.clone()) });
+            tracing::info!(array = raid.info().name, bdev = spare.info().name, "spare found");
+        }
+        for left_out in left_out {
+            let Reason::Failed { slot, rebuild: Rebuild::DirtyRegions, .. } = left_out.reason
+            else {
+                continue;
+            };
+            let name = left_out.name;
+            let Some(bdev) = state.registry.find(&name).map(|entry| Arc::clone(&entry.bdev)) else {
+                continue;
+            };
+            let Some(member_uuid) = member_uuid(state, &name) else { continue };
+            match raid.add_member(&bdev, Some(slot), Scope::Dirty, member_uuid) {
+                Ok(slot) => {
+                    let array = raid.info().name.clone();
+                    state.registry.release_slot(&array, slot);
+                    let membership = Membership { array: array.clone(), slot };
+                    state.registry.claim_one(&bdev, Claim::Member(membership));
+                    tracing::info!(array, bdev = name, %slot, "member is back");
+                }
+                Err(error) => tracing::warn!(bdev = name, %error, "member cannot come back"),
+            }
+        }
+    }
+
+    /// How much of a device has to be rebuilt if it joins an array now, and who it says it is.
+    pub(super) fn scope_of(
+        state: &State,
+        raid: &Arc<RaidBdev>,
+        name: &str,
+    ) -> (Option<Slot>, Scope, Uuid) {
+        let left_out = returning(state, raid).left_out;
+        let back = left_out.into_iter().find(|left_out| left_out.name == name);
+        let known = back.and_then(|left_out| match left_out.reason {
+            Reason::Failed { slot, rebuild: Rebuild::DirtyRegions, .. }
+            | Reason::Removed { slot, rebuild: Rebuild::DirtyRegions, .. } => Some(slot),
+            _ => None,
+        });
+        match (known, member_uuid(state, name)) {
+            (Some(slot), Some(uuid)) => (Some(slot), Scope::Dirty, uuid),
+            _ => (None, Scope::Whole, Uuid::new_v4()),
+        }
+    }
+}
+
+fn member_uuid(state: &State, name: &str) -> Option<Uuid> {
+    let candidate = state.known.candidates.iter().find(|candidate| candidate.name == name);
+    candidate.map(|candidate| candidate.found.member_uuid)
+}
+
+/// Candidates of an array that nobody uses.
+fn free_candidates(state: &State, uuid: Uuid) -> Vec<Candidate> {
+    let is_free = |candidate: &&Candidate| {
+        let entry = state.registry.find(&candidate.name);
+        entry.is_some_and(|entry| {
+            let own = matches!(&entry.claim, Some(Claim::Spare { .. }));
+            entry.claim.is_none() || own
+        })
+    };
+    state.known.of(uuid).filter(is_free).cloned().collect()
+}
+
+/// Candidates of an array that runs, and who do not take part in it.
+#[derive(Default)]
+struct Returning {
+    left_out: Vec<LeftOut>,
+    /// Spares that nobody has claimed yet.
+    spares: Vec<Arc<dyn Bdev>>,
+}
+
+/// What the rules say of free candidates of an array that runs.
+fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
+    let Some(superblock) = raid.superblock() else { return Returning::default() };
+    let uuid = superblock.array_uuid;
+    let mut candidates = free_candidates(state, uuid);
+    let records = superblock.members.iter().zip(raid.members()).enumerate();
+    for (slot, (record, member)) in records {
+        let (Ok(slot), true) = (u8::try_from(slot), record.state.is_in_use()) else { continue };
+        let Some(member) = member else { continue };
+        candidates.retain(|candidate| candidate.name != member.info().name);
+        candidates.push(Candidate {
+            name: member.info().name.clone(),
+            size_bytes: member.info().size_bytes(),
+            found: superblock.carried_by(record.member_uuid, Some(Slot(slot))),
+        });
+    }
+    let Ok(Verdict::Ready(assembly)) = assemble(uuid, &candidates, Patience::Force) else {
+        return Returning::default();
+    };
+    let spares = assembly.spares.iter().filter_map(|&index| {
+        let entry = state.registry.find(&candidates[index].name)?;
+        entry.claim.is_none().then(|| Arc::clone(&entry.bdev))
+    });
+    Returning { spares: spares.collect(), left_out: assembly.left_out }
+}
+
+/// The bdev of a log: by UUID, else by name.
+fn find_log(state: &State, record: &LogRecord) -> Option<Arc<dyn Bdev>> {
+    let found = state.registry.find(&record.uuid.to_string());
+    let found = found.or_else(|| state.registry.find(&record.name));
+    found.filter(|entry| entry.claim.is_none()).map(|entry| Arc::clone(&entry.bdev))
+}
+
+fn list(slots: SlotSet) -> String {
+    let slots: Vec<_> = slots.iter().map(|slot| slot.to_string()).collect();
+    slots.join(", ")
+}
+
+/// Kinds of bdevs that are looked at for superblocks: a null bdev has nothing to be found.
+pub(super) fn is_examined(kind: Kind) -> bool {
+    kind != Kind::Null
+}

@@ -1,0 +1,234 @@
+//! Hot spares, and what is done when something happens to an array.
+//!
+//! ```text
+//!   array --event--> monitor thread --+--> an empty slot: a spare of the array's own, or of the pool,
+//!                                     |    takes it and is rebuilt
+//!   start-up over, patience at its end --> arrays that wait for members start without them
+//! ```
+//!
+//! Not here: which events there are (`raid::coordinator`), assembling (`assembly`).
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use array::{ArrayEvent, RaidBdev};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use device::Bdev;
+use raid::coordinator::{RaidEvent, Scope};
+use raid::member::MemberState;
+use reactor::clock;
+use uuid::Uuid;
+
+use super::error::ControlError;
+use super::notices::NoticeKind;
+use super::registry::{Claim, Membership};
+use super::{Control, State};
+
+impl Control {
+    /// Adds a spare: for one array, or for any.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev or array, or the bdev is in use.
+    pub fn add_spare(&self, name: &str, array: Option<&str>) -> Result<(), ControlError> {
+        let mut state = self.state();
+        state.admit_change(name)?;
+        let bdev = state.registry.base(name)?;
+        let raid = match array {
+            None => None,
+            Some(array) => {
+                let raid = state.registry.get(array)?.raid().cloned();
+                Some(raid.ok_or_else(|| ControlError::NoSuchArray { name: array.to_owned() })?)
+            }
+        };
+        if let Some(raid) = &raid {
+            self.mark_spare(raid, &bdev, false)?;
+        }
+        let array = raid.as_ref().map(|raid| raid.info().name.clone());
+        state.registry.claim_one(&bdev, Claim::Spare { array: array.clone() });
+        tracing::info!(bdev = name, array = array.as_deref().unwrap_or("any"), "spare added");
+        match raid {
+            Some(raid) => self.activate_spares(&mut state, &raid),
+            None => {
+                for raid in running(&state) {
+                    self.activate_spares(&mut state, &raid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a spare of an array with superblocks carry one, so that it is found again.
+    pub(super) fn mark_spare(
+        &self,
+        raid: &Arc<RaidBdev>,
+        bdev: &Arc<dyn Bdev>,
+        force: bool,
+    ) -> Result<(), ControlError> {
+        let (Some(reactor), Some(superblock)) = (self.reactors().first(), raid.superblock()) else {
+            return Ok(());
+        };
+        let uuid = superblock.array_uuid;
+        let own = array::probe(reactor, bdev).is_ok_and(|pair| pair.superblock.array_uuid == uuid);
+        if !force
+            && !own
+            && let Some(what) = array::occupant(reactor, bdev)?
+        {
+            let (name, member) = (raid.info().name.clone(), bdev.info().name.clone());
+            return Err(array::CreateError::InUse { name, member, what }.into());
+        }
+        Ok(array::mark_spare(reactor, bdev, &superblock)?)
+    }
+
+    /// Puts a bdev into a slot of an array. One that was a member before is rebuilt only where something
+    /// has changed since.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev or array, the bdev is in use, or it does not fit.
+    pub fn add_base_bdev(&self, array: &str, name: &str) -> Result<(), ControlError> {
+        let mut state = self.state();
+        state.admit_change(name)?;
+        let raid = state.registry.get(array)?.raid().cloned();
+        let raid = raid.ok_or_else(|| ControlError::NoSuchArray { name: array.to_owned() })?;
+        // One that has failed still has its claim, until it is let go of or is back.
+        let before = failed_member(&state, &raid, name);
+        if before.is_some() {
+            state.registry.release(name);
+        }
+        let bdev = state.registry.base(name)?;
+        self.recall(&mut state, &bdev);
+        let (slot, scope, uuid) = Self::scope_of(&state, &raid, &bdev.info().name);
+        let slot = match (raid.add_member(&bdev, slot, scope, uuid), before) {
+            (Ok(slot), _) => slot,
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(claim)) => {
+                state.registry.claim_one(&bdev, claim);
+                return Err(error.into());
+            }
+        };
+        self.seat(&mut state, &raid, &bdev, slot);
+        tracing::info!(array, bdev = name, %slot, ?scope, "member added");
+        Ok(())
+    }
+
+    /// The registry learns who is in a slot now; who was there before is free.
+    fn seat(
+        &self,
+        state: &mut State,
+        raid: &Arc<RaidBdev>,
+        bdev: &Arc<dyn Bdev>,
+        slot: raid::units::Slot,
+    ) {
+        let array = raid.info().name.clone();
+        state.registry.release_slot(&array, slot);
+        state.registry.claim_one(bdev, Claim::Member(Membership { array, slot }));
+        state.known.forget(&bdev.info().name);
+    }
+
+    /// Fills empty slots of an array with spares, one rebuild at a time.
+    pub(super) fn activate_spares(&self, state: &mut State, raid: &Arc<RaidBdev>) {
+        let snapshot = raid.snapshot();
+        let rebuilding = snapshot.members.iter().any(|m| m.state == MemberState::Rebuilding);
+        if snapshot.broken || rebuilding || snapshot.missing().next().is_none() {
+            return;
+        }
+        let array = raid.info().name.clone();
+        for spare in state.registry.spares_for(&array) {
+            let name = &spare.info().name;
+            match raid.add_member(&spare, None, Scope::Whole, Uuid::new_v4()) {
+                Ok(slot) => {
+                    self.seat(state, raid, &spare, slot);
+                    tracing::warn!(array, bdev = name, %slot, "spare activated");
+                    let detail = Some(format!("{name} in slot {slot}"));
+                    self.notices.push(NoticeKind::RaidSpareActivated, &array, detail);
+                    return;
+                }
+                Err(error) => tracing::warn!(array, bdev = name, %error, "spare does not fit"),
+            }
+        }
+    }
+
+    /// Starts the thread that watches the arrays. It ends with the service.
+    pub(super) fn start_monitor(
+        self: &Arc<Self>,
+        events: Receiver<ArrayEvent>,
+        patience: Duration,
+    ) {
+        let control = Arc::downgrade(self);
+        let run = move || Monitor { control, events, patience, waited_since: None }.run();
+        if let Err(error) = thread::Builder::new().name("monitor".to_owned()).spawn(run) {
+            tracing::error!(%error, "arrays are not watched: spares have to be added by hand");
+        }
+    }
+
+    pub(super) fn event_sender(&self) -> Sender<ArrayEvent> {
+        self.events.clone()
+    }
+}
+
+struct Monitor {
+    control: Weak<Control>,
+    events: Receiver<ArrayEvent>,
+    patience: Duration,
+    /// When the start-up was over; `None` once the arrays that waited then have been dealt with.
+    waited_since: Option<u64>,
+}
+
+impl Monitor {
+    fn run(mut self) {
+        let mut patient = true;
+        loop {
+            let event = match self.events.recv_timeout(crate::limits::WAIT_SLICE) {
+                Ok(event) => Some(event),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let Some(control) = self.control.upgrade() else { return };
+            if control.is_stopped() {
+                return;
+            }
+            if patient && control.is_started() {
+                let now_ns = clock::now().as_nanos();
+                let since_ns = *self.waited_since.get_or_insert(now_ns);
+                if u128::from(now_ns - since_ns) >= self.patience.as_nanos() {
+                    patient = false;
+                    control.assemble_waiting();
+                }
+            }
+            if let Some(event) = event {
+                control.notices.push_raid(&event);
+                handle(&control, &event);
+                control.tell_changed();
+            }
+        }
+    }
+}
+
+fn handle(control: &Arc<Control>, event: &ArrayEvent) {
+    let wants_spare = matches!(
+        event.event,
+        RaidEvent::MemberFailed { .. } | RaidEvent::Degraded | RaidEvent::Optimal
+    ) || matches!(event.event, RaidEvent::SyncEnded { .. });
+    if !wants_spare {
+        return;
+    }
+    let mut state = control.state();
+    let raid = state.registry.find(&event.array).and_then(|entry| entry.raid()).cloned();
+    if let Some(raid) = raid {
+        control.activate_spares(&mut state, &raid);
+    }
+}
+
+/// The claim of a bdev that is a member of the array, and has failed.
+fn failed_member(state: &State, raid: &RaidBdev, name: &str) -> Option<Claim> {
+    let claim = state.registry.find(name)?.claim.clone()?;
+    let Claim::Member(Membership { array, slot }) = &claim else { return None };
+    let own = *array == raid.info().name;
+    (own && raid.snapshot().missing().any(|missing| missing == *slot)).then_some(claim)
+}
+
+fn running(state: &State) -> Vec<Arc<RaidBdev>> {
+    state.registry.entries().iter().filter_map(|entry| entry.raid().cloned()).collect()
+}

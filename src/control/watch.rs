@@ -1,0 +1,163 @@
+//! Looking on: statistics of bdevs and reactors, limits, and who is told of changes.
+//!
+//! Everything here asks; only limits, resets and histograms change something, and none of them what a
+//! bdev is.
+//!
+//! Not here: the counting (crate `device`, crate `reactor`), what it is called outside (`methods`).
+
+use std::fmt;
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+use std::sync::{Arc, Mutex};
+
+use device::{BackendDetail, Counted, Limits};
+use reactor::{PollerStats, ReactorStats};
+
+use super::error::ControlError;
+use super::notices::Notice;
+use super::registry::Entry;
+use super::{BdevView, Control, Kind, lock};
+
+/// A reactor as others may see it.
+#[derive(Debug, Clone)]
+pub struct ReactorView {
+    /// Its place among them.
+    pub index: usize,
+    /// The core that it runs on.
+    pub core: usize,
+    /// What it has done.
+    pub stats: ReactorStats,
+}
+
+/// What a reactor's thread runs.
+#[derive(Debug, Clone, Default)]
+pub struct ThreadView {
+    /// Its number in the system; 0 where it is not known.
+    pub tid: u64,
+    /// Its pollers.
+    pub pollers: Vec<PollerStats>,
+}
+
+/// Who wants to know when something has changed without anybody asking for it.
+#[derive(Default)]
+pub(super) struct ChangeHook(Mutex<Option<Arc<dyn Fn() + Send + Sync>>>);
+
+impl fmt::Debug for ChangeHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ChangeHook").field(&lock(&self.0).is_some()).finish()
+    }
+}
+
+impl Control {
+    /// The statistics of a bdev, by its name or alias.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev.
+    pub fn counted(&self, name: &str) -> Result<Arc<Counted>, ControlError> {
+        self.state().registry.get(name).map(|entry| Arc::clone(&entry.counted))
+    }
+
+    /// Those of all bdevs, in the order of their creation.
+    pub fn all_counted(&self) -> Vec<Arc<Counted>> {
+        let counted = |entry: &Entry| Arc::clone(&entry.counted);
+        self.state().registry.entries().iter().map(counted).collect()
+    }
+
+    /// Changes the limits of a bdev.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev.
+    pub fn set_limits(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Limits),
+    ) -> Result<(), ControlError> {
+        let counted = self.counted(name)?;
+        // Under the lock, so that two changes do not undo each other.
+        let _state = self.state();
+        let mut limits = counted.limits();
+        change(&mut limits);
+        counted.set_limits(limits);
+        tracing::info!(bdev = name, ?limits, "limits set");
+        Ok(())
+    }
+
+    /// Looks whether the file of an AIO bdev has the size of the bdev.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev, its file cannot be looked at, or has another size.
+    pub fn rescan_aio(&self, name: &str) -> Result<(), ControlError> {
+        let view = {
+            let state = self.state();
+            let entry = state.registry.get(name)?;
+            let (kind, wanted) = (entry.kind(), Kind::Aio);
+            if kind != wanted {
+                return Err(ControlError::WrongKind { name: name.to_owned(), kind, wanted });
+            }
+            BdevView::from(entry)
+        };
+        let info = view.bdev.info();
+        let BackendDetail::Aio { filename, .. } = &info.detail else { return Ok(()) };
+        let size_bytes = File::open(filename).and_then(|mut file| file.seek(SeekFrom::End(0)));
+        let size_bytes = size_bytes.map_err(|source| ControlError::NewFile {
+            name: name.to_owned(),
+            action: "look at",
+            path: filename.clone(),
+            source,
+        })?;
+        if size_bytes / u64::from(info.block_size_bytes) == info.num_blocks {
+            return Ok(());
+        }
+        Err(ControlError::Unsupported {
+            what: "changing the size of a bdev",
+            instead: "delete it and make it again",
+        })
+    }
+
+    /// At most `max` events from number `id` on.
+    pub fn notices_since(&self, id: u64, max: usize) -> Vec<Notice> {
+        self.notices.since(id, max)
+    }
+
+    /// What the reactors have done.
+    pub fn reactor_views(&self) -> Vec<ReactorView> {
+        let view = |reactor: &reactor::ReactorHandle| ReactorView {
+            index: reactor.index(),
+            core: reactor.core(),
+            stats: reactor.stats(),
+        };
+        self.reactors().iter().map(view).collect()
+    }
+
+    /// What the reactors' threads run, in the order of the reactors.
+    pub fn thread_views(&self) -> Vec<ThreadView> {
+        let ask = |reactor: &reactor::ReactorHandle| {
+            let asked = reactor.call(|cx| ThreadView { tid: own_tid(), pollers: cx.pollers() });
+            asked.unwrap_or_default()
+        };
+        self.reactors().iter().map(ask).collect()
+    }
+
+    /// Has `hook` be called when an array has changed by itself.
+    pub fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
+        *lock(&self.hook.0) = Some(hook);
+    }
+
+    /// An array has changed by itself.
+    pub(super) fn tell_changed(&self) {
+        let hook = lock(&self.hook.0).clone();
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+}
+
+/// The number that the system has for this thread: the last part of `<pid>/task/<tid>`.
+fn own_tid() -> u64 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+    let last = link.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+    last.unwrap_or(0)
+}
