@@ -138,6 +138,13 @@ impl Place {
         String::from_utf8(output.stderr).unwrap()
     }
 
+    /// Runs `raid456` in this place's directory.
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(PROGRAM);
+        command.current_dir(self.data()).args(args);
+        output_of(command)
+    }
+
     /// Runs `raid456 rpc` with this place's socket.
     pub(crate) fn rpc(&self, args: &[&str]) -> Output {
         let mut command = Command::new(PROGRAM);
@@ -269,8 +276,13 @@ impl Daemon {
     }
 
     /// Sends a signal and waits for the end.
-    pub(crate) fn end(mut self, signal: Signal) -> ExitStatus {
+    pub(crate) fn end(self, signal: Signal) -> ExitStatus {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.ended()
+    }
+
+    /// Waits for the end that something else has asked for.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         let step = Duration::from_millis(20);
         for _ in 0..PATIENCE.as_millis() / step.as_millis() {
             if let Some(status) = self.child.try_wait().unwrap() {

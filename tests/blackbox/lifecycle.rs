@@ -23,13 +23,14 @@ fn the_quickstart_runs() {
         let daemon = place.start_with_config(&config);
         let ready = daemon.ready_line();
         let socket = place.socket();
-        for word in ["ready", socket.to_str().unwrap(), "member0", "member4", "r0"] {
+        for word in ["ready", socket.to_str().unwrap(), "member0", "member4", "log0", "r0"] {
             assert!(ready.contains(word), "{word:?} is not in {ready:?}");
         }
         let array = daemon.bdev("r0");
-        assert_eq!(array["num_blocks"], 4 * 256 * 256);
+        // Each member has its superblock in front.
+        assert_eq!(array["num_blocks"], 4 * 255 * 256);
         assert_eq!(array["driver_specific"]["raid"]["strip_size_kb"], 64);
-        assert_eq!(daemon.bdevs().len(), 6);
+        assert_eq!(daemon.bdevs().len(), 8);
         let member = fs::metadata(place.data().join("data/member4.img")).unwrap();
         assert_eq!(member.len(), 256 << 20);
         // Once in the middle of the first resync, and once after a while.

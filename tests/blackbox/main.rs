@@ -5,10 +5,16 @@
 //! |---|---|
 //! | `daemon` | starting, asking and ending it |
 //! | `bdevs` | making, looking at and deleting every kind of bdev |
+//! | `faults` | bdevs that fail and bdevs that are slow |
 //! | `refusals` | wrong parameters: the right code, and nothing left behind |
 //! | `wire` | what comes over the socket |
 //! | `lifecycle` | start, configuration, signals, sockets |
+//! | `spdk` | SPDK's methods as its clients use them; the stock client |
 //! | `client` | the command line |
+//! | `rig` | the service in the test's own process, with a data path |
+//! | `crash` | kill -9 under load, and what is there afterwards |
+//! | `failing` | members and logs that fail while an array runs |
+//! | `known` | known arrays, and why one is not put together |
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
 
@@ -16,7 +22,13 @@
 
 mod bdevs;
 mod client;
+mod crash;
 mod daemon;
+mod failing;
+mod faults;
+mod known;
 mod lifecycle;
 mod refusals;
+mod rig;
+mod spdk;
 mod wire;

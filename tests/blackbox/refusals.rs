@@ -44,6 +44,8 @@ impl Refuser {
             if let Some(raid) = bdev["driver_specific"]["raid"].as_object_mut() {
                 raid.remove("process");
                 raid.remove("in_sync");
+                raid.remove("log");
+                raid.remove("sync_action");
             }
         }
         bdevs
@@ -201,7 +203,12 @@ fn geometry() {
     create(json!({ "data_offset": 1 }), -22, &["offset of 512 bytes", "4096"]);
     create(json!({ "data_offset": u64::MAX }), -22, &["data_offset"]);
     create(json!({ "data_offset": [0, 0] }), -22, &["2 data offsets"]);
-    create(json!({ "superblock": true }), -95, &["Operation not supported", "superblock"]);
+    let covered = json!({ "superblock": true, "data_offset": 2040 });
+    create(covered, -22, &["data offset 1044480", "at least 1048576"]);
+    create(json!({ "log_bdev": "no" }), -19, &["\"no\""]);
+    create(json!({ "log_bdev": "m0" }), -22, &["m0", "given twice"]);
+    create(json!({ "region_size_kb": 5 }), -22, &["region size 5120", "power of two"]);
+    create(json!({ "on_failure": "panic" }), -32602, &["panic", "hold", "continue"]);
     refuser.daemon.stop();
 }
 

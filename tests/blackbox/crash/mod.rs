@@ -1,0 +1,20 @@
+//! `kill -9` under load, again and again, with members that leave and come back in between.
+//!
+//! ```text
+//!   victim: assembles, writes, journals --kill -9--> the journal says what each block may hold
+//!       ^                                                   |
+//!       |          members are hidden or come back          v
+//!       '--- stopped in order <-- parity checked <-- every block read <-- assembled, here
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `victim` | the process that is killed |
+//! | `model` | what every block may hold |
+//! | `rounds` | the rounds |
+//!
+//! Not here: power that is lost with caches that are volatile (crate `array`).
+
+mod model;
+mod rounds;
+mod victim;

@@ -1,0 +1,419 @@
+//! Failures of members and logs while an array runs: what hosts see, what becomes of the member, what the
+//! superblocks say at the next start.
+//!
+//! Members are files under error bdevs, so that an array can be stopped and found again.
+//!
+//! Not here: crashes (`crash`), power (crate `array`).
+
+use raid::dirty_log::LogHealth;
+use raid::event::WorkKind;
+use raid::member::MemberState;
+use serde_json::{Value, json};
+
+use crate::daemon::{Place, entry};
+use crate::rig::{ARRAY, BLOCK, Rig, stamped};
+
+use MemberState::{Faulty, InSync, Missing};
+
+const MEMBER_BYTES: u64 = 5 << 20;
+const MEMBERS: usize = 4;
+const REGIONS: u64 = 16;
+const FOR_EVER: u32 = u32::MAX;
+
+/// Members `EE_u0` to `EE_u3`, a spare `EE_u4`, a log `EE_log`, and an array of them.
+struct Bench {
+    place: Place,
+    rig: Rig,
+    /// Changes to the parameters of the array.
+    changes: Value,
+    data: Vec<u8>,
+    version: u64,
+}
+
+impl Bench {
+    fn new(changes: Value) -> Self {
+        let place = Place::new();
+        for name in names() {
+            place.file(&name, MEMBER_BYTES);
+        }
+        let rig = Rig::start();
+        let mut bench = Self { place, rig, changes, data: Vec::new(), version: 0 };
+        bench.rig.apply(&bench.entries()).unwrap();
+        bench.rig.settle();
+        bench.data = vec![0; bench.rig.size_bytes() as usize];
+        bench
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        let mut entries = Vec::new();
+        for name in names() {
+            let file =
+                json!({ "name": name, "filename": self.place.path(&name), "block_size": 4096 });
+            entries.push(entry("bdev_uring_create", file));
+            entries.push(entry("bdev_error_create", json!({ "base_name": name })));
+        }
+        let mut array = json!({
+            "name": ARRAY, "raid_level": "raid5", "strip_size_kb": 64, "superblock": true,
+            "base_bdevs": ["EE_u0", "EE_u1", "EE_u2", "EE_u3"], "log_bdev": "EE_log",
+            "region_size_kb": 256,
+        });
+        for (key, value) in self.changes.as_object().unwrap() {
+            array[key] = value.clone();
+        }
+        entries.push(entry("bdev_raid_create", array));
+        entries
+    }
+
+    /// Writes all over the array, every write of which has to succeed.
+    fn write(&mut self) {
+        for stripe in (0..self.data.len() as u64 / (192 << 10)).step_by(3) {
+            self.version += 1;
+            let blocks = [1, 5, 48][(self.version % 3) as usize];
+            let at = (stripe * (192 << 10)) as usize;
+            let bytes = stamped((at / BLOCK) as u64, blocks, self.version);
+            self.rig.write(at as u64, &bytes).unwrap();
+            self.data[at..at + bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+
+    fn verify(&self) {
+        assert!(self.rig.read_all() == self.data, "other bytes are read");
+    }
+
+    /// Everything is there, and parity is right.
+    fn verify_all(&self) {
+        self.verify();
+        assert_eq!(self.rig.check(), 0);
+    }
+
+    /// Stops the service in order, and starts it again.
+    fn restart(self) -> Self {
+        let Self { place, rig, changes, data, version } = self;
+        rig.stop();
+        let rig = Rig::start();
+        let bench = Self { place, rig, changes, data, version };
+        bench.rig.apply(&bench.entries()).unwrap();
+        bench
+    }
+
+    fn wait_for(&self, slot: usize, state: MemberState) {
+        self.rig.wait_until("the member's state", |rig| rig.states()[slot] == state);
+    }
+}
+
+fn names() -> Vec<String> {
+    let members = (0..=MEMBERS).map(|member| format!("u{member}"));
+    members.chain(["log".to_owned()]).collect()
+}
+
+/// Goal: one failed write costs the member, no host write, and the spare takes over; at the next start the
+/// array has the spare and not the member that failed.
+#[test]
+fn a_write_error_costs_the_member_and_a_spare_takes_over() {
+    let mut bench = Bench::new(json!({ "spares": ["EE_u4"] }));
+    bench.write();
+    let events = bench.rig.snapshot().events;
+    bench.rig.inject("EE_u1", "write", "failure", 1);
+    bench.write();
+    bench.rig.wait_until("the spare is in", |rig| {
+        rig.snapshot().members[1].name.as_deref() == Some("EE_u4")
+    });
+    bench.write();
+    bench.rig.settle();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    assert!(bench.rig.snapshot().events > events);
+    assert_eq!(bench.rig.claim("EE_u1"), None, "it is free");
+    bench.verify_all();
+    let bench = bench.restart();
+    let members = bench.rig.snapshot().members;
+    assert_eq!(members[1].name.as_deref(), Some("EE_u4"));
+    assert_eq!(bench.rig.snapshot().last_action, None, "nothing has to be resynced");
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: a member that fails its flush is out (R9), the host's flush succeeds without it, and it comes back
+/// by a rebuild of what has changed only.
+#[test]
+fn a_flush_error_costs_the_member() {
+    let mut bench = Bench::new(json!({}));
+    bench.write();
+    bench.rig.inject("EE_u2", "flush", "failure", 1);
+    bench.rig.flush().unwrap();
+    bench.wait_for(2, Faulty);
+    bench.rig.write(0, &stamped(0, 1, 1 << 20)).unwrap();
+    bench.data[..BLOCK].copy_from_slice(&stamped(0, 1, 1 << 20));
+    bench.verify();
+    bench.rig.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u2" }));
+    bench.rig.settle();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.verify_all();
+    bench.restart().rig.stop();
+}
+
+/// Goal: a member that does not answer is given up, the array goes on, and the member cannot come back while
+/// it still has requests, which might be written late.
+#[test]
+fn a_hang_is_a_failure_and_what_lingers_keeps_it_out() {
+    let mut bench = Bench::new(json!({ "io_timeout_s": 1 }));
+    bench.write();
+    bench.rig.inject("EE_u0", "write", "pending", FOR_EVER);
+    bench.write();
+    assert_eq!(bench.rig.states(), [Faulty, InSync, InSync, InSync]);
+    bench.verify();
+    let back = json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u0" });
+    let refusal = bench.rig.refused("bdev_raid_add_base_bdev", back.clone());
+    assert_eq!(refusal.code, -16);
+    let words = "Failed to add base bdev to RAID bdev: Device or resource busy: raid bdev r0: base bdev \
+                 EE_u0 still has ";
+    assert!(refusal.message.starts_with(words), "{refusal}");
+    assert!(
+        refusal.message.ends_with(
+            " requests from before it failed; what it writes late would be wrong, so it cannot come back \
+             before they end"
+        ),
+        "{refusal}"
+    );
+    bench.rig.heal("EE_u0");
+    bench.rig.ask("bdev_error_resume_pending", json!({ "name": "EE_u0" }));
+    bench.rig.wait_until("what lingers has ended", |rig| {
+        rig.call("bdev_raid_add_base_bdev", back.clone()).is_ok()
+    });
+    bench.rig.settle();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: a device that vanishes is out at once, for reads as for writes, and what changed meanwhile is
+/// rebuilt when it is back.
+#[test]
+fn a_member_that_is_gone_is_out() {
+    let mut bench = Bench::new(json!({}));
+    bench.write();
+    bench.rig.inject("EE_u3", "all", "gone", 1);
+    bench.verify();
+    bench.wait_for(3, Faulty);
+    bench.write();
+    bench.verify();
+    let mut bench = bench.restart();
+    // It was healed by the restart, and is back by itself.
+    bench.rig.settle();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    assert_eq!(bench.rig.snapshot().last_action, Some(WorkKind::Rebuild));
+    bench.write();
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: a bad sector is read from the others and written again, which heals it; nobody is lost.
+#[test]
+fn a_read_error_is_mended() {
+    let mut bench = Bench::new(json!({}));
+    bench.write();
+    for (name, block) in [("EE_u0", 300), ("EE_u1", 700), ("EE_u2", 1000)] {
+        let bad = json!({
+            "name": name, "io_type": "read", "error_type": "failure", "offset_blocks": block,
+            "num_blocks": 3, "until_written": true,
+        });
+        bench.rig.ask("bdev_error_inject_error", bad);
+    }
+    bench.verify();
+    // Those in parity are found by a check.
+    assert_eq!(bench.rig.check(), 0);
+    let healed = |rig: &Rig| {
+        let error = |name| rig.control.error_bdev(name).unwrap().snapshot().injections;
+        ["EE_u0", "EE_u1", "EE_u2"].iter().all(|name| error(name).is_empty())
+    };
+    bench.rig.wait_until("healed", healed);
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: with `continue` a log that fails costs nothing but its use: everything is resynced at the next
+/// start.
+#[test]
+fn a_log_that_fails_is_done_without() {
+    let mut bench = Bench::new(json!({ "on_log_failure": "continue" }));
+    bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+    bench.rig.inject("EE_log", "write", "failure", 1);
+    bench.write();
+    let now = bench.rig.snapshot();
+    assert_eq!(now.log_health, LogHealth::WriteFailed, "{now:?}");
+    assert!(!now.waiting_for_owner);
+    bench.verify();
+    let bench = bench.restart();
+    bench.rig.settle();
+    let now = bench.rig.snapshot();
+    assert_eq!(now.last_action, Some(WorkKind::Resync), "{now:?}");
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: with `block` writes wait when the log has failed, until the owner allows them.
+#[test]
+fn a_log_that_fails_blocks_writes() {
+    let mut bench = Bench::new(json!({ "on_log_failure": "block" }));
+    bench.write();
+    // Regions that are marked already may be written.
+    bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+    bench.rig.inject("EE_log", "flush", "failure", 1);
+    let bytes = stamped(0, 1, 1 << 20);
+    let later = bench.rig.write_later(0, bytes.clone());
+    assert!(later.is_held());
+    assert!(bench.rig.snapshot().waiting_for_owner);
+    bench.verify();
+    bench.rig.message("allow_writes");
+    later.answer().unwrap();
+    bench.data[..BLOCK].copy_from_slice(&bytes);
+    assert!(!bench.rig.snapshot().waiting_for_owner);
+    bench.write();
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: without a superblock nobody but the owner can record a failure, so writes wait for its word;
+/// reads go on.
+#[test]
+fn without_a_superblock_writes_wait_for_the_owner() {
+    let mut bench = Bench::new(json!({ "superblock": false, "on_failure": "hold" }));
+    bench.write();
+    bench.rig.inject("EE_u1", "write", "failure", 1);
+    let bytes = stamped(0, 48, 1 << 20);
+    let later = bench.rig.write_later(0, bytes.clone());
+    bench.wait_for(1, Faulty);
+    assert!(later.is_held());
+    assert!(bench.rig.snapshot().waiting_for_owner);
+    let tail = bench.data.len() - BLOCK;
+    assert!(bench.rig.read(tail as u64, BLOCK).unwrap() == bench.data[tail..]);
+    bench.rig.message("allow_writes");
+    later.answer().unwrap();
+    bench.data[..bytes.len()].copy_from_slice(&bytes);
+    bench.write();
+    bench.verify();
+    bench.rig.stop();
+}
+
+#[test]
+fn without_a_superblock_writes_may_go_on() {
+    let mut bench = Bench::new(json!({ "superblock": false, "on_failure": "continue" }));
+    bench.rig.inject("EE_u1", "write", "failure", 1);
+    bench.write();
+    assert_eq!(bench.rig.states()[1], Faulty);
+    assert!(!bench.rig.snapshot().waiting_for_owner);
+    bench.verify();
+    bench.rig.stop();
+}
+
+/// Goal: an array that has lost too much fails writes, reads what it can, says so, and has every
+/// acknowledged byte again when its members are back.
+#[test]
+fn more_failures_than_parity_break_the_array_and_nothing_is_lost() {
+    let mut bench = Bench::new(json!({}));
+    bench.write();
+    for name in ["EE_u0", "EE_u1"] {
+        bench.rig.inject(name, "write", "failure", FOR_EVER);
+    }
+    let mut failed = 0;
+    for stripe in 0..bench.data.len() / (192 << 10) {
+        let at = stripe * (192 << 10);
+        // Full stripes: both members are written.
+        let bytes = stamped((at / BLOCK) as u64, 48, (1 << 20) + stripe as u64);
+        match bench.rig.write(at as u64, &bytes) {
+            Ok(()) => bench.data[at..at + bytes.len()].copy_from_slice(&bytes),
+            Err(_) => {
+                failed += 1;
+                // What it holds now is not known.
+                bench.rig.wait_until("broken", |rig| rig.snapshot().broken);
+            }
+        }
+    }
+    assert!(failed > 0);
+    let readable = (0..bench.data.len() / BLOCK)
+        .filter(|block| bench.rig.read((block * BLOCK) as u64, BLOCK).is_ok())
+        .count();
+    assert!(readable > bench.data.len() / BLOCK / 4, "{readable} blocks");
+    let refusal =
+        bench.rig.refused("bdev_raid_message", json!({ "name": ARRAY, "message": "check" }));
+    assert_eq!(
+        (refusal.code, refusal.message.as_str()),
+        (
+            -16,
+            "Device or resource busy: array \"r0\": the array cannot work on its stripes: it is broken or \
+             stopping"
+        )
+    );
+    let Bench { place, rig, changes, mut data, version } = bench;
+    let stopped = rig.control.shutdown().unwrap_err().to_string();
+    assert!(
+        stopped.contains("raid bdev r0: more members have failed than parity can stand for"),
+        "{stopped}"
+    );
+    drop(rig);
+    let rig = Rig::start();
+    let bench = Bench { place, rig, changes, data: Vec::new(), version };
+    bench.rig.apply(&bench.entries()).unwrap();
+    if bench.rig.raid().is_none() {
+        let reason = bench.rig.reason();
+        assert!(reason.starts_with("array r0 is dirty and degraded: "), "{reason}");
+        bench.rig.ask("bdev_raid_assemble", json!({ "name": ARRAY, "force": true }));
+    }
+    let found = bench.rig.read_all();
+    for (stripe, (found, data)) in
+        found.chunks_exact(192 << 10).zip(data.chunks_exact_mut(192 << 10)).enumerate()
+    {
+        // Of a write that failed, a part may be there.
+        let at = (stripe * 48) as u64;
+        let attempted = stamped(at, 48, (1 << 20) + stripe as u64);
+        for (block, found) in found.chunks_exact(BLOCK).enumerate() {
+            let bytes = block * BLOCK..(block + 1) * BLOCK;
+            let known = found == &data[bytes.clone()] || found == &attempted[bytes];
+            assert!(known, "stripe {stripe}, block {block}");
+        }
+    }
+    bench.rig.settle();
+    bench.rig.stop();
+}
+
+/// Goal: what superblocks said when they were read does not count once the array has run (R8). Method: the
+/// array is found, loses a member, is deleted, and is put together again in the same service.
+#[test]
+fn a_stale_member_does_not_come_back_by_way_of_the_service_memory() {
+    let mut bench = Bench::new(json!({}));
+    bench.write();
+    let mut bench = bench.restart();
+    bench.rig.inject("EE_u1", "write", "failure", FOR_EVER);
+    bench.write();
+    bench.wait_for(1, Faulty);
+    bench.rig.ask("bdev_raid_delete", json!({ "name": ARRAY }));
+    bench.rig.heal("EE_u1");
+    for name in ["EE_u0", "EE_u1", "EE_u2", "EE_u3"] {
+        bench.rig.ask("bdev_examine", json!({ "name": name }));
+    }
+    if bench.rig.raid().is_none() {
+        bench.rig.ask("bdev_raid_assemble", json!({ "name": ARRAY }));
+    }
+    bench.verify();
+    bench.rig.settle();
+    bench.verify_all();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.rig.stop();
+}
+
+/// Goal: a member that is taken out comes back by a rebuild of what changed meanwhile.
+#[test]
+fn a_member_that_was_taken_out_comes_back() {
+    let mut bench = Bench::new(json!({}));
+    bench.write();
+    bench.rig.ask("bdev_raid_remove_base_bdev", json!({ "name": "EE_u2" }));
+    assert_eq!(bench.rig.states()[2], Missing);
+    bench.write();
+    let array = json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u2" });
+    bench.rig.ask("bdev_raid_add_base_bdev", array);
+    bench.rig.settle();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.verify_all();
+    assert_eq!(bench.rig.snapshot().regions, REGIONS);
+    bench.rig.stop();
+}

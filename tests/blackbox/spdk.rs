@@ -1,0 +1,498 @@
+//! SPDK's methods as its clients use them: statistics, threads, events, log, saving and loading, and the
+//! stock client from PyPI where it can be had.
+//!
+//! Not here: bdevs and arrays (`bdevs`), the wire (`wire`).
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, Place, entry, malloc, raid5};
+
+/// A daemon with a raid 5 over three RAM disks.
+fn with_array(place: &Place) -> Daemon {
+    let daemon = place.start();
+    for name in ["m0", "m1", "m2"] {
+        daemon.ask("bdev_malloc_create", malloc(name, 4));
+    }
+    daemon.ask("bdev_raid_create", raid5("r0", &["m0", "m1", "m2"]));
+    daemon
+}
+
+fn words(value: &Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+/// Goal: every bdev has statistics with SPDK's fields, by either way of naming it, and they can be reset.
+/// The resync of a new array is what there is to be counted.
+#[test]
+fn statistics_are_told_and_reset() {
+    let place = Place::new();
+    let daemon = with_array(&place);
+    daemon.wait_until("the resync is over", |daemon| {
+        daemon.ask("bdev_raid_get_bdevs", json!({ "category": "all" }))[0]["in_sync"] == true
+    });
+    let all = daemon.ask("bdev_get_iostat", Value::Null);
+    assert_eq!(all["tick_rate"], 1_000_000_000);
+    assert!(all["ticks"].as_u64().unwrap() > 0);
+    let names: Vec<_> =
+        all["bdevs"].as_array().unwrap().iter().map(|bdev| bdev["name"].clone()).collect();
+    assert_eq!(names, ["m0", "m1", "m2", "r0"]);
+    let m0 = &all["bdevs"][0];
+    let read = |key: &str| m0[key].as_u64().unwrap();
+    assert!(read("num_read_ops") > 0 && read("bytes_read") >= 4096 * read("num_read_ops"), "{m0}");
+    assert!(read("min_read_latency_ticks") <= read("max_read_latency_ticks"), "{m0}");
+    assert_eq!(m0["io_error"], json!({}));
+
+    let new = daemon.ask("bdev_get_iostat", json!({ "names": ["m1", "m0"] }));
+    let old = daemon.ask("bdev_get_iostat", json!({ "name": "m0" }));
+    assert_eq!(new["bdevs"][1]["num_read_ops"], old["bdevs"][0]["num_read_ops"]);
+    let channels = daemon.ask("bdev_get_iostat", json!({ "names": ["m0"], "per_channel": true }));
+    assert_eq!(channels["name"], "m0");
+    assert_eq!(channels["channels"][0]["thread_id"], 1);
+    assert_eq!(channels["channels"][0]["num_read_ops"], m0["num_read_ops"]);
+
+    let unknown = daemon.refused("bdev_get_iostat", json!({ "name": "nobody" }));
+    assert_eq!(unknown.code, -19, "{unknown}");
+    let both = daemon.refused("bdev_get_iostat", json!({ "name": "m0", "names": ["m0"] }));
+    assert_eq!(both.code, -22, "{both}");
+    assert_eq!(daemon.refused("bdev_get_iostat", json!({ "per_channel": true })).code, -22);
+
+    assert_eq!(daemon.ask("bdev_reset_iostat", json!({ "name": "m0", "mode": "all" })), true);
+    let after = daemon.ask("bdev_get_iostat", json!({ "name": "m0" }));
+    assert_eq!(after["bdevs"][0]["num_read_ops"], 0);
+    daemon.stop();
+}
+
+/// Goal: a histogram is there between its begin and its end, in the shape that SPDK's script reads.
+#[test]
+fn histograms_have_spdks_shape() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.ask("bdev_malloc_create", malloc("m0", 1));
+    let name = json!({ "name": "m0" });
+    let none = daemon.refused("bdev_get_histogram", name.clone());
+    assert_eq!((none.code, none.message.starts_with("Bad address")), (-32603, true), "{none}");
+    daemon.ask("bdev_enable_histogram", json!({ "name": "m0", "enable": true, "opc": "read" }));
+    // A RAM disk is looked at for a superblock, which is a read.
+    daemon.ask("bdev_examine", name.clone());
+    let histogram = daemon.ask("bdev_get_histogram", name.clone());
+    let number = |key: &str| histogram[key].as_u64().unwrap();
+    assert_eq!((number("granularity"), number("tsc_rate")), (7, 1_000_000_000));
+    let buckets = (number("max_range") - number("min_range")) << number("granularity");
+    let bytes = buckets * 8;
+    let text = histogram["histogram"].as_str().unwrap();
+    assert_eq!(text.len() as u64, bytes.div_ceil(3) * 4);
+    let borders = json!({ "name": "m0", "borders": [1, 1_000_000] });
+    let counts = daemon.ask("bdev_get_histogram_borders", borders)["borders_count"].take();
+    let counts: Vec<u64> = serde_json::from_value(counts).unwrap();
+    assert_eq!(counts.len(), 3);
+    assert!(counts[2] > 0 && counts[1] == counts[2] && counts[0] <= counts[1], "{counts:?}");
+    let wrong = json!({ "name": "m0", "enable": true, "granularity": 11 });
+    assert_eq!(daemon.refused("bdev_enable_histogram", wrong).code, -22);
+    daemon.ask("bdev_enable_histogram", json!({ "name": "m0", "enable": false }));
+    assert_eq!(daemon.refused("bdev_get_histogram", name).code, -32603);
+    daemon.stop();
+}
+
+/// Goal: limits are kept, shown, rounded as SPDK does, and hold for what is done.
+#[test]
+fn limits_are_set_and_shown() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.ask("bdev_malloc_create", malloc("m0", 1));
+    let none = daemon.refused("bdev_set_qos_limit", json!({ "name": "m0" }));
+    assert_eq!((none.code, none.message.contains("No rate limits")), (-22, true), "{none}");
+    let set = |limits: Value| daemon.ask("bdev_set_qos_limit", limits);
+    set(json!({ "name": "m0", "rw_ios_per_sec": 1500, "w_mbytes_per_sec": 3 }));
+    set(json!({ "name": "m0", "r_mbytes_per_sec": 2 }));
+    let expected = json!({ "rw_ios_per_sec": 2000, "rw_mbytes_per_sec": 0, "r_mbytes_per_sec": 2,
+                           "w_mbytes_per_sec": 3 });
+    assert_eq!(daemon.bdev("m0")["assigned_rate_limits"], expected);
+    // Reads of a superblock go on, if slowly.
+    daemon.ask("bdev_examine", json!({ "name": "m0" }));
+    set(json!({ "name": "m0", "rw_ios_per_sec": 0, "w_mbytes_per_sec": 0, "r_mbytes_per_sec": 0 }));
+    assert_eq!(daemon.bdev("m0")["assigned_rate_limits"]["rw_ios_per_sec"], 0);
+    assert_eq!(daemon.refused("bdev_set_qos_limit", json!({ "name": "x" })).code, -19);
+    daemon.stop();
+}
+
+/// Goal: what comes, goes and fails is told in order, and only what was not told yet.
+#[test]
+fn events_are_told_in_order() {
+    let place = Place::new();
+    let daemon = with_array(&place);
+    let types = words(&daemon.ask("notify_get_types", Value::Null));
+    let since = |id: u64| {
+        let events = daemon.ask("notify_get_notifications", json!({ "id": id }));
+        events.as_array().unwrap().clone()
+    };
+    daemon.wait_until("the resync is over", |_| {
+        since(0).iter().any(|event| event["type"] == "raid_sync_ended")
+    });
+    let first = since(0);
+    let registered: Vec<_> =
+        first.iter().filter(|e| e["type"] == "bdev_register").map(|e| e["ctx"].clone()).collect();
+    assert_eq!(registered, ["m0", "m1", "m2", "r0"]);
+    for (place, event) in first.iter().enumerate() {
+        assert_eq!(event["id"], place);
+        assert!(types.contains(&event["type"].as_str().unwrap().to_owned()), "{event}");
+    }
+    let next = first.len() as u64;
+    daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "m1" }));
+    daemon.wait_until("the array is degraded", |_| {
+        since(next).iter().any(|event| event["type"] == "raid_degraded" && event["ctx"] == "r0")
+    });
+    daemon.ask("bdev_raid_add_spare", json!({ "base_bdev": "m1", "raid_bdev": "r0" }));
+    daemon.wait_until("the array is whole again", |_| {
+        since(next).iter().any(|event| event["type"] == "raid_online")
+    });
+    assert!(since(next).iter().any(|event| event["type"] == "raid_spare_activated"));
+    daemon.ask("bdev_raid_delete", json!({ "name": "r0" }));
+    let last = since(next).pop().unwrap();
+    assert_eq!((&last["type"], &last["ctx"]), (&json!("bdev_unregister"), &json!("r0")));
+    let some = daemon.ask("notify_get_notifications", json!({ "id": 1, "max": 2 }));
+    assert_eq!((some[0]["id"].clone(), some.as_array().unwrap().len()), (json!(1), 2));
+    daemon.stop();
+}
+
+/// Goal: threads and reactors have the shapes that SPDK's tools look into.
+#[test]
+fn threads_are_told() {
+    let place = Place::new();
+    let daemon = with_array(&place);
+    let reactors = daemon.ask("framework_get_reactors", Value::Null);
+    let reactor = &reactors["reactors"][0];
+    assert_eq!((&reactor["lcore"], &reactor["in_interrupt"]), (&json!(0), &json!(false)));
+    assert!(reactor["tid"].as_u64().unwrap() > 0 && reactors["pid"].as_u64().unwrap() > 0);
+    assert!(reactor["busy"].as_u64().unwrap() > 0);
+    assert_eq!(reactor["lw_threads"][0]["cpumask"], "1");
+    let threads = daemon.ask("thread_get_stats", Value::Null);
+    assert!(threads["threads"][0]["name"].as_str().unwrap().contains("poll"));
+    let count = threads["threads"][0]["active_pollers_count"].as_u64().unwrap();
+    let pollers = daemon.ask("thread_get_pollers", Value::Null);
+    let pollers = pollers["threads"][0]["active_pollers"].as_array().unwrap().clone();
+    assert_eq!(pollers.len() as u64, count);
+    assert!(pollers.iter().any(|poller| poller["run_count"].as_u64().unwrap() > 0));
+    let channels = daemon.ask("thread_get_io_channels", Value::Null);
+    let channels = channels["threads"][0]["io_channels"].as_array().unwrap().clone();
+    assert!(channels.contains(&json!({ "name": "m0", "ref": 1 })), "{channels:?}");
+    let scheduler = daemon.ask("framework_get_scheduler", Value::Null);
+    assert_eq!(scheduler["scheduler_name"], "static");
+    daemon.stop();
+}
+
+/// Goal: levels, flags and timestamps are changed while it runs, and the log follows.
+#[test]
+fn the_log_is_changed_while_it_runs() {
+    let place = Place::new();
+    let daemon = place.start();
+    let get = |method: &str| daemon.ask(method, Value::Null);
+    assert_eq!(get("log_get_print_level"), "NOTICE");
+    daemon.ask("log_set_print_level", json!({ "level": "ERROR" }));
+    daemon.ask("bdev_null_create", json!({ "name": "quiet", "block_size": 512, "num_blocks": 8 }));
+    daemon.ask("log_enable_timestamps", json!({ "enabled": false }));
+    daemon.ask("log_set_flag", json!({ "flag": "control" }));
+    assert_eq!(get("log_get_flags")["control"], true);
+    daemon.ask("bdev_null_create", json!({ "name": "loud", "block_size": 512, "num_blocks": 8 }));
+    let log = daemon.log();
+    assert!(!log.contains("quiet") && log.contains("loud"), "{log}");
+    let line = log.lines().find(|line| line.contains("loud")).unwrap();
+    assert!(!line.contains("20"), "no year: {line}");
+    daemon.ask("log_clear_flag", json!({ "flag": "all" }));
+    assert_eq!(daemon.refused("log_set_flag", json!({ "flag": "nothing" })).code, -32602);
+    daemon.ask("log_set_level", json!({ "level": "DEBUG" }));
+    assert_eq!(get("log_get_level"), "DEBUG");
+    assert_eq!(get("log_get_print_level"), "ERROR");
+    assert_eq!(daemon.refused("log_set_level", json!({ "level": "LOUD" })).code, -32602);
+    daemon.stop();
+}
+
+/// Goal: with --wait-for-rpc nothing is made before a client says so, start-up methods are there only
+/// until then, and others only after it.
+#[test]
+fn a_client_says_when_to_start() {
+    let place = Place::new();
+    let config = place.config(&[entry("bdev_malloc_create", malloc("m0", 1))]);
+    let args = ["--wait-for-rpc".as_ref(), "--json".as_ref(), config.as_os_str()];
+    let daemon = place.start_with(&args);
+    assert!(daemon.ready_line().contains("waits for framework_start_init"));
+    let current =
+        |daemon: &Daemon| words(&daemon.ask("rpc_get_methods", json!({ "current": true })));
+    let has = |methods: &[String], name: &str| methods.iter().any(|method| method == name);
+    let early = current(&daemon);
+    assert!(has(&early, "framework_start_init") && !has(&early, "bdev_get_bdevs"), "{early:?}");
+    assert_eq!(daemon.refused("bdev_get_bdevs", Value::Null).code, -1);
+    daemon
+        .ask("bdev_set_options", json!({ "bdev_io_pool_size": 65535, "bdev_io_cache_size": 256 }));
+    let small = json!({ "bdev_io_pool_size": 1, "bdev_io_cache_size": 256 });
+    assert!(daemon.refused("bdev_set_options", small).message.contains("too small for cache"));
+    daemon.ask("iobuf_set_options", json!({ "small_pool_count": 8192, "large_bufsize": 135_168 }));
+    assert_eq!(daemon.refused("iobuf_set_options", json!({ "large_pool_count": 1 })).code, -22);
+    daemon.ask("framework_start_init", Value::Null);
+    daemon.ask("framework_wait_init", Value::Null);
+    assert_eq!(daemon.bdevs(), ["m0"]);
+    let late = current(&daemon);
+    assert!(!has(&late, "framework_start_init") && has(&late, "bdev_get_bdevs"), "{late:?}");
+    assert_eq!(daemon.refused("framework_start_init", Value::Null).code, -1);
+    daemon.stop();
+}
+
+/// Goal: clients may call what they are allowed to, by any of its names, and do not see the rest.
+#[test]
+fn methods_can_be_allowed_one_by_one() {
+    let place = Place::new();
+    let allowed = "rpc_get_methods,get_bdevs,bdev_null_create";
+    let daemon = place.start_with(&["--rpcs-allowed".as_ref(), allowed.as_ref()]);
+    let listed = words(&daemon.ask("rpc_get_methods", Value::Null));
+    assert_eq!(listed, ["rpc_get_methods", "bdev_get_bdevs", "bdev_null_create"]);
+    daemon.ask("bdev_null_create", json!({ "name": "n", "block_size": 512, "num_blocks": 8 }));
+    assert_eq!(daemon.bdevs(), ["n"]);
+    assert_eq!(daemon.refused("bdev_null_delete", json!({ "name": "n" })).code, -32601);
+    daemon.stop();
+}
+
+/// Goal: a client can end the service, in order.
+#[test]
+fn a_client_ends_the_service() {
+    let place = Place::new();
+    let daemon = place.start();
+    assert_eq!(daemon.refused("spdk_kill_instance", json!({ "sig_name": "SIGFOO" })).code, -32602);
+    assert_eq!(daemon.ask("spdk_kill_instance", json!({ "sig_name": "SIGTERM" })), true);
+    daemon.wait_until("it has ended", |daemon| daemon.log().contains("stopped"));
+    assert_eq!(daemon.ended().code(), Some(0));
+}
+
+/// Goal: a file that has grown is seen, and a bdev that cannot follow says so.
+#[test]
+fn a_file_is_looked_at_again() {
+    let place = Place::new();
+    let file = place.file("disk", 1 << 20);
+    let daemon = place.start();
+    daemon.ask("bdev_aio_create", json!({ "name": "a0", "filename": file, "block_size": 4096 }));
+    assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
+    place.file("disk", 2 << 20);
+    assert_eq!(daemon.refused("bdev_aio_rescan", json!({ "name": "a0" })).code, -95);
+    assert_eq!(daemon.refused("bdev_aio_rescan", json!({ "name": "b0" })).code, -19);
+    daemon.stop();
+}
+
+/// The bdevs that there are, without what a run changes, in the order of their names.
+fn bdevs(daemon: &Daemon) -> Vec<Value> {
+    let mut bdevs = daemon.ask("bdev_get_bdevs", Value::Null).as_array().unwrap().clone();
+    for bdev in &mut bdevs {
+        if let Some(raid) = bdev["driver_specific"].get_mut("raid") {
+            for changing in ["process", "in_sync", "sync_action", "log", "mismatch_sectors"] {
+                raid.as_object_mut().unwrap().remove(changing);
+            }
+        }
+    }
+    bdevs.sort_by_key(|bdev| bdev["name"].to_string());
+    bdevs
+}
+
+/// Makes one bdev of each kind, and settings.
+fn populate(place: &Place, daemon: &Daemon) {
+    for (number, kind) in ["uring", "aio", "aio", "uring", "aio"].iter().enumerate() {
+        let file = place.file(&format!("disk{number}"), 8 << 20);
+        let params = json!({ "name": format!("d{number}"), "filename": file, "block_size": 4096 });
+        daemon.ask(&format!("bdev_{kind}_create"), params);
+    }
+    daemon.ask("bdev_malloc_create", malloc("log", 1));
+    daemon.ask("bdev_error_create", json!({ "base_name": "d0", "volatile_cache": true }));
+    let mut raid = raid5("r0", &["EE_d0", "d1", "d2"]);
+    raid["log_bdev"] = "log".into();
+    daemon.ask("bdev_raid_create", raid);
+    daemon.ask("bdev_raid_add_spare", json!({ "base_bdev": "d3" }));
+    daemon.ask("bdev_null_create", json!({ "name": "n", "block_size": 512, "num_blocks": 64 }));
+    daemon.ask(
+        "bdev_delay_create",
+        json!({ "name": "slow", "base_bdev_name": "n", "avg_read_latency": 1,
+                "p99_read_latency": 2, "avg_write_latency": 3, "p99_write_latency": 4 }),
+    );
+    daemon.ask("bdev_set_qos_limit", json!({ "name": "r0", "rw_ios_per_sec": 50_000 }));
+}
+
+/// Goal: what SPDK's save_config would save makes the same bdevs when it is loaded. Method: its steps,
+/// with our client.
+#[test]
+fn a_saved_configuration_can_be_loaded() {
+    let place = Place::new();
+    let daemon = place.start();
+    populate(&place, &daemon);
+    let before = bdevs(&daemon);
+    let mut subsystems = Vec::new();
+    let mut seen: Vec<Value> = Vec::new();
+    for subsystem in daemon.ask("framework_get_subsystems", Value::Null).as_array().unwrap() {
+        let depends_on = subsystem["depends_on"].as_array().unwrap();
+        assert!(depends_on.iter().all(|name| seen.contains(name)), "{subsystem}");
+        let name = subsystem["subsystem"].clone();
+        let config = daemon.ask("framework_get_config", json!({ "name": name }));
+        subsystems.push(json!({ "subsystem": name, "config": config }));
+        seen.push(name);
+    }
+    let unknown = daemon.refused("framework_get_config", json!({ "name": "nvmf" }));
+    assert_eq!((unknown.code, unknown.message.contains("not found")), (-32602, true));
+    daemon.stop();
+
+    let saved = json!({ "subsystems": subsystems });
+    let again = place.start_with_config(&place.config_text(&saved.to_string()));
+    assert_eq!(bdevs(&again), before);
+    again.stop();
+}
+
+/// Goal: with --state what clients make is there again, without what the configuration makes; a part
+/// that is not there keeps neither the service nor the rest from starting, and comes back with its file.
+#[test]
+fn the_state_survives_restarts() {
+    let place = Place::new();
+    let config = place.config(&[entry("bdev_malloc_create", malloc("from_config", 1))]);
+    let state = place.path("state.json");
+    let args = ["--config".as_ref(), config.as_os_str(), "--state".as_ref(), state.as_ref()];
+    let daemon = place.start_with(&args);
+    populate(&place, &daemon);
+    let before = bdevs(&daemon);
+    // Not asked to end: what was answered is on the disk.
+    drop(daemon);
+    let text = std::fs::read_to_string(&state).unwrap();
+    assert!(text.contains("bdev_raid_create") && !text.contains("from_config"), "{text}");
+
+    let without_config = |bdevs: Vec<Value>| {
+        bdevs.into_iter().filter(|bdev| bdev["name"] != "from_config").collect::<Vec<_>>()
+    };
+    let daemon = place.start_with(&args);
+    assert_eq!(without_config(bdevs(&daemon)), without_config(before.clone()));
+    daemon.stop();
+
+    let (disk, aside) = (place.data().join("disk1"), place.data().join("aside"));
+    std::fs::rename(&disk, &aside).unwrap();
+    let daemon = place.start_with(&args);
+    let names = daemon.bdevs();
+    assert!(names.contains(&"d2".to_owned()) && !names.contains(&"d1".to_owned()), "{names:?}");
+    assert!(!names.contains(&"r0".to_owned()), "{names:?}");
+    assert!(daemon.log().contains("bdev_aio_create"), "{}", daemon.log());
+    std::fs::rename(&aside, &disk).unwrap();
+    // Any change is a reason to look again.
+    daemon.ask("bdev_null_create", json!({ "name": "extra", "block_size": 512, "num_blocks": 8 }));
+    daemon.ask("bdev_null_delete", json!({ "name": "extra" }));
+    assert_eq!(without_config(bdevs(&daemon)), without_config(before));
+    daemon.stop();
+}
+
+/// Goal: a part of the state that is not wanted any more can be deleted though it is not there, and a
+/// file that is no state is put aside.
+#[test]
+fn a_broken_state_is_no_end() {
+    let place = Place::new();
+    let state = place.path("state.json");
+    let args = ["--state".as_ref(), state.as_ref()];
+    let file = place.file("disk", 1 << 20);
+    let daemon = place.start_with(&args);
+    daemon.ask("bdev_aio_create", json!({ "name": "a0", "filename": file, "block_size": 512 }));
+    daemon.stop();
+    std::fs::remove_file(&file).unwrap();
+    let daemon = place.start_with(&args);
+    assert!(std::fs::read_to_string(&state).unwrap().contains("a0"));
+    assert_eq!(daemon.ask("bdev_aio_delete", json!({ "name": "a0" })), true);
+    assert!(!std::fs::read_to_string(&state).unwrap().contains("a0"));
+    assert_eq!(daemon.refused("bdev_aio_delete", json!({ "name": "a0" })).code, -19);
+    daemon.stop();
+
+    std::fs::write(&state, "{ torn").unwrap();
+    let daemon = place.start_with(&args);
+    assert!(daemon.log().contains("put aside"), "{}", daemon.log());
+    let aside = std::fs::read_to_string(place.path("state.json.broken0")).unwrap();
+    assert_eq!(aside, "{ torn");
+    daemon.stop();
+}
+
+/// The directory with SPDK's programs: from `RAID456_SPDK_CLIENT`, or installed from PyPI into a throw-away
+/// environment; none where neither works, which is a failure when `RAID456_REQUIRE_E2E` is 1.
+fn stock_client() -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os("RAID456_SPDK_CLIENT") {
+        return Some(given.into());
+    }
+    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("spdk-client");
+    let bin = place.join("bin");
+    let run = |program: &Path, args: &[&str]| {
+        let mut quiet = Command::new(program);
+        quiet.args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.status().is_ok_and(|status| status.success())
+    };
+    let made = bin.join("spdk-rpc").exists()
+        || (run(Path::new("python3"), &["-m", "venv", place.to_str().unwrap()])
+            && run(&bin.join("pip"), &["install", "-q", "spdk==26.9"]));
+    let required = std::env::var("RAID456_REQUIRE_E2E").is_ok_and(|value| value == "1");
+    assert!(made || !required, "the stock client cannot be installed");
+    if !made {
+        println!("skipped: the stock client cannot be installed");
+    }
+    made.then_some(bin)
+}
+
+/// Goal: the stock client, unmodified, calls what it has a command for, and its save_config and
+/// load_config bring back the same bdevs.
+#[test]
+fn the_stock_client_saves_and_loads() {
+    let Some(bin) = stock_client() else { return };
+    let place = Place::new();
+    let spdk = |args: &[&str], input: Stdio| {
+        let mut command = Command::new(bin.join("spdk-rpc"));
+        command.arg("-s").arg(place.socket()).args(args).stdin(input);
+        let output = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{args:?}: {out}\n{err}");
+        out
+    };
+    let daemon = place.start();
+    populate(&place, &daemon);
+    for command in [
+        "rpc_get_methods",
+        "spdk_get_version",
+        "framework_get_subsystems",
+        "framework_get_config bdev",
+        "framework_get_reactors",
+        "framework_get_scheduler",
+        "framework_wait_init",
+        "thread_get_stats",
+        "thread_get_pollers",
+        "thread_get_io_channels",
+        "log_set_level INFO",
+        "log_get_level",
+        "log_set_print_level INFO",
+        "log_get_print_level",
+        "log_set_flag rpc",
+        "log_get_flags",
+        "log_clear_flag rpc",
+        "log_enable_timestamps --timestamps",
+        "notify_get_types",
+        "notify_get_notifications -i 0 -n 5",
+        "bdev_get_bdevs -b r0",
+        "bdev_get_iostat",
+        "bdev_get_iostat --names d1 -c",
+        "bdev_reset_iostat -b d1",
+        "bdev_enable_histogram d1 --histogram",
+        "bdev_get_histogram d1",
+        "bdev_enable_histogram d1 --no-histogram",
+        "bdev_set_qos_limit d4 --rw-ios-per-sec 2000",
+        "bdev_aio_rescan d1",
+        "bdev_raid_get_bdevs all",
+        "bdev_raid_set_options -b 100",
+        "bdev_examine -b d4",
+        "bdev_wait_for_examine",
+    ] {
+        spdk(&command.split(' ').collect::<Vec<_>>(), Stdio::null());
+    }
+    let before = bdevs(&daemon);
+    let saved = spdk(&["save_config"], Stdio::null());
+    daemon.stop();
+
+    let daemon = place.start();
+    let file = place.config_text(&saved);
+    spdk(&["load_config"], std::fs::File::open(file).unwrap().into());
+    assert_eq!(bdevs(&daemon), before);
+    spdk(&["spdk_kill_instance", "SIGTERM"], Stdio::null());
+    assert_eq!(daemon.ended().code(), Some(0));
+}

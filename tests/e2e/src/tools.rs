@@ -1,0 +1,101 @@
+//! The tools of this machine that a guest is made of, and the Debian packages that bring them.
+//!
+//! ```text
+//!   qemu-system-x86    runs the guest               busybox-static   its shell and small programs
+//!   linux-image-amd64  its kernel and modules       kmod             loads modules
+//!   dmsetup mdadm nvme-cli                          what tests drive the kernel with
+//!   xz-utils zstd                                   unpack kernel and modules
+//! ```
+//!
+//! Not here: making anything of them (`base`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Programs that go into the guest, by name and package.
+const GUEST_PROGRAMS: [(&str, &str); 5] = [
+    ("busybox", "busybox-static"),
+    ("kmod", "kmod"),
+    ("dmsetup", "dmsetup"),
+    ("mdadm", "mdadm"),
+    ("nvme", "nvme-cli"),
+];
+
+const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub(crate) struct Tools {
+    pub(crate) qemu: PathBuf,
+    /// The packed kernel.
+    pub(crate) kernel: PathBuf,
+    /// Its modules: `/lib/modules/<release>`.
+    pub(crate) modules: PathBuf,
+    /// Release of the kernel.
+    pub(crate) release: String,
+    /// Programs for the guest; busybox is the first.
+    pub(crate) programs: Vec<PathBuf>,
+}
+
+impl Tools {
+    /// Looks for all of them.
+    ///
+    /// # Errors
+    /// Names the Debian packages that are missing.
+    pub(crate) fn find() -> Result<Self, String> {
+        let mut missing = Vec::new();
+        let mut need = |name: &str, package: &str| {
+            let found = PLACES.iter().map(|place| Path::new(place).join(name)).find(|p| p.exists());
+            if found.is_none() {
+                missing.push(package.to_owned());
+            }
+            found.unwrap_or_default()
+        };
+        let qemu = need("qemu-system-x86_64", "qemu-system-x86");
+        let programs = GUEST_PROGRAMS.map(|(name, package)| need(name, package)).to_vec();
+        need("xz", "xz-utils");
+        need("zstd", "zstd");
+        need("ldd", "libc-bin");
+        let release = newest_release();
+        if release.is_none() {
+            missing.push("linux-image-amd64".to_owned());
+        }
+        match release {
+            Some(release) if missing.is_empty() => Ok(Self {
+                qemu,
+                kernel: format!("/boot/vmlinuz-{release}").into(),
+                modules: format!("/lib/modules/{release}").into(),
+                release,
+                programs,
+            }),
+            _ => Err(format!("not installed: {} (Debian packages)", missing.join(" "))),
+        }
+    }
+}
+
+/// The newest kernel for 64-bit PCs that is there with its modules.
+fn newest_release() -> Option<String> {
+    let entries = fs::read_dir("/lib/modules").ok()?.flatten();
+    let releases = entries.filter_map(|entry| entry.file_name().into_string().ok());
+    releases
+        .filter(|release| release.ends_with("-amd64"))
+        .filter(|release| Path::new(&format!("/boot/vmlinuz-{release}")).exists())
+        .filter(|release| Path::new(&format!("/lib/modules/{release}/modules.dep.bin")).exists())
+        .max_by_key(|release| numbers(release))
+}
+
+/// The numbers in a release, to compare by.
+fn numbers(release: &str) -> Vec<u32> {
+    release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_by_number() {
+        assert!(numbers("6.12.9-amd64") > numbers("6.1.0-56-amd64"));
+        assert!(numbers("6.1.0-56-amd64") > numbers("6.1.0-9-amd64"));
+    }
+}
