@@ -143,6 +143,7 @@ fn array(
         data_offsets_bytes: vec![0; members.len()],
         members,
         assume_clean: true,
+        options: array::RaidOptions::default(),
     };
     RaidBdev::create(reactors, spec)
 }

@@ -322,7 +322,7 @@ impl Contract {
                 None
             }
         };
-        let channel = self.job.bdev.open_channel(cx)?;
+        let channel = self.job.bdev.open_client(cx)?;
         let buffers = match self.task {
             Task::Load(_) => Buffers::allocate(cx, &self.job),
             Task::ReadBack(_) => Buffers::allocate_reads(cx, &self.job),

@@ -22,7 +22,7 @@ use crate::tally::{Counts, Gauge, Tally};
 use crate::verify::Findings;
 use crate::window::{Clean, Slices, Window, WindowOpening};
 use device::limits::COMPLETIONS_PER_POLL_MAX;
-use device::{BdevIo, Completion, IoChannel, IoStatus};
+use device::{BdevIo, ClientChannel, Completion, IoChannel, IoStatus};
 use reactor::{Cx, Poller, Ticks, clock};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,7 +95,7 @@ struct Slot {
 /// What a worker is made of, but for its source.
 pub(crate) struct Post {
     pub(crate) worker: usize,
-    pub(crate) channel: Box<dyn IoChannel>,
+    pub(crate) channel: ClientChannel,
     pub(crate) ios: Vec<BdevIo>,
     /// Requests to make while measuring, unless it goes by the clock.
     pub(crate) budget: Option<u64>,
@@ -277,7 +277,8 @@ impl<S: Source> Worker<S> {
         }
     }
 
-    #[inline]
+    // A call of its own would cost more than what is in it.
+    #[inline(always)]
     fn submit(&mut self, io: BdevIo, now: Ticks) -> bool {
         let submitted = self.clock(now);
         self.slots[io.token as usize].submitted = submitted;

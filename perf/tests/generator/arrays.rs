@@ -31,6 +31,7 @@ fn array(reactors: &[ReactorHandle], level: Level, missing: &[usize]) -> Arc<Rai
         data_offsets_bytes: vec![0; MEMBERS],
         // Memory is all zeroes, so parity is right.
         assume_clean: true,
+        options: array::RaidOptions::default(),
     };
     RaidBdev::create(reactors, spec).unwrap()
 }
