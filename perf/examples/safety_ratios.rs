@@ -321,6 +321,10 @@ impl Bench<'_> {
             raid.remove_member(Slot(2))?;
         }
         raid.stop()?;
+        text.push_str(
+            "\nWhere a rebuild ended before the reads did (\"over\"), the figures of the reads hold a \
+             time without it.\n",
+        );
         Ok(text)
     }
 }

@@ -21,6 +21,7 @@ use raid::dirty_log::{
     DirtyLog, DiskArea, Found, Initially, Loaded, Loader, Regions, SyncOption, check_regions,
 };
 use raid::geometry::Geometry;
+use raid::limits::LOG_IO_BYTES_MAX;
 use raid::member::{MemberMap, MemberState};
 use raid::superblock::{
     self, COPY_OFFSETS_BYTES, DATA_OFFSET_BYTES_MIN, FOREIGN_BYTES, IN_SYNC_EVERYWHERE, LogRecord,
@@ -43,9 +44,6 @@ const REGIONS_MAX: u64 = 1 << 21;
 
 /// Regions of any log: their bits take 12 MiB of memory three times over.
 const REGIONS_LIMIT: u64 = 100_000_000;
-
-/// Bytes of a log that are read at a time.
-const LOG_READ_BYTES: u64 = 1 << 20;
 
 /// How long a device may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -277,7 +275,7 @@ fn load(
     let mut loader = Loader::new(area, sync);
     let mut at = 0;
     while loader.missing_bytes() > 0 {
-        let len = usize::try_from(loader.missing_bytes().min(LOG_READ_BYTES)).expect("small");
+        let len = usize::try_from(loader.missing_bytes().min(LOG_IO_BYTES_MAX)).expect("small");
         match blocking::read(reactor, bdev, at, len, START_TIMEOUT) {
             Ok(bytes) => loader.feed(&bytes),
             Err(error) => {

@@ -33,16 +33,13 @@ mod rotation;
 pub use rotation::Rotation;
 
 use crate::layout::{Layout, Level, names_of};
-use crate::limits::{MEMBERS_MAX, STRIP_BYTES_MAX, STRIP_BYTES_MIN};
+use crate::limits::{BLOCK_BYTES_MIN, MEMBERS_MAX, STRIP_BYTES_MAX, STRIP_BYTES_MIN};
 use crate::units::{Role, Slot, StripeId};
 use reciprocal::Reciprocal;
 use rotation::RoleTables;
 
 /// Fewest data strips of a stripe: with fewer, parity would be a mirror.
 const DATA_STRIPS_MIN: usize = 2;
-
-/// Smallest block of a bdev.
-const BLOCK_BYTES_MIN: u32 = 512;
 
 const _: () = assert!(MEMBERS_MAX == u8::MAX as usize, "slots and data ordinals are bytes");
 const _: () = assert!(STRIP_BYTES_MIN.is_power_of_two() && STRIP_BYTES_MAX.is_power_of_two());

@@ -73,9 +73,6 @@ pub const PACE_BUSY_WAIT_NS: u64 = 50_000_000;
 /// Time between two passes that clear bits of regions that are idle.
 pub const CLEAR_INTERVAL_NS: u64 = 500_000_000;
 
-/// Most bytes of the log's area that are written in one piece.
-pub const LOG_WRITE_BYTES_MAX: u64 = 1 << 20;
-
 /// A rebuild or resync is recorded in the superblocks whenever it has done one part in so many...
 pub const CHECKPOINT_PARTS: u64 = 16;
 

@@ -16,7 +16,7 @@
 
 use super::{Coordinator, OnLogFailure, Order, Orders};
 use crate::dirty_log::{LogFailure, Touched};
-use crate::limits::LOG_WRITE_BYTES_MAX;
+use crate::limits::LOG_IO_BYTES_MAX;
 use crate::region_map::RegionMap;
 use std::collections::VecDeque;
 
@@ -166,7 +166,7 @@ impl Coordinator {
             Touched::Marked => true,
         };
         let mut pending = 0;
-        while let Some(range) = self.log.take_touched(LOG_WRITE_BYTES_MAX) {
+        while let Some(range) = self.log.take_touched(LOG_IO_BYTES_MAX) {
             let (offset_bytes, len_bytes) = (range.start, range.end - range.start);
             orders.push_back(Order::WriteLog { offset_bytes, len_bytes });
             pending += 1;

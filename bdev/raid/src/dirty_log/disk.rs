@@ -26,6 +26,7 @@
 
 use super::{DirtyLog, LogHealth, SyncOption};
 use crate::bitmap::Bitmap;
+use crate::limits::BLOCK_BYTES_MIN;
 use std::ops::Range;
 
 /// `MIRROR_MAGIC`: bytes `72 52 69 4D`.
@@ -37,8 +38,6 @@ const VERSION_LITTLE_ENDIAN: u32 = 1;
 const HEADER_BYTES: usize = 16;
 /// Where the clean bits begin.
 const BITS_OFFSET: u64 = 1024;
-/// Smallest block of a bdev.
-const BLOCK_BYTES_MIN: u32 = 512;
 
 /// Where a log lies on its device: from byte 0 on, in whole blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
