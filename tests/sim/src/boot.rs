@@ -440,6 +440,8 @@ impl World {
         let Plan { log, map, stale, superblock, behind, weak, .. } = plan;
         let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
         life.coordinator = Coordinator::new(CoordinatorSpec { superblock, behind, ..spec });
+        life.clean =
+            (0..self.regions.count()).map(|r| life.coordinator.log().is_clean(r)).collect();
         life.log_used = area;
         self.life = life;
         for region in weak {
@@ -518,6 +520,8 @@ fn reactors(
         rest_untold: false,
         direct: 0,
         held: Vec::new(),
+        trusted: (0..regions.count()).map(|region| in_sync.get(region)).collect(),
+        planned: BTreeMap::new(),
     };
     (0..swarm.shards).map(reactor).collect()
 }
@@ -562,6 +566,7 @@ impl Life {
             channels: BTreeMap::new(),
             coordinator_turning: false,
             timer_ns: None,
+            clean: Vec::new(),
             issued: 0,
             to_issue: 0,
             requesting: false,

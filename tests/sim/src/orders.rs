@@ -35,6 +35,7 @@ impl World {
         } else {
             self.life.coordinator.handle(self.now_ns, input, &mut orders);
         }
+        judge::regions_called_clean(self);
         self.obey(orders);
         self.coordinator_turn();
     }
@@ -44,6 +45,7 @@ impl World {
         let mut orders = Orders::new();
         let bytes = self.life.foreground_bytes;
         self.life.coordinator.unplug(self.now_ns, bytes, &mut orders);
+        judge::regions_called_clean(self);
         self.obey(orders);
         self.look_for_owner();
         if let Some(due) = self.life.coordinator.due_ns() {

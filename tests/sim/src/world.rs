@@ -233,6 +233,10 @@ pub struct Reactor {
     pub direct: usize,
     /// Requests that wait until it goes on.
     pub held: Vec<u64>,
+    /// By region: whether its parity can be trusted, as far as the shard was told or has told.
+    pub trusted: Vec<bool>,
+    /// By operation: whether that was so when it was last planned.
+    pub planned: BTreeMap<OpId, bool>,
 }
 
 /// What does not outlive a crash.
@@ -256,6 +260,8 @@ pub struct Life {
     pub coordinator_turning: bool,
     /// Its next timer.
     pub timer_ns: Option<u64>,
+    /// By region: whether the coordinator called it clean when it was last looked at.
+    pub clean: Vec<bool>,
     /// Host requests that have been issued.
     pub issued: u64,
     /// Host requests to issue.
