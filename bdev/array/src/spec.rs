@@ -581,7 +581,7 @@ fn check_duplicates(spec: &RaidSpec) -> Result<(), CreateError> {
 /// Bytes that every member has for data, in whole strips; `None` when no member is present.
 fn component_bytes(spec: &RaidSpec) -> Result<Option<u64>, CreateError> {
     let strip_bytes = u64::from(spec.strip_bytes.max(1));
-    let mut found: Option<(u64, &str)> = None;
+    let mut found: Option<(u64, String)> = None;
     for (member, &offset_bytes) in spec.members.iter().zip(&spec.data_offsets_bytes) {
         let Some(member) = member else { continue };
         let info = member.info();
@@ -596,17 +596,17 @@ fn component_bytes(spec: &RaidSpec) -> Result<Option<u64>, CreateError> {
                 needed_bytes: offset_bytes.saturating_add(strip_bytes),
             });
         }
-        match found {
-            Some((other_strips, other)) if other_strips != strips => {
+        match &found {
+            Some((other_strips, other)) if *other_strips != strips => {
                 return Err(CreateError::UnequalMembers {
                     name: spec.name.clone(),
                     member: info.name.clone(),
                     strips,
-                    other: other.to_owned(),
-                    other_strips,
+                    other: other.clone(),
+                    other_strips: *other_strips,
                 });
             }
-            _ => found = Some((strips, &info.name)),
+            _ => found = Some((strips, info.name.clone())),
         }
     }
     Ok(found.map(|(strips, _)| strips * strip_bytes))
