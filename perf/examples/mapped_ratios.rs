@@ -110,11 +110,12 @@ fn markdown(args: &Args, samples: &[Samples]) -> Result<String, std::fmt::Error>
         args.core, args.rounds, args.window_ms
     )?;
     text.push_str("Random requests of 4 KiB at depth 64 over a null bdev, which does nothing.\n\n");
-    text.push_str("| case | ns a request | more than null |\n|---|---|---|\n");
+    text.push_str("| case | ns a request | more than null | of null's IOPS |\n|---|---|---|---|\n");
     let null = samples.first().map_or(0.0, Samples::nanos_per_io);
     for sample in samples {
         let nanos = sample.nanos_per_io();
-        writeln!(text, "| {} | {nanos:.1} | {:+.1} |", sample.name, nanos - null)?;
+        let (name, more, share) = (&sample.name, nanos - null, null / nanos);
+        writeln!(text, "| {name} | {nanos:.1} | {more:+.1} | {share:.2} |")?;
     }
     Ok(text)
 }
