@@ -163,6 +163,8 @@
 //!   that its members had when it was made.
 //! - All signals of `spdk_kill_instance` but SIGKILL end the service in order.
 //! - `bdev_set_options` and `iobuf_set_options` are checked and without effect.
+//! - Threads are pinned: the one scheduler is *static*, and a mask without a thread's core is refused (-95);
+//!   SPDK moves the thread.
 //! - A client may shut down its side of the connection and still gets every answer.
 //!
 //! # Habits
