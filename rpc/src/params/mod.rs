@@ -67,6 +67,7 @@ macro_rules! params {
                     }
                 ),*],
                 result: $result,
+                canonical: crate::schema::canonical::<$name>,
             };
 
             fn take_from(
