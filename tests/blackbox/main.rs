@@ -10,6 +10,7 @@
 //! | `wire` | what comes over the socket |
 //! | `lifecycle` | start, configuration, signals, sockets |
 //! | `spdk` | SPDK's methods as its clients use them |
+//! | `soak` | many clients at once, and what is left afterwards |
 //! | `stock` | the stock client from PyPI: every method, save and load, the tree |
 //! | `client` | the command line |
 //! | `rig` | the service in the test's own process, with a data path |
@@ -31,6 +32,7 @@ mod known;
 mod lifecycle;
 mod refusals;
 mod rig;
+mod soak;
 mod spdk;
 mod stock;
 mod wire;
