@@ -163,6 +163,8 @@
 //!   that its members had when it was made.
 //! - All signals of `spdk_kill_instance` but SIGKILL end the service in order.
 //! - `bdev_set_options` and `iobuf_set_options` are checked and without effect.
+//! - Threads are pinned: the one scheduler is *static*, and a mask without a thread's core is refused (-95);
+//!   SPDK moves the thread.
 //! - A client may shut down its side of the connection and still gets every answer.
 //!
 //! # Habits
@@ -183,6 +185,8 @@
 //! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
 //! | the real daemon: socket, signals, configurations, refusals, faults, kill -9 under load | `tests/blackbox` |
+//! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
+//! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |
 //! | layers, unsafe files, tidiness | `tests/tidy.rs` |
 //!

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use watch::{
-    BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, HistogramReply, IoChannelEntry,
-    Iostat, IostatReply, LwThread, NotificationEntry, PollerEntry, ReactorEntry, ReactorsReply,
-    SchedulerEntry, SubsystemEntry, ThreadChannels, ThreadPollers, ThreadStats, ThreadsReply,
+    BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, ContextSwitchReply,
+    HistogramReply, IoChannelEntry, IobufCounts, IobufEntry, Iostat, IostatReply, LwThread,
+    NotificationEntry, PollerEntry, ReactorEntry, ReactorsReply, SchedulerEntry, SubsystemEntry,
+    ThreadChannels, ThreadPollers, ThreadStats, ThreadsReply,
 };
 
 /// `spdk_get_version`.

@@ -32,6 +32,7 @@ mod recipe;
 mod registry;
 mod resize;
 mod spares;
+mod switches;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -66,6 +67,7 @@ use assembly::Known;
 use new_file::NewFile;
 use notices::Notices;
 use registry::{Backing, Entry, Registry};
+use switches::SwitchMonitor;
 use watch::ChangeHook;
 
 /// How the reactors of a service are to run.
@@ -202,6 +204,7 @@ pub struct Control {
     events: Sender<ArrayEvent>,
     notices: Notices,
     hook: ChangeHook,
+    switches: SwitchMonitor,
     /// Whenever a bdev has come or gone, or the service has stopped.
     changed: Condvar,
 }
@@ -229,6 +232,7 @@ impl Control {
             events,
             notices: Notices::default(),
             hook: ChangeHook::default(),
+            switches: SwitchMonitor::default(),
             handles: reactors.handles().to_vec(),
             reactors: Mutex::new(Some(reactors)),
             state: Mutex::new(State {

@@ -21,6 +21,7 @@ mod resize;
 mod save;
 mod state;
 mod stats;
+mod threads;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -76,9 +77,12 @@ const HANDLERS: &[Handler] = &[
     handler::<p::FrameworkGetConfig>(),
     handler::<p::FrameworkGetReactors>(),
     handler::<p::FrameworkGetScheduler>(),
+    handler::<p::FrameworkSetScheduler>(),
+    handler::<p::FrameworkMonitorContextSwitch>(),
     handler::<p::ThreadGetStats>(),
     handler::<p::ThreadGetPollers>(),
     handler::<p::ThreadGetIoChannels>(),
+    handler::<p::ThreadSetCpumask>(),
     handler::<p::LogSetLevel>(),
     handler::<p::LogGetLevel>(),
     handler::<p::LogSetPrintLevel>(),
@@ -90,6 +94,7 @@ const HANDLERS: &[Handler] = &[
     handler::<p::NotifyGetTypes>(),
     handler::<p::NotifyGetNotifications>(),
     handler::<p::IobufSetOptions>(),
+    handler::<p::IobufGetStats>(),
     handler::<p::BdevSetOptions>(),
     handler::<p::BdevGetIostat>(),
     handler::<p::BdevResetIostat>(),

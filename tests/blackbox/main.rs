@@ -9,7 +9,9 @@
 //! | `refusals` | wrong parameters: the right code, and nothing left behind |
 //! | `wire` | what comes over the socket |
 //! | `lifecycle` | start, configuration, signals, sockets |
-//! | `spdk` | SPDK's methods as its clients use them; the stock client |
+//! | `spdk` | SPDK's methods as its clients use them |
+//! | `soak` | many clients at once, and what is left afterwards |
+//! | `stock` | the stock client from PyPI: every method, save and load, the tree |
 //! | `client` | the command line |
 //! | `rig` | the service in the test's own process, with a data path |
 //! | `crash` | kill -9 under load, and what is there afterwards |
@@ -30,5 +32,7 @@ mod known;
 mod lifecycle;
 mod refusals;
 mod rig;
+mod soak;
 mod spdk;
+mod stock;
 mod wire;

@@ -604,7 +604,7 @@ impl ShardSeed {
         let index = self.place.index;
         let parts =
             Parts { common: self.common.clone(), index, core: self.core, conductor, members, post };
-        let shard = ArrayShard::new(parts)
+        let shard = ArrayShard::new(parts, cx)
             .map_err(|source| CreateError::Memory { name: name.clone(), source })?;
         let shard = std::rc::Rc::new(RefCell::new(shard));
         let poller = cx.add_poller(Box::new(ShardPoller::new(shard.clone())));

@@ -67,6 +67,7 @@ macro_rules! params {
                     }
                 ),*],
                 result: $result,
+                canonical: crate::schema::canonical::<$name>,
             };
 
             fn take_from(
@@ -127,6 +128,7 @@ mod framework;
 mod log;
 mod raid;
 mod stats;
+mod threads;
 
 pub use bdev::{
     BdevAioCreate, BdevAioDelete, BdevAioRescan, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete,
@@ -158,6 +160,9 @@ pub use stats::{
     BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat, BdevResetIostat,
     BdevSetOptions, BdevSetQosLimit, ResetMode,
 };
+pub use threads::{
+    FrameworkMonitorContextSwitch, FrameworkSetScheduler, IobufGetStats, ThreadSetCpumask,
+};
 
 /// Every method, by family.
 pub const METHODS: &[Method] = &[
@@ -170,9 +175,12 @@ pub const METHODS: &[Method] = &[
     FrameworkGetConfig::METHOD,
     FrameworkGetReactors::METHOD,
     FrameworkGetScheduler::METHOD,
+    FrameworkSetScheduler::METHOD,
+    FrameworkMonitorContextSwitch::METHOD,
     ThreadGetStats::METHOD,
     ThreadGetPollers::METHOD,
     ThreadGetIoChannels::METHOD,
+    ThreadSetCpumask::METHOD,
     LogSetLevel::METHOD,
     LogGetLevel::METHOD,
     LogSetPrintLevel::METHOD,
@@ -184,6 +192,7 @@ pub const METHODS: &[Method] = &[
     NotifyGetTypes::METHOD,
     NotifyGetNotifications::METHOD,
     IobufSetOptions::METHOD,
+    IobufGetStats::METHOD,
     BdevSetOptions::METHOD,
     BdevGetIostat::METHOD,
     BdevResetIostat::METHOD,

@@ -19,9 +19,16 @@ const UPSTREAM: &[(&str, &str)] = &[
     ("framework_get_config", "name:string! with_batches:boolean"),
     ("framework_get_reactors", ""),
     ("framework_get_scheduler", ""),
+    (
+        "framework_set_scheduler",
+        "name:string! period:uint64 load_limit:uint8 core_limit:uint8 core_busy:uint8 \
+         mappings:string",
+    ),
+    ("framework_monitor_context_switch", "enabled:boolean"),
     ("thread_get_stats", ""),
     ("thread_get_pollers", ""),
     ("thread_get_io_channels", ""),
+    ("thread_set_cpumask", "id:uint64! cpumask:string!"),
     ("log_set_level", "level:enum!"),
     ("log_get_level", ""),
     ("log_set_print_level", "level:enum!"),
@@ -37,6 +44,7 @@ const UPSTREAM: &[(&str, &str)] = &[
         "small_pool_count:uint64 large_pool_count:uint64 small_bufsize:uint32 large_bufsize:uint32 \
          enable_numa:boolean",
     ),
+    ("iobuf_get_stats", ""),
     (
         "bdev_set_options",
         "bdev_io_pool_size:uint32 bdev_io_cache_size:uint32 bdev_auto_examine:boolean \
@@ -194,6 +202,7 @@ fn every_declared_method_is_registered_once() {
         include_str!("log.rs"),
         include_str!("stats.rs"),
         include_str!("raid.rs"),
+        include_str!("threads.rs"),
     ];
     let declared: usize = sources.iter().map(|source| source.matches("#[method(").count()).sum();
     assert_eq!(declared, METHODS.len());
@@ -334,6 +343,10 @@ fn structs_decoders_and_schema_agree() {
     check::<FrameworkGetConfig>();
     check::<FrameworkGetReactors>();
     check::<FrameworkGetScheduler>();
+    check::<FrameworkSetScheduler>();
+    check::<FrameworkMonitorContextSwitch>();
+    check::<ThreadSetCpumask>();
+    check::<IobufGetStats>();
     check::<ThreadGetStats>();
     check::<ThreadGetPollers>();
     check::<ThreadGetIoChannels>();
