@@ -159,8 +159,9 @@ impl Coordinator {
     /// # Errors
     /// While another action is running, and on an array that cannot.
     pub fn request(&mut self, kind: WorkKind) -> Result<(), ActionError> {
+        let action = self.action();
         self.background.frozen = false;
-        if let Action::Running(kind) | Action::Delayed(kind) = self.action() {
+        if let Action::Running(kind) | Action::Delayed(kind) = action {
             return Err(ActionError::Busy(kind));
         }
         if self.is_broken() || self.stop.is_begun() {
@@ -218,7 +219,8 @@ impl Coordinator {
             Some(pass) => Action::Running(pass.kind),
             None if self.background.frozen => Action::Frozen,
             None if withheld => self.next_kind().map_or(Action::Idle, Action::Delayed),
-            None => Action::Idle,
+            // About to begin: whoever was given a permit has not let it pass.
+            None => self.next_kind().map_or(Action::Idle, Action::Running),
         }
     }
 
