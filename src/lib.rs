@@ -59,7 +59,8 @@
 //! | shard | one core's share of an array: the stripes that it owns |
 //! | coordinator | the one machine per array: dirty log, members' states, superblocks, background actions |
 //! | bdev, io channel | a block device; its data path on one reactor for one user |
-//! | claim | that a bdev is a member of an array, or the base of an error or delay bdev, so nobody else may write to it |
+//! | claim | that a bdev is a member of an array, or the base of an error, delay or split bdev, so nobody else may write to it |
+//! | permit | that an array's background actions may work; of arrays that share a device one has it, the others are *delayed* |
 //!
 //! # Rooms and layers
 //!

@@ -27,11 +27,13 @@ mod faults;
 mod flush;
 mod new_file;
 mod notices;
+mod permits;
 mod raid;
 mod recipe;
 mod registry;
 mod resize;
 mod spares;
+mod split;
 mod switches;
 mod watch;
 
@@ -55,11 +57,13 @@ pub use config::{Config, ConfigError};
 pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
+pub(crate) use notices::action_word;
 pub use notices::{Notice, NoticeKind};
 pub use raid::{RaidMessage, RaidRequest};
 pub use reactor::StartError;
 pub use recipe::Recipe;
 pub use registry::{Claim, Kind, Membership};
+pub use split::Part;
 pub use watch::{ReactorView, ThreadView};
 
 use crate::limits;
@@ -127,6 +131,8 @@ pub struct BdevView {
     pub error: Option<Arc<ErrorBdev>>,
     /// The delay bdev, if it is one.
     pub delay: Option<Arc<DelayBdev>>,
+    /// The part of another bdev, if it is one.
+    pub part: Option<Part>,
     /// Who uses it.
     pub claim: Option<Claim>,
     /// How much may be done with it in a second.
@@ -140,6 +146,7 @@ impl From<&Entry> for BdevView {
             raid: entry.raid().cloned(),
             error: entry.error().cloned(),
             delay: entry.delay().cloned(),
+            part: entry.part().cloned(),
             claim: entry.claim.clone(),
             limits: entry.counted.limits(),
         }
@@ -180,6 +187,8 @@ struct State {
     known: Known,
     /// How the arrays without superblocks were asked for, by name.
     requests: BTreeMap<String, RaidRequest>,
+    /// Arrays whose background actions wait for those of others.
+    queue: permits::Queue,
 }
 
 impl State {
@@ -240,6 +249,7 @@ impl Control {
                 registry: Registry::default(),
                 known: Known::default(),
                 requests: BTreeMap::new(),
+                queue: permits::Queue::default(),
             }),
             changed: Condvar::new(),
         });
@@ -440,6 +450,7 @@ impl Control {
         let name = bdev.info().name.clone();
         self.notices.push(NoticeKind::BdevRegister, &name, None);
         if kind == Kind::Raid {
+            state.queue.forget(&name);
             self.notices.push(NoticeKind::RaidOnline, &name, None);
         }
         state.registry.insert(bdev, backing);

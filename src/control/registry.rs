@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use super::error::ControlError;
 use super::new_file::NewFile;
+use super::split::Part;
 use crate::limits;
 
 /// The kinds of bdevs, as the methods' names have them.
@@ -41,6 +42,8 @@ pub enum Kind {
     Error,
     /// Answers late, over another bdev.
     Delay,
+    /// A part of another bdev.
+    Split,
     /// An array.
     Raid,
 }
@@ -50,7 +53,7 @@ impl Kind {
     pub(crate) fn with_article(self) -> String {
         match self {
             Self::Aio | Self::Error => format!("an {self}"),
-            Self::Null | Self::Malloc | Self::Uring | Self::Delay | Self::Raid => {
+            Self::Null | Self::Malloc | Self::Uring | Self::Delay | Self::Split | Self::Raid => {
                 format!("a {self}")
             }
         }
@@ -66,6 +69,7 @@ impl fmt::Display for Kind {
             Self::Aio => "aio",
             Self::Error => "error",
             Self::Delay => "delay",
+            Self::Split => "split",
             Self::Raid => "raid",
         })
     }
@@ -85,6 +89,11 @@ pub enum Claim {
         kind: Kind,
         /// That bdev's name.
         above: String,
+    },
+    /// It is cut into parts.
+    Split {
+        /// Their names.
+        parts: Vec<String>,
     },
     /// It holds the dirty log of an array.
     Log {
@@ -113,6 +122,8 @@ impl Claim {
         match self {
             Self::Member(membership) => &membership.array,
             Self::Base { above, .. } => above,
+            // They come and go together.
+            Self::Split { parts } => parts.first().map_or("", String::as_str),
             Self::Log { array } => array,
             Self::Spare { array } => array.as_deref().unwrap_or(POOL),
         }
@@ -127,6 +138,7 @@ impl Claim {
             Self::Base { kind, .. } => {
                 format!("delete that one first, with bdev_{kind}_delete")
             }
+            Self::Split { .. } => "delete its parts first, with bdev_split_delete".to_owned(),
             Self::Log { .. } => "delete the array first".to_owned(),
             Self::Spare { .. } => "take it back with bdev_raid_remove_base_bdev".to_owned(),
         }
@@ -141,6 +153,9 @@ impl fmt::Display for Claim {
                 write!(f, "claimed by array {array:?} as slot {slot}")
             }
             Self::Base { kind, above } => write!(f, "claimed by {kind} bdev {above:?} as its base"),
+            Self::Split { parts } => {
+                write!(f, "split into {} parts, {:?} and so on", parts.len(), self.holder())
+            }
             Self::Log { array } => write!(f, "claimed by array {array:?} as its log"),
             Self::Spare { array: Some(array) } => {
                 write!(f, "claimed by array {array:?} as a spare")
@@ -161,6 +176,7 @@ pub(crate) enum Backing {
     Aio(Option<NewFile>),
     Error(Arc<ErrorBdev>),
     Delay(Arc<DelayBdev>),
+    Split(Part),
     Raid(Arc<RaidBdev>),
 }
 
@@ -173,6 +189,7 @@ impl Backing {
             Self::Aio(_) => Kind::Aio,
             Self::Error(_) => Kind::Error,
             Self::Delay(_) => Kind::Delay,
+            Self::Split(_) => Kind::Split,
             Self::Raid(_) => Kind::Raid,
         }
     }
@@ -217,6 +234,14 @@ impl Entry {
     pub(crate) fn delay(&self) -> Option<&Arc<DelayBdev>> {
         match &self.backing {
             Backing::Delay(delay) => Some(delay),
+            _ => None,
+        }
+    }
+
+    /// The part of another bdev, if it is one.
+    pub(crate) fn part(&self) -> Option<&Part> {
+        match &self.backing {
+            Backing::Split(part) => Some(part),
             _ => None,
         }
     }

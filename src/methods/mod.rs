@@ -19,6 +19,7 @@ mod raid;
 mod replay;
 mod resize;
 mod save;
+mod split;
 mod state;
 mod stats;
 mod threads;
@@ -123,6 +124,8 @@ const HANDLERS: &[Handler] = &[
     handler::<p::BdevDelayCreate>(),
     handler::<p::BdevDelayUpdateLatency>(),
     handler::<p::BdevDelayDelete>(),
+    handler::<p::BdevSplitCreate>(),
+    handler::<p::BdevSplitDelete>(),
     handler::<p::BdevRaidCreate>(),
     handler::<p::BdevRaidGetBdevs>(),
     handler::<p::BdevRaidDelete>(),
@@ -190,7 +193,9 @@ impl Methods {
     fn forget(&self, method: &str, params: Option<&Value>, error: &RpcError) -> bool {
         let (Some(state), Some(params)) = (&self.boot.state, params) else { return false };
         let gone = error.code == -i64::from(errno::ENODEV) && method.ends_with("_delete");
-        gone && params["name"].as_str().is_some_and(|name| state.forget(name))
+        let part = || params["base_bdev"].as_str().map(|base| format!("{base}p0"));
+        let name = params["name"].as_str().map(str::to_owned).or_else(part);
+        gone && name.is_some_and(|name| state.forget(&name))
     }
 }
 

@@ -17,6 +17,7 @@
 //! | `crash` | kill -9 under load, and what is there afterwards |
 //! | `failing` | members and logs that fail while an array runs |
 //! | `known` | known arrays, and why one is not put together |
+//! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
 
@@ -32,6 +33,7 @@ mod known;
 mod lifecycle;
 mod refusals;
 mod rig;
+mod sharing;
 mod soak;
 mod spdk;
 mod stock;

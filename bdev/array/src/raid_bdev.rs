@@ -28,7 +28,8 @@ use crossbeam::utils::CachePadded;
 use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{
-    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Policy, Progress, Scope,
+    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Permit, Policy, Progress,
+    Scope,
 };
 use raid::dirty_log::LogHealth;
 use raid::event::{FailCause, WorkKind};
@@ -85,6 +86,7 @@ impl RaidBdev {
         let behaviour = Behaviour {
             policy: options.policy,
             rates: options.rates,
+            permit: options.permit,
             io_timeout: options.io_timeout,
             events: options.events.clone(),
         };
@@ -112,6 +114,7 @@ impl RaidBdev {
                 member: raid::coordinator::OnMemberFailure::Continue,
             },
             rates: known.rates,
+            permit: known.permit,
             io_timeout: known.io_timeout,
             events: known.events,
         };
@@ -346,6 +349,20 @@ impl RaidBdev {
         self.on_shard(0, move |shard, now| shard.command(now, |core, _| core.set_rates(rates)));
     }
 
+    /// Whether background actions may work: arrays that share a device do so one after the other.
+    pub fn set_permit(&self, permit: Permit) {
+        self.on_shard(0, move |shard, now| shard.coordinate(now, Input::Permit(permit)));
+    }
+
+    /// What goes on in the background.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        let action = |shard: &mut ArrayShard, _| {
+            shard.conductor.as_ref().map(|conductor| conductor.core.action())
+        };
+        self.on_shard(0, action).flatten().unwrap_or(Action::Idle)
+    }
+
     /// The owner has taken note of what failed: held writes go on.
     pub fn allow_writes(&self) {
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
@@ -556,6 +573,7 @@ impl Bdev for RaidBdev {
 struct Behaviour {
     policy: Policy,
     rates: Rates,
+    permit: Permit,
     io_timeout: Duration,
     events: Option<Sender<ArrayEvent>>,
 }
@@ -633,6 +651,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         behind: foundation.behind,
         policy: behaviour.policy,
         rates: behaviour.rates,
+        permit: behaviour.permit,
     });
     Conductor::new(coordinator, log, behaviour.events)
 }

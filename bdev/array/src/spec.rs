@@ -10,7 +10,7 @@ use parity::UnknownKernel;
 use raid::assemble::{Assembly, StartRefusal};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{
-    Action, AddRefusal, OnLogFailure, OnMemberFailure, Policy, Progress, RaidEvent,
+    Action, AddRefusal, OnLogFailure, OnMemberFailure, Permit, Policy, Progress, RaidEvent,
 };
 use raid::dirty_log::{LogError, LogHealth};
 use raid::event::WorkKind;
@@ -70,6 +70,8 @@ pub struct RaidOptions {
     pub policy: Policy,
     /// How fast background actions go.
     pub rates: Rates,
+    /// Whether they may work from the start.
+    pub permit: Permit,
     /// How long a request may be with a member before that is taken for failed.
     pub io_timeout: Duration,
     /// The operator insists: overwrite what is on the members, trust parity of a dirty degraded array.
@@ -86,6 +88,7 @@ impl Default for RaidOptions {
             superblock: false,
             policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
             rates: Rates::default(),
+            permit: Permit::Granted,
             io_timeout: Duration::from_secs(IO_TIMEOUT_S),
             force: false,
             events: None,
@@ -106,6 +109,8 @@ pub struct KnownRaid {
     pub log: Option<Arc<dyn Bdev>>,
     /// How fast background actions go.
     pub rates: Rates,
+    /// Whether they may work from the start.
+    pub permit: Permit,
     /// How long a request may be with a member before that is taken for failed.
     pub io_timeout: Duration,
     /// The operator insists.

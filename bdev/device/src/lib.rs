@@ -36,6 +36,7 @@
 //! | `lag` | dm-delay: sends late, each kind of request to a place of its own |
 //! | `mapped` | device-mapper's devices: a table over other bdevs, changed under load |
 //! | `resize` | bdevs that change their size |
+//! | `split` | a window of another bdev |
 //! | `due` | waking a reactor for what becomes due |
 //! | `counted` | statistics, latency histograms and limits around any bdev |
 //!
@@ -79,6 +80,7 @@ mod malloc;
 mod mapped;
 mod null;
 mod resize;
+mod split;
 mod stacked;
 mod uring;
 
@@ -103,4 +105,5 @@ pub use mapped::{
 };
 pub use null::{NullBdev, NullSpec};
 pub use resize::{NewSize, Resize, ResizeError};
+pub use split::{SplitBdev, SplitError, SplitSpec};
 pub use uring::{UringBdev, UringSpec};

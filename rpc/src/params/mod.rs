@@ -127,6 +127,7 @@ mod faults;
 mod framework;
 mod log;
 mod raid;
+mod split;
 mod stats;
 mod threads;
 
@@ -156,6 +157,7 @@ pub use raid::{
     BdevRaidSetOptions, BdevRaidSetRates, BdevWaitForExamine, Category, DataOffset, OnFailure,
     OnLogFailure, RaidLevel, RaidWord,
 };
+pub use split::{BdevSplitCreate, BdevSplitDelete};
 pub use stats::{
     BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat, BdevResetIostat,
     BdevSetOptions, BdevSetQosLimit, ResetMode,
@@ -221,6 +223,8 @@ pub const METHODS: &[Method] = &[
     BdevDelayCreate::METHOD,
     BdevDelayUpdateLatency::METHOD,
     BdevDelayDelete::METHOD,
+    BdevSplitCreate::METHOD,
+    BdevSplitDelete::METHOD,
     BdevRaidCreate::METHOD,
     BdevRaidGetBdevs::METHOD,
     BdevRaidDelete::METHOD,

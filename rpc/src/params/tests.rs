@@ -116,6 +116,8 @@ const UPSTREAM: &[(&str, &str)] = &[
     ),
     ("bdev_delay_update_latency", "delay_bdev_name:string! latency_type:enum! latency_us:uint64!"),
     ("bdev_delay_delete", "name:string!"),
+    ("bdev_split_create", "base_bdev:string! split_count:uint32! split_size_mb:uint64"),
+    ("bdev_split_delete", "base_bdev:string!"),
     (
         "bdev_raid_create",
         "name:string! strip_size_kb:uint32 raid_level:enum! base_bdevs:array! uuid:uuid \
@@ -203,6 +205,7 @@ fn every_declared_method_is_registered_once() {
         include_str!("stats.rs"),
         include_str!("raid.rs"),
         include_str!("threads.rs"),
+        include_str!("split.rs"),
     ];
     let declared: usize = sources.iter().map(|source| source.matches("#[method(").count()).sum();
     assert_eq!(declared, METHODS.len());
@@ -336,6 +339,8 @@ fn structs_decoders_and_schema_agree() {
     check::<BdevDelayCreate>();
     check::<BdevDelayUpdateLatency>();
     check::<BdevDelayDelete>();
+    check::<BdevSplitCreate>();
+    check::<BdevSplitDelete>();
     check::<SpdkKillInstance>();
     check::<FrameworkStartInit>();
     check::<FrameworkWaitInit>();

@@ -22,9 +22,9 @@ use crate::oracle::Oracle;
 use crate::plant::Plant;
 use crate::prng::{Prng, mix};
 use crate::stats::Stats;
-use crate::swarm::Swarm;
+use crate::swarm::{Permits, Swarm};
 use crate::truth::Truth;
-use raid::coordinator::{Coordinator, Input};
+use raid::coordinator::{Coordinator, Input, Permit};
 use raid::dirty_log::Regions;
 use raid::event::{Event, OpId, PieceId, PieceSpec, Work};
 use raid::geometry::Geometry;
@@ -278,6 +278,8 @@ pub struct Life {
     pub repairing: bool,
     /// The owner allowed writes though the log failed.
     pub log_waived: bool,
+    /// What the coordinator was told last of whether background actions may work.
+    pub permit: Permit,
     /// Host bytes so far.
     pub foreground_bytes: u64,
     /// Superblocks on their way: bytes by slot.
@@ -326,6 +328,10 @@ pub struct World {
     pub swarm: Swarm,
     /// Its chances.
     pub prng: Prng,
+    /// Chances of permits: a stream of its own, so that seeds that were found before stay what they were.
+    pub permit_prng: Prng,
+    /// When background actions have a permit.
+    pub permits: Permits,
     /// The bug that is planted.
     pub plant: Plant,
     /// Virtual time.
