@@ -71,7 +71,8 @@
 //! | `parity` | P and Q over bytes | nothing | instruction set files | core::arch |
 //! | `raid` | the pure core: geometry, planner, stripe machine, dirty log, superblocks, coordinator | nothing | forbidden | core, alloc when an array is built |
 //! | `reactor` | pinned poll loops, messages, timers, clock, buffers | nothing | memory | threads, clock |
-//! | `device` | bdevs and channels, every backend | reactor | uring, aio, malloc's memory | io_uring, AIO, files |
+//! | `nvme` | the language of NVMe and NVMe/TCP: commands, structures, PDUs, their streams | nothing | forbidden | core, alloc when a connection is made |
+//! | `device` | bdevs and channels, every backend; the NVMe/TCP initiator's core | nvme, reactor | uring, aio, malloc's memory | io_uring, AIO, files |
 //! | `array` | the raid bdev: core, kernels and channels on reactors | raid, parity, reactor, device | forbidden | |
 //! | `rpc` | JSON-RPC 2.0: codec, server, client, schema | nothing of ours | forbidden | sockets |
 //! | `perf` | load generator, benches | reactor, device, array, parity | to open ISA-L only | files |

@@ -18,7 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("parity", &[]),
     ("raid", &[]),
     ("reactor", &[]),
-    ("device", &["reactor"]),
+    ("nvme", &[]),
+    ("device", &["nvme", "reactor"]),
     ("array", &["device", "parity", "raid", "reactor"]),
     ("rpc", &[]),
     ("perf", &["array", "device", "parity", "reactor"]),
@@ -26,7 +27,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("e2e", &[]),
     ("fuzz", &["raid", "raid456", "rpc"]),
     ("sim", &["parity", "raid"]),
-    ("raid456", &["array", "device", "parity", "perf", "raid", "reactor", "rpc"]),
+    ("raid456", &["array", "device", "nvme", "parity", "perf", "raid", "reactor", "rpc"]),
 ];
 
 /// What the sources below a path may not name, and why.
@@ -40,6 +41,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "bdev/parity/src/",
         &["std::fs", "std::net", "std::thread", "std::time", "std::process"],
         "kernels see slices and nothing else",
+    ),
+    (
+        "bdev/nvme/src/",
+        &["std::fs", "std::net", "std::thread", "std::time", "std::process", "std::env", "std::os"],
+        "the language of NVMe is bytes and numbers",
     ),
     (
         "src/dm/",
