@@ -87,6 +87,7 @@
 //! | [`control`] | reactors, the registry of bdevs, their lifecycle |
 //! | [`log`] | the log on stderr |
 //! | [`dm`] | the language of device-mapper: tables, status, messages; pure |
+//! | [`nvmf`] | the NVMe/TCP target's core: connections, controllers, subsystems; pure, and wired to nothing yet |
 //! | [`limits`] | the service's bounds |
 //!
 //! # The way of a request
@@ -184,6 +185,7 @@
 //! | every layout, plan and failure set at small sizes, symbolically | `bdev/raid` |
 //! | every kernel against the reference | `bdev/parity/tests` |
 //! | every backend against a byte array | `bdev/device` |
+//! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
 //! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
 //! | the real daemon: socket, signals, configurations, refusals, faults, kill -9 under load | `tests/blackbox` |
@@ -202,3 +204,4 @@ pub mod dm;
 pub mod limits;
 pub mod log;
 pub mod methods;
+pub mod nvmf;

@@ -12,7 +12,7 @@
 
 use crate::command::{Cqe, Sqe};
 use crate::layout::{Layout, layout};
-use crate::limits::{ALIGNMENT_MAX, DIGEST_BYTES};
+use crate::limits::DIGEST_BYTES;
 
 /// Flags of the common header (TCP, 3.6.2).
 pub mod flag {
@@ -416,14 +416,13 @@ impl Header {
 pub struct Format {
     /// Digests that were agreed on.
     pub digests: Digests,
-    /// HPDA or CPDA of the receiver, at most [`ALIGNMENT_MAX`].
+    /// HPDA or CPDA of the receiver, at most [`ALIGNMENT_MAX`](crate::limits::ALIGNMENT_MAX).
     pub alignment: u8,
 }
 
-/// Most bytes of a header with digest and padding, for data PDUs and capsules.
-pub const PREFIX_BYTES_MAX: usize = 128;
-
-const _: () = assert!((ALIGNMENT_MAX as usize + 1) * 4 <= PREFIX_BYTES_MAX);
+/// Most bytes of a header with digest and padding, of any PDU: a capsule of 76 bytes padded to a multiple
+/// of 72.
+pub const PREFIX_BYTES_MAX: usize = 144;
 
 impl Format {
     /// Where the data of a PDU begins.
@@ -441,7 +440,7 @@ impl Format {
     /// that are. A data digest is announced if there is data, and is the caller's to append.
     ///
     /// # Panics
-    /// If `bytes` are too few: 128 always do, but for ICReq and ICResp.
+    /// If `bytes` are too few: [`PREFIX_BYTES_MAX`] always do.
     pub fn put(self, pdu: &Pdu, bytes: &mut [u8]) -> usize {
         let kind = pdu.header.kind();
         let header_bytes = kind.header_bytes();

@@ -66,12 +66,10 @@ fn digests_and_padding_have_their_place() {
 /// Goal: numbers of types, errors and digests are one to one. Method: all of them.
 #[test]
 fn numbers_are_one_to_one() {
-    for number in 0..=255 {
-        if let Some(kind) = Kind::from_number(number) {
-            assert_eq!(kind.number(), number);
-        }
+    for kind in Kind::ALL {
+        assert_eq!(Kind::from_number(kind.number()), Some(kind));
     }
-    assert_eq!(Kind::ALL.map(Kind::from_kind_number), Kind::ALL.map(Some));
+    assert_eq!((0..=255).filter_map(Kind::from_number).count(), Kind::ALL.len());
     for status in Fes::ALL {
         assert_eq!(Fes::from_number(status.number()), Some(status));
     }
@@ -80,8 +78,18 @@ fn numbers_are_one_to_one() {
     }
 }
 
-impl Kind {
-    fn from_kind_number(self) -> Option<Self> {
-        Self::from_number(self.number())
-    }
+/// Goal: no PDU needs more room before its data than is said. Method: every type, digest and alignment.
+#[test]
+fn prefixes_are_bounded() {
+    let most = |kind: Kind| {
+        let formats = [false, true].into_iter().flat_map(|header| {
+            let digests = Digests { header, data: true };
+            (0..=crate::limits::ALIGNMENT_MAX).map(move |alignment| Format { digests, alignment })
+        });
+        formats.map(|format| format.data_at(kind)).max().unwrap()
+    };
+    let carrying = Kind::ALL.into_iter().filter(|kind| kind.may_carry_data());
+    assert_eq!(carrying.map(most).max(), Some(PREFIX_BYTES_MAX));
+    assert!(Kind::ALL.iter().all(|kind| kind.header_bytes() <= PREFIX_BYTES_MAX));
+    assert_eq!(most(Kind::C2HData), 128);
 }
