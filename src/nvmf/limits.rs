@@ -19,9 +19,6 @@ pub const QUEUE_ENTRIES_MAX: u16 = 128;
 /// Largest Admin queue, in entries.
 pub const ADMIN_ENTRIES_MAX: u16 = 128;
 
-/// Smallest Admin queue, in entries (Base, 6.3: SQSIZE of the Admin queue is at least 31).
-pub const ADMIN_ENTRIES_MIN: u16 = 32;
-
 /// Default of the I/O queues of a controller.
 pub const IO_QUEUES_MAX: u16 = 127;
 
@@ -63,6 +60,9 @@ pub const NAMESPACES_MAX: u32 = 32;
 
 /// Bound of the largest namespace identifier of a subsystem: what one changed list names.
 pub const NAMESPACES_BOUND: u32 = 1024;
+
+/// Largest message of authentication, in bytes: a reply with the values of ffdhe8192 has 1168.
+pub const AUTH_BYTES_MAX: u32 = 4096;
 
 /// Subsystems, the discovery subsystem not counted.
 pub const SUBSYSTEMS_MAX: usize = 1024;

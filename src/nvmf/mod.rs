@@ -15,6 +15,7 @@
 //! | [`view`] | namespaces and ANA states as seen through one listener; immutable | shared |
 //! | [`controller`] | properties, Admin commands, events, keep alive | with its Admin queue |
 //! | [`subsystem`] | the model of all that is exported, and who is connected | with its one owner |
+//! | [`auth`] | DH-HMAC-CHAP: keys and the controller's side of a transaction | beside its queue |
 //! | [`transfer`] | where the data of a command is | pure functions |
 //! | [`model`] | a whole target over byte arrays, without a socket: for tests and fuzzing | |
 //! | [`fuzz`] | the fuzz target of the connection | |
@@ -28,6 +29,7 @@
 //!
 //! Not here: sockets, buffers, bdevs, JSON-RPC.
 
+pub mod auth;
 pub mod connection;
 pub mod controller;
 pub mod fuzz;

@@ -4,3 +4,5 @@ mod host;
 mod loopback;
 mod statuses;
 mod wire;
+
+pub(super) use host::host_nqn;

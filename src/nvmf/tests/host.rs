@@ -39,7 +39,7 @@ pub(super) struct Host {
     cuts: Cuts,
 }
 
-pub(super) fn host_nqn() -> Nqn {
+pub(in crate::nvmf) fn host_nqn() -> Nqn {
     Nqn::parse("nqn.2014-08.org.nvmexpress:uuid:0f01fb42-9f7f-4856-b0b3-51e60b8de349").unwrap()
 }
 
