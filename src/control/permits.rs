@@ -145,7 +145,7 @@ impl Control {
             .registry
             .entries()
             .iter()
-            .filter_map(|entry| Some((entry.name().to_owned(), Arc::clone(entry.raid()?))))
+            .filter_map(|entry| Some((entry.name(), Arc::clone(entry.raid()?))))
             .collect();
         let units = units(&state.registry);
         let mut contenders: Vec<Contender> = arrays
@@ -206,7 +206,7 @@ impl Control {
 }
 
 /// The bdevs at the bottom of every array, by number, by name of the array.
-fn units(registry: &Registry) -> BTreeMap<&str, BTreeSet<usize>> {
+fn units(registry: &Registry) -> BTreeMap<String, BTreeSet<usize>> {
     let mut below: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, entry) in registry.entries().iter().enumerate() {
         match &entry.claim {
@@ -219,15 +219,15 @@ fn units(registry: &Registry) -> BTreeMap<&str, BTreeSet<usize>> {
         }
     }
     // What a bdev is made of came before it: a walk in the order of creation meets the bottom first.
-    let mut found: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+    let mut found: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     let entries: &[Entry] = registry.entries();
     for (at, entry) in entries.iter().enumerate() {
-        let parts = below.get(entry.name()).map_or(&[][..], Vec::as_slice);
+        let parts = below.get(entry.name().as_str()).map_or(&[][..], Vec::as_slice);
         let bottoms = match parts {
             [] => BTreeSet::from([at]),
             parts => parts
                 .iter()
-                .filter_map(|&part| found.get(entries[part].name()))
+                .filter_map(|&part| found.get(&entries[part].name()))
                 .flatten()
                 .copied()
                 .collect(),

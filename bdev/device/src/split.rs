@@ -24,7 +24,7 @@ use uuid::{Builder, Uuid};
 use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
 use crate::io::{BdevIo, Completion, IoOp};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
-use crate::stacked::{info_over, scramble};
+use crate::stacked::{Likeness, scramble};
 
 /// What a split bdev is made from.
 #[derive(Clone, Debug)]
@@ -94,8 +94,8 @@ impl SplitBdev {
             return Err(SplitError::Outside { name, offset_blocks, num_blocks, base, base_blocks });
         }
         let uuid = uuid.unwrap_or_else(|| uuid_of(base.info().uuid, offset_blocks, num_blocks));
-        let info =
-            BdevInfo { num_blocks, ..info_over(base.info(), name, Some(uuid), "Split Disk") };
+        let likeness = Likeness::new(name, Some(uuid), "Split Disk");
+        let info = BdevInfo { num_blocks, ..likeness.of(&base.info()) };
         Ok(Arc::new(Self { info: Arc::new(info), base, offset_blocks }))
     }
 
@@ -122,8 +122,8 @@ fn uuid_of(base: Uuid, offset_blocks: u64, num_blocks: u64) -> Uuid {
 }
 
 impl Bdev for SplitBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.info
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::clone(&self.info)
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
