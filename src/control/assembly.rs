@@ -300,6 +300,10 @@ impl Control {
                 io_timeout: self.defaults().io_timeout,
                 force,
                 events: Some(self.event_sender()),
+                name: None,
+                metadata: Vec::new(),
+                resync: false,
+                tuning: array::Tuning::default(),
             },
         )?;
         self.add(state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));

@@ -42,6 +42,6 @@ pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
 pub use spec::{
     AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidOptions, RaidSnapshot,
-    RaidSpec, RemoveError, RestError, ShardSnapshot,
+    RaidSpec, RemoveError, RestError, ShardSnapshot, Tuning,
 };
 pub use start::{mark_spare, occupant, probe, wipe};

@@ -20,7 +20,7 @@ use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
 use crate::spec::{
     self, AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidSnapshot, RaidSpec,
-    RemoveError, RestError, ShardSnapshot,
+    RemoveError, RestError, ShardSnapshot, Tuning,
 };
 use crate::start::{self, Foundation};
 use crossbeam::channel::{Sender, bounded};
@@ -39,6 +39,7 @@ use raid::superblock::Superblock;
 use raid::units::Slot;
 use reactor::{Cx, PollerId, ReactorHandle, Ticks, TimerId};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -87,8 +88,10 @@ impl RaidBdev {
             rates: options.rates,
             io_timeout: options.io_timeout,
             events: options.events.clone(),
+            tuning: options.tuning,
         };
-        Self::build(reactors, info, geometry, spec.members, foundation, behaviour)
+        let devices = Devices { members: spec.members, metadata: spec.options.metadata };
+        Self::build(reactors, info, geometry, devices, foundation, behaviour)
     }
 
     /// Starts a known array again, as its members' superblocks describe it.
@@ -100,7 +103,7 @@ impl RaidBdev {
         known: KnownRaid,
     ) -> Result<Arc<Self>, CreateError> {
         let superblock = &known.assembly.superblock;
-        let name = superblock.array_name.clone();
+        let name = known.name.clone().unwrap_or_else(|| superblock.array_name.clone());
         let reactor = first(reactors, &name)?;
         let geometry = Geometry::new(superblock.geometry_spec())
             .map_err(|source| CreateError::Geometry { name: name.clone(), source })?;
@@ -114,15 +117,17 @@ impl RaidBdev {
             rates: known.rates,
             io_timeout: known.io_timeout,
             events: known.events,
+            tuning: known.tuning,
         };
-        Self::build(reactors, info, geometry, known.members, foundation, behaviour)
+        let devices = Devices { members: known.members, metadata: known.metadata };
+        Self::build(reactors, info, geometry, devices, foundation, behaviour)
     }
 
     fn build(
         reactors: &[ReactorHandle],
         info: BdevInfo,
         geometry: Geometry,
-        members: Vec<Option<Arc<dyn Bdev>>>,
+        devices: Devices,
         foundation: Foundation,
         behaviour: Behaviour,
     ) -> Result<Arc<Self>, CreateError> {
@@ -138,24 +143,31 @@ impl RaidBdev {
             geometry: Arc::new(geometry),
             reactors: reactors.to_vec(),
             log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
-            control: Mutex::new(ControlState { members, stopped: false }),
+            control: Mutex::new(ControlState { members: devices.members, stopped: false }),
         });
-        array.start(foundation, behaviour)?;
+        array.start(foundation, behaviour, devices.metadata)?;
         Ok(array)
     }
 
-    fn start(&self, foundation: Foundation, behaviour: Behaviour) -> Result<(), CreateError> {
+    fn start(
+        &self,
+        foundation: Foundation,
+        behaviour: Behaviour,
+        metadata: Vec<Option<Arc<dyn Bdev>>>,
+    ) -> Result<(), CreateError> {
         let control = self.lock();
         let mailboxes: Arc<[Mailbox]> =
             self.reactors.iter().map(|reactor| Mailbox::new(reactor.waker())).collect();
         let map = foundation.map.clone();
         let in_sync = foundation.log.in_sync_bits().clone();
         let (regions, stale) = (foundation.regions, foundation.stale.clone());
-        let mut chair = Some(Chair { foundation, behaviour });
+        let (tuning, count) = (behaviour.tuning, self.reactors.len());
+        let mut chair = Some(Chair { foundation, behaviour, metadata });
         for (index, reactor) in self.reactors.iter().enumerate() {
             let place = ShardPlace { index, count: self.reactors.len() };
             let mut core =
                 Shard::new(self.geometry.clone(), map.clone(), place, regions, in_sync.clone());
+            tune(&mut core, tuning, count);
             if !map.rebuilding().is_empty() {
                 let mut nothing = raid::event::Actions::new();
                 core.resume(map.clone(), Some(stale.clone()), Writes::Allowed, 0, &mut nothing);
@@ -346,6 +358,16 @@ impl RaidBdev {
         self.on_shard(0, move |shard, now| shard.command(now, |core, _| core.set_rates(rates)));
     }
 
+    /// Changes what can be changed while the array runs; `frozen` is not looked at, which is
+    /// [`interrupt`](Self::interrupt)'s.
+    pub fn set_tuning(&self, tuning: Tuning) {
+        let count = self.reactors.len();
+        self.on_every_shard(move |shard, now| {
+            tune(&mut shard.core, tuning, count);
+            shard.pump(now);
+        });
+    }
+
     /// The owner has taken note of what failed: held writes go on.
     pub fn allow_writes(&self) {
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
@@ -528,6 +550,12 @@ impl RaidBdev {
     }
 }
 
+/// Tells one of `count` shards what its share is.
+fn tune(core: &mut Shard, tuning: Tuning, count: usize) {
+    core.set_lease_idle_ns(u64::try_from(tuning.lease_idle.as_nanos()).unwrap_or(u64::MAX));
+    core.set_host_ops_max((tuning.stripes as usize).div_ceil(count.max(1)));
+}
+
 fn first<'a>(reactors: &'a [ReactorHandle], name: &str) -> Result<&'a ReactorHandle, CreateError> {
     reactors.first().ok_or_else(|| CreateError::NoReactor { name: name.to_owned() })
 }
@@ -558,6 +586,13 @@ struct Behaviour {
     rates: Rates,
     io_timeout: Duration,
     events: Option<Sender<ArrayEvent>>,
+    tuning: Tuning,
+}
+
+/// The devices of an array, by slot.
+struct Devices {
+    members: Vec<Option<Arc<dyn Bdev>>>,
+    metadata: Vec<Option<Arc<dyn Bdev>>>,
 }
 
 /// What the shard with the coordinator is given besides.
@@ -565,6 +600,7 @@ struct Behaviour {
 struct Chair {
     foundation: Foundation,
     behaviour: Behaviour,
+    metadata: Vec<Option<Arc<dyn Bdev>>>,
 }
 
 /// What travels to a reactor to become a shard there.
@@ -597,7 +633,18 @@ impl ShardSeed {
             None => None,
             Some(chair) => {
                 let log = chair.foundation.log_bdev.as_ref().map(&mut open).transpose()?;
-                Some(Box::new(conductor(chair, log, &self.core, self.place.count)))
+                let mut metadata = BTreeMap::new();
+                for (slot, device) in (0u8..).zip(&chair.metadata) {
+                    let slot = Slot(slot);
+                    if let Some(device) = device.as_ref().filter(|_| !map.missing().contains(slot))
+                    {
+                        metadata.insert(slot, open(device)?);
+                    }
+                }
+                let apart = !chair.metadata.is_empty();
+                let mut conductor = conductor(chair, log, &self.core, self.place.count);
+                conductor.metadata = apart.then_some(metadata);
+                Some(Box::new(conductor))
             }
         };
         let post = Post::new(self.mailboxes);
@@ -618,7 +665,7 @@ impl ShardSeed {
 }
 
 fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> Conductor {
-    let Chair { foundation, behaviour } = chair;
+    let Chair { foundation, behaviour, .. } = chair;
     let geometry = core.geometry();
     let coordinator = Coordinator::new(CoordinatorSpec {
         log: foundation.log,
@@ -633,6 +680,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         behind: foundation.behind,
         policy: behaviour.policy,
         rates: behaviour.rates,
+        frozen: behaviour.tuning.frozen,
     });
     Conductor::new(coordinator, log, behaviour.events)
 }

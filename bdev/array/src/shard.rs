@@ -358,6 +358,7 @@ impl ArrayShard {
         self.now = now;
         let mut progress = self.poll_members(now);
         progress += self.poll_log(now);
+        progress += self.poll_metadata(now);
         for _ in 0..MESSAGES_PER_TURN_MAX {
             let Some(message) = self.post.take(self.index) else { break };
             self.on_message(now, message);

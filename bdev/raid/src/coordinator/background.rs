@@ -97,10 +97,10 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn new(rates: Rates) -> Self {
+    pub(super) fn new(rates: Rates, frozen: bool) -> Self {
         Self {
             rates,
-            frozen: false,
+            frozen,
             requested: None,
             pass: None,
             exhausted: false,

@@ -99,6 +99,8 @@ pub struct CoordinatorSpec {
     pub policy: Policy,
     /// How fast background actions go.
     pub rates: pace::Rates,
+    /// Whether none starts before one is requested.
+    pub frozen: bool,
 }
 
 /// The coordinator.
@@ -133,7 +135,7 @@ impl Coordinator {
             flushes: Flushes::new(regions),
             change: Change::new(),
             ledger: Ledger::new(spec.superblock, spec.behind),
-            background: Background::new(spec.rates),
+            background: Background::new(spec.rates, spec.frozen),
             stop: Stop::No,
             log: spec.log,
             log_health: spec.log_health,
