@@ -159,8 +159,9 @@
 //!   histogram or a limit has all of them looked at. Of null bdevs in arrays nothing is counted.
 //! - Limits hold over all reactors together and exactly; SPDK sends all I/O of a limited bdev to one.
 //! - `log_set_level` is kept and without effect: there is one log, and `log_set_print_level` is for it.
-//! - `bdev_aio_rescan` tells that a file has grown and cannot follow it. All signals of
-//!   `spdk_kill_instance` but SIGKILL end the service in order.
+//! - A bdev in use grows and does not shrink; what nobody uses may do both. An array keeps to the size
+//!   that its members had when it was made.
+//! - All signals of `spdk_kill_instance` but SIGKILL end the service in order.
 //! - `bdev_set_options` and `iobuf_set_options` are checked and without effect.
 //! - A client may shut down its side of the connection and still gets every answer.
 //!

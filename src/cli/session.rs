@@ -88,10 +88,10 @@ impl Session {
 
     fn no_such_bdev(&self, name: &str) -> String {
         let views = self.control.bdevs();
-        let mut names: Vec<_> = views.iter().map(|view| view.bdev.info().name.as_str()).collect();
+        let mut names: Vec<_> = views.iter().map(|view| view.bdev.name()).collect();
         if names.len() > NAMES_TOLD_MAX {
             names.truncate(NAMES_TOLD_MAX);
-            names.push("...");
+            names.push("...".to_owned());
         }
         match names.join(", ") {
             none if none.is_empty() => format!("no bdev {name:?}: the configuration has none"),

@@ -177,7 +177,7 @@ impl Control {
         let patience = if force { Patience::Force } else { Patience::Degraded };
         self.try_assemble(&mut state, uuid, patience)?;
         let raid = state.registry.find(&uuid.to_string());
-        Ok(raid.map_or_else(|| name.to_owned(), |entry| entry.name().to_owned()))
+        Ok(raid.map_or_else(|| name.to_owned(), |entry| entry.name()))
     }
 
     /// Patience is at its end: starts every array that can start without what it waits for.

@@ -162,6 +162,9 @@ pub enum ControlError {
     /// An error bdev refused an injection.
     #[error(transparent)]
     Inject(#[from] device::InjectError),
+    /// A bdev keeps its size.
+    #[error(transparent)]
+    Resize(#[from] device::ResizeError),
     /// A delay bdev refused a latency.
     #[error(transparent)]
     Delay(#[from] device::DelayError),
@@ -272,6 +275,7 @@ impl ControlError {
             Self::Incomplete { .. } | Self::Action { .. } => errno::EBUSY,
             Self::NoSuchArray { .. } => errno::ENODEV,
             Self::Blocking(_) => errno::EIO,
+            Self::Resize(error) => error.errno().abs(),
             Self::Inject(error) => error.errno().abs(),
             Self::Delay(error) => error.errno().abs(),
             Self::Stop(_) | Self::NotFlushed(_) => errno::EIO,

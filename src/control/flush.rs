@@ -43,7 +43,7 @@ mod tests {
     }
 
     impl Bdev for Slow {
-        fn info(&self) -> &device::BdevInfo {
+        fn info(&self) -> Arc<device::BdevInfo> {
             self.inner.info()
         }
 

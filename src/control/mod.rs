@@ -30,6 +30,7 @@ mod notices;
 mod raid;
 mod recipe;
 mod registry;
+mod resize;
 mod spares;
 mod watch;
 
@@ -467,9 +468,9 @@ impl Control {
         };
         let removed = state.registry.remove(name);
         if let Some(entry) = &removed {
-            state.known.forget(entry.name());
-            state.requests.remove(entry.name());
-            self.notices.push(NoticeKind::BdevUnregister, entry.name(), None);
+            state.known.forget(&entry.name());
+            state.requests.remove(&entry.name());
+            self.notices.push(NoticeKind::BdevUnregister, &entry.name(), None);
             if entry.raid().is_some() {
                 state.known.forget_array(entry.bdev.info().uuid);
             }

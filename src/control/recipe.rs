@@ -52,7 +52,7 @@ impl Control {
             let see = |entry: &Entry| Seen {
                 kind: entry.kind(),
                 view: BdevView::from(entry),
-                request: state.requests.get(entry.name()).cloned(),
+                request: state.requests.get(&entry.name()).cloned(),
                 limits: entry.counted.limits(),
             };
             state.registry.entries().iter().map(see).collect()

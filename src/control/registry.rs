@@ -189,8 +189,8 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    pub(crate) fn name(&self) -> &str {
-        &self.bdev.info().name
+    pub(crate) fn name(&self) -> String {
+        self.bdev.name()
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -255,7 +255,7 @@ impl Registry {
         if let Some(uuid) = uuid
             && let Some(holder) = self.find(&uuid.to_string())
         {
-            let holder = holder.name().to_owned();
+            let holder = holder.name();
             return Err(ControlError::UuidTaken { name: name.to_owned(), uuid, holder });
         }
         if self.entries.len() >= limits::BDEVS_MAX {

@@ -6,17 +6,15 @@
 //! Not here: the counting (crate `device`, crate `reactor`), what it is called outside (`methods`).
 
 use std::fmt;
-use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::sync::{Arc, Mutex};
 
-use device::{BackendDetail, Counted, Limits};
+use device::{Counted, Limits};
 use reactor::{PollerStats, ReactorStats};
 
 use super::error::ControlError;
 use super::notices::Notice;
 use super::registry::Entry;
-use super::{BdevView, Control, Kind, lock};
+use super::{Control, lock};
 
 /// A reactor as others may see it.
 #[derive(Debug, Clone)]
@@ -82,39 +80,6 @@ impl Control {
         counted.set_limits(limits);
         tracing::info!(bdev = name, ?limits, "limits set");
         Ok(())
-    }
-
-    /// Looks whether the file of an AIO bdev has the size of the bdev.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such bdev, its file cannot be looked at, or has another size.
-    pub fn rescan_aio(&self, name: &str) -> Result<(), ControlError> {
-        let view = {
-            let state = self.state();
-            let entry = state.registry.get(name)?;
-            let (kind, wanted) = (entry.kind(), Kind::Aio);
-            if kind != wanted {
-                return Err(ControlError::WrongKind { name: name.to_owned(), kind, wanted });
-            }
-            BdevView::from(entry)
-        };
-        let info = view.bdev.info();
-        let BackendDetail::Aio { filename, .. } = &info.detail else { return Ok(()) };
-        let size_bytes = File::open(filename).and_then(|mut file| file.seek(SeekFrom::End(0)));
-        let size_bytes = size_bytes.map_err(|source| ControlError::NewFile {
-            name: name.to_owned(),
-            action: "look at",
-            path: filename.clone(),
-            source,
-        })?;
-        if size_bytes / u64::from(info.block_size_bytes) == info.num_blocks {
-            return Ok(());
-        }
-        Err(ControlError::Unsupported {
-            what: "changing the size of a bdev",
-            instead: "delete it and make it again",
-        })
     }
 
     /// At most `max` events from number `id` on.

@@ -17,6 +17,7 @@ mod framework;
 mod log;
 mod raid;
 mod replay;
+mod resize;
 mod save;
 mod state;
 mod stats;
@@ -98,10 +99,12 @@ const HANDLERS: &[Handler] = &[
     handler::<p::BdevSetQosLimit>(),
     handler::<p::BdevGetBdevs>(),
     handler::<p::BdevNullCreate>(),
+    handler::<p::BdevNullResize>(),
     handler::<p::BdevNullDelete>(),
     handler::<p::BdevMallocCreate>(),
     handler::<p::BdevMallocDelete>(),
     handler::<p::BdevUringCreate>(),
+    handler::<p::BdevUringRescan>(),
     handler::<p::BdevUringDelete>(),
     handler::<p::BdevAioCreate>(),
     handler::<p::BdevAioRescan>(),

@@ -227,7 +227,7 @@ impl Call for BdevWaitForExamine {
 
 /// An array as clients see it.
 pub(super) fn raid_info(raid: &RaidBdev) -> RaidInfo {
-    describe(raid.info(), &raid.snapshot())
+    describe(&raid.info(), &raid.snapshot())
 }
 
 fn describe(info: &BdevInfo, snapshot: &RaidSnapshot) -> RaidInfo {

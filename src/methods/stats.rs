@@ -9,8 +9,8 @@ use reactor::clock;
 use rpc::RpcError;
 use rpc::error::errno;
 use rpc::params::{
-    BdevAioRescan, BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat,
-    BdevResetIostat, BdevSetOptions, BdevSetQosLimit, ResetMode,
+    BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat, BdevResetIostat,
+    BdevSetOptions, BdevSetQosLimit, ResetMode,
 };
 use rpc::results::{
     BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, HistogramReply, Iostat,
@@ -265,13 +265,6 @@ impl Call for BdevSetOptions {
             let detail = "bdev_auto_examine false: bdevs are always examined: leave it out";
             return Err(errno_error(errno::ENOTSUP, detail));
         }
-        Ok(Value::from(true))
-    }
-}
-
-impl Call for BdevAioRescan {
-    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        context.control.rescan_aio(&self.name).map_err(|error| refused(&error))?;
         Ok(Value::from(true))
     }
 }

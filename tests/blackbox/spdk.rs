@@ -264,7 +264,12 @@ fn a_client_ends_the_service() {
     assert_eq!(daemon.ended().code(), Some(0));
 }
 
-/// Goal: a file that has grown is seen, and a bdev that cannot follow says so.
+/// The size of a bdev, in blocks.
+fn num_blocks(daemon: &Daemon, name: &str) -> Value {
+    daemon.ask("bdev_get_bdevs", json!({ "name": name }))[0]["num_blocks"].clone()
+}
+
+/// Goal: bdevs follow a file that has grown, and what stands on them too; what is in use does not shrink.
 #[test]
 fn a_file_is_looked_at_again() {
     let place = Place::new();
@@ -272,9 +277,45 @@ fn a_file_is_looked_at_again() {
     let daemon = place.start();
     daemon.ask("bdev_aio_create", json!({ "name": "a0", "filename": file, "block_size": 4096 }));
     assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
+    daemon.ask("bdev_uring_create", json!({ "name": "u0", "filename": file, "block_size": 4096 }));
+    daemon.ask("bdev_error_create", json!({ "base_name": "u0" }));
     place.file("disk", 2 << 20);
-    assert_eq!(daemon.refused("bdev_aio_rescan", json!({ "name": "a0" })).code, -95);
+    assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
+    assert_eq!(daemon.ask("bdev_uring_rescan", json!({ "name": "u0" })), true);
+    for name in ["a0", "u0", "EE_u0"] {
+        assert_eq!(num_blocks(&daemon, name), 512, "{name}");
+    }
+    place.file("disk", 1 << 20);
+    assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
+    let refused = daemon.refused("bdev_uring_rescan", json!({ "name": "u0" }));
+    assert!(refused.code == -16 && refused.message.contains("512 blocks to 256"), "{refused:?}");
+    assert_eq!(num_blocks(&daemon, "a0"), 256);
+    assert_eq!(num_blocks(&daemon, "u0"), 512);
     assert_eq!(daemon.refused("bdev_aio_rescan", json!({ "name": "b0" })).code, -19);
+    assert_eq!(daemon.refused("bdev_aio_rescan", json!({ "name": "u0" })).code, -19);
+    daemon.stop();
+}
+
+/// Goal: a null bdev has the size that it is given, while nobody would miss what is cut off.
+#[test]
+fn null_bdevs_are_resized() {
+    let place = Place::new();
+    let daemon = place.start();
+    daemon.ask("bdev_null_create", json!({ "name": "n0", "block_size": 512, "num_blocks": 2048 }));
+    let resize = |size: u64| json!({ "name": "n0", "new_size": size });
+    assert_eq!(daemon.ask("bdev_null_resize", resize(4)), true);
+    assert_eq!(num_blocks(&daemon, "n0"), 8192);
+    assert_eq!(daemon.ask("bdev_null_resize", resize(1)), true);
+    assert_eq!(num_blocks(&daemon, "n0"), 2048);
+    daemon.ask("bdev_error_create", json!({ "base_name": "n0" }));
+    assert_eq!(daemon.ask("bdev_null_resize", resize(3)), true);
+    assert_eq!(num_blocks(&daemon, "EE_n0"), 6144);
+    assert_eq!(daemon.refused("bdev_null_resize", resize(2)).code, -16);
+    for size in [0, 1 << 43, u64::MAX] {
+        assert_eq!(daemon.refused("bdev_null_resize", resize(size)).code, -22, "{size}");
+    }
+    assert_eq!(daemon.refused("bdev_null_resize", json!({ "name": "x", "new_size": 1 })).code, -19);
+    assert_eq!(num_blocks(&daemon, "n0"), 6144);
     daemon.stop();
 }
 

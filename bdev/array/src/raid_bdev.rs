@@ -139,7 +139,7 @@ impl RaidBdev {
         let host_bytes = reactors.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         let array = Arc::new(Self {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
-            common: Arc::new(Common { info, kernel, io_timeout_ns, host_bytes }),
+            common: Arc::new(Common { info: Arc::new(info), kernel, io_timeout_ns, host_bytes }),
             geometry: Arc::new(geometry),
             reactors: reactors.to_vec(),
             log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
@@ -561,8 +561,8 @@ fn first<'a>(reactors: &'a [ReactorHandle], name: &str) -> Result<&'a ReactorHan
 }
 
 impl Bdev for RaidBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.common.info
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::clone(&self.common.info)
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

@@ -44,7 +44,7 @@ use uuid::Uuid;
 /// What the shards of one array have in common.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(crate) info: BdevInfo,
+    pub(crate) info: Arc<BdevInfo>,
     pub(crate) kernel: &'static dyn Kernel,
     /// How long a request may be with a member.
     pub(crate) io_timeout_ns: u64,

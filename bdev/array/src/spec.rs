@@ -660,7 +660,7 @@ fn component_bytes(spec: &RaidSpec) -> Result<Option<u64>, CreateError> {
         return given_component(spec, component_bytes);
     }
     let strip_bytes = u64::from(spec.strip_bytes.max(1));
-    let mut found: Option<(u64, &str)> = None;
+    let mut found: Option<(u64, String)> = None;
     for (member, &offset_bytes) in spec.members.iter().zip(&spec.data_offsets_bytes) {
         let Some(member) = member else { continue };
         let info = member.info();
@@ -675,17 +675,17 @@ fn component_bytes(spec: &RaidSpec) -> Result<Option<u64>, CreateError> {
                 needed_bytes: offset_bytes.saturating_add(strip_bytes),
             });
         }
-        match found {
-            Some((other_strips, other)) if other_strips != strips => {
+        match &found {
+            Some((other_strips, other)) if *other_strips != strips => {
                 return Err(CreateError::UnequalMembers {
                     name: spec.name.clone(),
                     member: info.name.clone(),
                     strips,
-                    other: other.to_owned(),
-                    other_strips,
+                    other: other.clone(),
+                    other_strips: *other_strips,
                 });
             }
-            _ => found = Some((strips, &info.name)),
+            _ => found = Some((strips, info.name.clone())),
         }
     }
     Ok(found.map(|(strips, _)| strips * strip_bytes))

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The pair is SPDK's bdev and io_channel. Two traits and not one: what is shared between cores
-//! is immutable ([`BdevInfo`]), what is mutable belongs to one core, so no lock is ever needed.
+//! does not change but for a size that may grow ([`BdevInfo`] is a snapshot), what is mutable
+//! belongs to one core, so no lock is needed on the way of a request.
 //!
 //! Invariants: R6 (`submit` refuses by handing back), and [`BdevInfo::admit`] is the only place
 //! where a request's range is judged: no backend sees a request that reaches outside its device.
@@ -17,12 +18,14 @@
 use std::fmt::Debug;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use reactor::Cx;
 use uuid::Uuid;
 
 use crate::counted::CountedChannel;
 use crate::io::{BdevIo, Completion, IoOp, IoStatus};
+use crate::resize::{Resize, ResizeError};
 
 /// Which requests a bdev serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +94,8 @@ pub enum BackendDetail {
     },
 }
 
-/// What is known of a bdev; fixed while it exists.
+/// What is known of a bdev at a moment. Its UUID, kind and block size are fixed while it exists; its
+/// size changes where [`Bdev::resize`] can change it.
 #[derive(Clone, Debug)]
 pub struct BdevInfo {
     /// Unique name in the service.
@@ -133,6 +137,12 @@ impl BdevInfo {
     /// range.
     #[inline]
     pub fn admit(&self, io: &BdevIo) -> Result<(), IoStatus> {
+        self.admit_within(io, self.size_bytes())
+    }
+
+    /// The same with another size, for bdevs that can change theirs.
+    #[inline]
+    pub(crate) fn admit_within(&self, io: &BdevIo, size_bytes: u64) -> Result<(), IoStatus> {
         if !self.supported.allows(&io.op) {
             return Err(IoStatus::Unsupported);
         }
@@ -145,7 +155,6 @@ impl BdevInfo {
         let block_mask = u64::from(self.block_size_bytes) - 1;
         let aligned = (io.offset_bytes | io.len_bytes) & block_mask == 0;
         // The subtraction is on the side that cannot overflow: a hostile offset plus length could.
-        let size_bytes = self.size_bytes();
         let inside = io.offset_bytes <= size_bytes && io.len_bytes <= size_bytes - io.offset_bytes;
         if aligned && inside && io.len_bytes != 0 && buffer_bytes == io.len_bytes {
             Ok(())
@@ -157,8 +166,23 @@ impl BdevInfo {
 
 /// A block device: what any thread may know of it, and the way to its data path.
 pub trait Bdev: Send + Sync + Debug {
-    /// What is known of it; does not change.
-    fn info(&self) -> &BdevInfo;
+    /// What is known of it now. Control path: channels keep what they need.
+    fn info(&self) -> Arc<BdevInfo>;
+
+    /// Its name now.
+    fn name(&self) -> String {
+        self.info().name.clone()
+    }
+
+    /// Gives it another size. Requests that arrive from then on are judged by it, on every channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ResizeError`], and the size is what it was.
+    fn resize(&self, _to: Resize) -> Result<(), ResizeError> {
+        let info = self.info();
+        Err(ResizeError::Fixed { name: info.name.clone(), product_name: info.product_name })
+    }
 
     /// Opens the data path on the reactor that `cx` belongs to. Control path: it may allocate and
     /// make system calls.

@@ -29,7 +29,7 @@ use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
 use crate::due::Due;
 use crate::io::{BdevIo, Completion, IoOp};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, DELAY_MICROS_MAX};
-use crate::stacked::{Slots, info_over, scramble};
+use crate::stacked::{Likeness, Slots, scramble};
 
 /// Which latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ pub struct DelayBdev {
 
 #[derive(Debug)]
 struct Shared {
-    info: BdevInfo,
+    likeness: Likeness,
     base: Arc<dyn Bdev>,
     /// In microseconds, in the order of [`Latency::ALL`].
     latencies_us: [AtomicU64; 4],
@@ -153,10 +153,10 @@ impl DelayBdev {
         for (latency, micros) in Latency::ALL.into_iter().zip(latencies_us) {
             check_micros(&name, latency, micros)?;
         }
-        let info = info_over(base.info(), name, uuid, "delay");
+        let likeness = Likeness::new(name, uuid, "delay");
         let latencies_us = latencies_us.map(AtomicU64::new);
         let channels = AtomicU64::new(0);
-        Ok(Arc::new(Self { shared: Arc::new(Shared { info, base, latencies_us, channels }) }))
+        Ok(Arc::new(Self { shared: Arc::new(Shared { likeness, base, latencies_us, channels }) }))
     }
 
     /// Sets one latency, of requests that the base answers from now on. As in SPDK it is not compared
@@ -166,7 +166,7 @@ impl DelayBdev {
     ///
     /// When it is too long.
     pub fn set_latency(&self, latency: Latency, micros: u64) -> Result<(), DelayError> {
-        check_micros(&self.shared.info.name, latency, micros)?;
+        check_micros(&self.shared.likeness.name, latency, micros)?;
         self.shared.latencies_us[latency as usize].store(micros, Ordering::Relaxed);
         Ok(())
     }
@@ -192,8 +192,8 @@ fn check_micros(name: &str, latency: Latency, micros: u64) -> Result<(), DelayEr
 }
 
 impl Bdev for DelayBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.shared.info
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::new(self.shared.likeness.of(&self.shared.base.info()))
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

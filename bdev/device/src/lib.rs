@@ -71,6 +71,7 @@ mod io;
 pub mod limits;
 mod malloc;
 mod null;
+mod resize;
 mod stacked;
 mod uring;
 
@@ -88,4 +89,5 @@ pub use error::{
 pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 pub use malloc::{MallocBdev, MallocSpec};
 pub use null::{NullBdev, NullSpec};
+pub use resize::{NewSize, Resize, ResizeError};
 pub use uring::{UringBdev, UringSpec};

@@ -20,6 +20,7 @@ use crate::bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
 use crate::create::{CreateError, check_size};
 use crate::io::{BdevIo, Completion, IoStatus};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
+use crate::resize::{Described, NewSize, Resize, ResizeError};
 
 /// What a null bdev is made from.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub struct NullSpec {
 /// A device that does nothing.
 #[derive(Debug)]
 pub struct NullBdev {
-    info: Arc<BdevInfo>,
+    described: Arc<Described>,
 }
 
 impl NullBdev {
@@ -49,7 +50,7 @@ impl NullBdev {
     pub fn create(spec: NullSpec) -> Result<Arc<dyn Bdev>, CreateError> {
         check_size(&spec.name, spec.block_size_bytes, spec.num_blocks)?;
         Ok(Arc::new(Self {
-            info: Arc::new(BdevInfo {
+            described: Arc::new(Described::new(BdevInfo {
                 name: spec.name,
                 uuid: spec.uuid.unwrap_or_else(Uuid::new_v4),
                 product_name: "Null disk",
@@ -60,26 +61,36 @@ impl NullBdev {
                 optimal_write_bytes: 0,
                 supported: IoTypes::ALL,
                 detail: BackendDetail::Null,
-            }),
+            })),
         }))
     }
 }
 
 impl Bdev for NullBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.info
+    fn info(&self) -> Arc<BdevInfo> {
+        self.described.info()
+    }
+
+    fn resize(&self, Resize { to, may_shrink }: Resize) -> Result<(), ResizeError> {
+        let fixed = self.described.fixed();
+        let NewSize::Blocks(num_blocks) = to else {
+            let (name, product_name) = (fixed.name.clone(), fixed.product_name);
+            return Err(ResizeError::Fixed { name, product_name });
+        };
+        check_size(&fixed.name, fixed.block_size_bytes, num_blocks)?;
+        self.described.resize(num_blocks, may_shrink)
     }
 
     fn open_channel(&self, _cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
         Ok(Box::new(NullChannel {
-            info: Arc::clone(&self.info),
+            described: Arc::clone(&self.described),
             done: VecDeque::with_capacity(CHANNEL_IN_FLIGHT_MAX),
         }))
     }
 }
 
 struct NullChannel {
-    info: Arc<BdevInfo>,
+    described: Arc<Described>,
     done: VecDeque<Completion>,
 }
 
@@ -89,7 +100,7 @@ impl IoChannel for NullChannel {
         if self.done.len() == CHANNEL_IN_FLIGHT_MAX {
             return Err(io);
         }
-        let status = self.info.admit(&io).err().unwrap_or(IoStatus::Ok);
+        let status = self.described.admit(&io).err().unwrap_or(IoStatus::Ok);
         self.done.push_back(io.complete(status));
         Ok(())
     }

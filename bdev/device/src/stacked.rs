@@ -22,19 +22,28 @@ use uuid::Uuid;
 use crate::bdev::{BackendDetail, BdevInfo};
 use crate::limits::CHANNEL_IN_FLIGHT_MAX;
 
-/// The description of a bdev that is like its base but for its name.
-pub(crate) fn info_over(
-    base: &BdevInfo,
-    name: String,
-    uuid: Option<Uuid>,
+/// What is a bdev's own that otherwise is like its base, with the size that the base has now.
+#[derive(Debug)]
+pub(crate) struct Likeness {
+    pub(crate) name: String,
+    uuid: Uuid,
     product_name: &'static str,
-) -> BdevInfo {
-    BdevInfo {
-        name,
-        uuid: uuid.unwrap_or_else(Uuid::new_v4),
-        product_name,
-        detail: BackendDetail::None,
-        ..base.clone()
+}
+
+impl Likeness {
+    pub(crate) fn new(name: String, uuid: Option<Uuid>, product_name: &'static str) -> Self {
+        Self { name, uuid: uuid.unwrap_or_else(Uuid::new_v4), product_name }
+    }
+
+    /// The description of the bdev over `base`.
+    pub(crate) fn of(&self, base: &BdevInfo) -> BdevInfo {
+        BdevInfo {
+            name: self.name.clone(),
+            uuid: self.uuid,
+            product_name: self.product_name,
+            detail: BackendDetail::None,
+            ..base.clone()
+        }
     }
 }
 

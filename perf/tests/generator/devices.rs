@@ -83,7 +83,7 @@ impl Faulty {
 }
 
 impl Bdev for Faulty {
-    fn info(&self) -> &BdevInfo {
+    fn info(&self) -> Arc<BdevInfo> {
         self.inner.info()
     }
 

@@ -53,6 +53,18 @@ params! {
 }
 
 params! {
+    /// Gives a null bdev another size.
+    /// Growing is always possible; one that is in use or claimed does not shrink, -16.
+    #[method("bdev_null_resize", Runtime, "true")]
+    pub struct BdevNullResize {
+        /// The bdev's name.
+        name: String,
+        /// Its new size in MiB.
+        new_size: u64,
+    }
+}
+
+params! {
     /// Removes a null bdev.
     #[method("bdev_null_delete", Runtime, "true", aliases: "delete_null_bdev")]
     pub struct BdevNullDelete {
@@ -119,6 +131,16 @@ params! {
 }
 
 params! {
+    /// Has a uring bdev be as long as its file or block device is now.
+    /// One that is in use or claimed does not shrink, -16.
+    #[method("bdev_uring_rescan", Runtime, "true")]
+    pub struct BdevUringRescan {
+        /// The bdev's name.
+        name: String,
+    }
+}
+
+params! {
     /// Removes a uring bdev.
     #[method("bdev_uring_delete", Runtime, "true")]
     pub struct BdevUringDelete {
@@ -151,8 +173,8 @@ params! {
 }
 
 params! {
-    /// Looks whether the file of an AIO bdev has another size now.
-    /// Bdevs keep their size here: one whose file has grown is -95, and has to be made anew.
+    /// Has an AIO bdev be as long as its file or block device is now.
+    /// One that is in use or claimed does not shrink, -16.
     #[method("bdev_aio_rescan", Runtime, "true")]
     pub struct BdevAioRescan {
         /// The bdev's name.

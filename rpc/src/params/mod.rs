@@ -130,7 +130,8 @@ mod stats;
 
 pub use bdev::{
     BdevAioCreate, BdevAioDelete, BdevAioRescan, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete,
-    BdevNullCreate, BdevNullDelete, BdevUringCreate, BdevUringDelete,
+    BdevNullCreate, BdevNullDelete, BdevNullResize, BdevUringCreate, BdevUringDelete,
+    BdevUringRescan,
 };
 pub use faults::{
     BdevDelayCreate, BdevDelayDelete, BdevDelayUpdateLatency, BdevErrorCreate, BdevErrorDelete,
@@ -192,10 +193,12 @@ pub const METHODS: &[Method] = &[
     BdevSetQosLimit::METHOD,
     BdevGetBdevs::METHOD,
     BdevNullCreate::METHOD,
+    BdevNullResize::METHOD,
     BdevNullDelete::METHOD,
     BdevMallocCreate::METHOD,
     BdevMallocDelete::METHOD,
     BdevUringCreate::METHOD,
+    BdevUringRescan::METHOD,
     BdevUringDelete::METHOD,
     BdevAioCreate::METHOD,
     BdevAioRescan::METHOD,

@@ -56,6 +56,8 @@ const UPSTREAM: &[(&str, &str)] = &[
          w_mbytes_per_sec:uint64",
     ),
     ("bdev_aio_rescan", "name:string!"),
+    ("bdev_uring_rescan", "name:string!"),
+    ("bdev_null_resize", "name:string! new_size:uint64!"),
     ("bdev_raid_add_base_bdev", "raid_bdev:string! base_bdev:string!"),
     ("bdev_raid_add_spare", ""),
     ("bdev_raid_assemble", ""),
@@ -354,6 +356,8 @@ fn structs_decoders_and_schema_agree() {
     check::<BdevGetHistogramBorders>();
     check::<BdevSetQosLimit>();
     check::<BdevAioRescan>();
+    check::<BdevUringRescan>();
+    check::<BdevNullResize>();
     check::<BdevRaidSetOptions>();
     check::<BdevRaidCreate>();
     check::<BdevRaidGetBdevs>();

@@ -29,6 +29,7 @@ use crate::create::CreateError;
 use crate::files::backing::{Backing, BackingSpec};
 use crate::files::disk::{DiskSpec, FileDisk};
 use crate::files::engine::open_channel;
+use crate::resize::{Resize, ResizeError};
 use context::Aio;
 
 /// What an AIO bdev is made from.
@@ -96,8 +97,12 @@ impl AioBdev {
 }
 
 impl Bdev for AioBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.disk.info
+    fn info(&self) -> Arc<BdevInfo> {
+        self.disk.described.info()
+    }
+
+    fn resize(&self, resize: Resize) -> Result<(), ResizeError> {
+        self.disk.resize(resize)
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

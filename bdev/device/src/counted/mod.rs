@@ -30,6 +30,7 @@ pub use limit::Limits;
 pub use stats::{IoKind, IoStats, KindStats, Reset, StatusCounts};
 
 use crate::bdev::{Bdev, BdevInfo, ClientChannel, IoChannel, OpenError};
+use crate::resize::{Resize, ResizeError};
 use crate::stacked::lock;
 use limit::Gate;
 use stats::Meter;
@@ -187,8 +188,12 @@ impl Drop for Counted {
 }
 
 impl Bdev for Counted {
-    fn info(&self) -> &BdevInfo {
+    fn info(&self) -> Arc<BdevInfo> {
         self.inner.info()
+    }
+
+    fn resize(&self, resize: Resize) -> Result<(), ResizeError> {
+        self.inner.resize(resize)
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

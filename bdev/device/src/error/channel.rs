@@ -116,7 +116,7 @@ impl ErrorChannel {
     /// Does with a request what the injections say. Handed back: it is not taken.
     #[cold]
     fn judged(&mut self, io: BdevIo) -> Result<(), BdevIo> {
-        let info = &self.shared.info;
+        let info = self.shared.lower.info();
         let (verdict, resumed, vanished) = {
             let mut state = lock(&self.shared.state);
             let verdict = match info.admit(&io) {
@@ -168,7 +168,7 @@ impl ErrorChannel {
     fn heal(&self, io: &BdevIo) {
         if matches!(io.op, IoOp::Write { .. } | IoOp::WriteZeroes { .. }) {
             let mut state = lock(&self.shared.state);
-            state.injections.heal(io, self.shared.info.block_size_bytes);
+            state.injections.heal(io, self.shared.lower.info().block_size_bytes);
             self.shared.settle_tide(&state);
         }
     }

@@ -48,7 +48,7 @@ use reactor::Cx;
 use uuid::Uuid;
 
 use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
-use crate::stacked::{Wakers, info_over, lock};
+use crate::stacked::{Likeness, Wakers, lock};
 use cache::CacheBdev;
 use channel::ErrorChannel;
 use injection::Injections;
@@ -94,7 +94,7 @@ pub struct ErrorSnapshot {
 /// What the channels of one error bdev share.
 #[derive(Debug)]
 struct Shared {
-    info: BdevInfo,
+    likeness: Likeness,
     base: Arc<dyn Bdev>,
     cache: Option<Arc<CacheBdev>>,
     /// The cache if there is one, else the base.
@@ -146,10 +146,10 @@ impl ErrorBdev {
             Some(cache) => Arc::clone(cache) as Arc<dyn Bdev>,
             None => Arc::clone(&base),
         };
-        let info = info_over(lower.info(), name, uuid, "Error Injection Disk");
+        let likeness = Likeness::new(name, uuid, "Error Injection Disk");
         let (tide, state, wakers) = (AtomicU64::new(0), Mutex::default(), Wakers::default());
         Arc::new(Self {
-            shared: Arc::new(Shared { info, base, cache, lower, tide, state, wakers }),
+            shared: Arc::new(Shared { likeness, base, cache, lower, tide, state, wakers }),
         })
     }
 
@@ -161,7 +161,7 @@ impl ErrorBdev {
     pub fn inject(&self, injection: &Injection) -> Result<(), InjectError> {
         self.change(|state| {
             let was_gone = state.injections.is_gone();
-            state.injections.add(injection, &self.shared.info)?;
+            state.injections.add(injection, &self.info())?;
             if state.injections.is_gone() && !was_gone {
                 state.vanish();
             }
@@ -254,8 +254,8 @@ impl ErrorBdev {
 }
 
 impl Bdev for ErrorBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.shared.info
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::new(self.shared.likeness.of(&self.shared.lower.info()))
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

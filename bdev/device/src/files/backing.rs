@@ -53,7 +53,7 @@ pub(crate) struct Backing {
     pub(crate) filename: PathBuf,
     /// Bytes in a block.
     pub(crate) block_size_bytes: u32,
-    /// Size in blocks.
+    /// Size in blocks when it was opened.
     pub(crate) num_blocks: u64,
     /// Whether the page cache is bypassed, and what that asks of buffers.
     access: Access,
@@ -124,6 +124,19 @@ impl Backing {
             zero_range: AtomicBool::new(true),
             gone: AtomicBool::new(false),
         })
+    }
+
+    /// Its size in blocks now. A device that has been taken away has none, which is an error.
+    pub(crate) fn measure(&self, name: &str) -> Result<u64, CreateError> {
+        let spec = BackingSpec {
+            name: name.to_owned(),
+            filename: self.filename.clone(),
+            block_size_bytes: Some(self.block_size_bytes),
+            readonly: false,
+        };
+        let size_bytes = seek(&self.fd, SeekFrom::End(0))
+            .map_err(|errno| spec.inspect_failed("the size", errno))?;
+        spec.num_blocks(size_bytes, self.block_size_bytes)
     }
 
     /// The open file.

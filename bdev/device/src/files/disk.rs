@@ -7,12 +7,13 @@ use uuid::Uuid;
 use super::backing::Backing;
 use crate::bdev::{BackendDetail, BdevInfo, IoTypes};
 use crate::io::{BdevIo, IoOp, IoStatus};
+use crate::resize::{Described, NewSize, Resize, ResizeError};
 
 /// What all channels to one file share.
 #[derive(Debug)]
 pub(crate) struct FileDisk {
     /// The bdev's description.
-    pub(crate) info: BdevInfo,
+    pub(crate) described: Described,
     /// The open file.
     pub(crate) backing: Backing,
     /// Whether unmap and write-zeroes may change the file's allocation.
@@ -55,7 +56,18 @@ impl FileDisk {
             supported,
             detail: spec.detail,
         };
-        Self { info, backing, fallocate: spec.fallocate }
+        Self { described: Described::new(info), backing, fallocate: spec.fallocate }
+    }
+
+    /// Has the bdev be as long as its file is now.
+    pub(crate) fn resize(&self, Resize { to, may_shrink }: Resize) -> Result<(), ResizeError> {
+        let fixed = self.described.fixed();
+        if to != NewSize::OfFile {
+            let (name, product_name) = (fixed.name.clone(), fixed.product_name);
+            return Err(ResizeError::Fixed { name, product_name });
+        }
+        let num_blocks = self.backing.measure(&fixed.name)?;
+        self.described.resize(num_blocks, may_shrink)
     }
 
     /// Judges a request: its range, and whether the kernel can work with its buffers as they are.
@@ -63,7 +75,7 @@ impl FileDisk {
     /// others into place would need memory on the data path, so they are refused.
     #[inline]
     pub(crate) fn admit(&self, io: &BdevIo) -> Result<(), IoStatus> {
-        self.info.admit(io)?;
+        self.described.admit(io)?;
         let accepted = match &io.op {
             IoOp::Read { into } => into.segments().all(|buf| self.backing.accepts(buf)),
             IoOp::Write { from, .. } => from.segments().all(|buf| self.backing.accepts(buf)),

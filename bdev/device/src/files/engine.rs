@@ -141,7 +141,7 @@ fn engine_of_reactor<K: Kernel>(
     }
     let reactor = cx.index();
     let failed = |source| OpenError::Engine {
-        bdev: disk.info.name.clone(),
+        bdev: disk.described.fixed().name.clone(),
         engine: K::NAME,
         reactor,
         source,
@@ -167,14 +167,14 @@ impl<K: Kernel> Engine<K> {
         let index = free.unwrap_or(self.channels.len());
         if index == ENGINE_CHANNELS_MAX {
             return Err(OpenError::EngineFull {
-                bdev: disk.info.name.clone(),
+                bdev: disk.described.fixed().name.clone(),
                 engine: K::NAME,
                 reactor,
                 channels_max: ENGINE_CHANNELS_MAX,
             });
         }
         let file = self.kernel.attach(disk).map_err(|source| OpenError::Attach {
-            bdev: disk.info.name.clone(),
+            bdev: disk.described.fixed().name.clone(),
             filename: disk.backing.filename.clone(),
             engine: K::NAME,
             reactor,

@@ -441,7 +441,7 @@ mod tests {
         let disk = disk(false);
         let request = begin(BdevIo::write_zeroes(1, 0, 4096, false), &disk);
         assert!(matches!(request.step, Step::ZeroFill(_)));
-        assert!(!disk.info.supported.unmap);
+        assert!(!disk.described.fixed().supported.unmap);
     }
 
     /// Goal: unmap has no way out: what the kernel cannot punch is reported. Method: `EOPNOTSUPP`.

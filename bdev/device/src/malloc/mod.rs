@@ -63,7 +63,7 @@ pub struct MallocBdev {
 /// What the channels of one RAM disk share.
 #[derive(Debug)]
 struct Disk {
-    info: BdevInfo,
+    info: Arc<BdevInfo>,
     memory: Memory,
 }
 
@@ -96,13 +96,13 @@ impl MallocBdev {
             supported: IoTypes::ALL,
             detail: BackendDetail::Malloc,
         };
-        Ok(Arc::new(Self { disk: Arc::new(Disk { info, memory }) }))
+        Ok(Arc::new(Self { disk: Arc::new(Disk { info: Arc::new(info), memory }) }))
     }
 }
 
 impl Bdev for MallocBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.disk.info
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::clone(&self.disk.info)
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

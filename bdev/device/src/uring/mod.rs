@@ -21,6 +21,7 @@ use crate::create::CreateError;
 use crate::files::backing::{Backing, BackingSpec};
 use crate::files::disk::{DiskSpec, FileDisk};
 use crate::files::engine::open_channel;
+use crate::resize::{Resize, ResizeError};
 use ring::Ring;
 
 /// What an io_uring bdev is made from.
@@ -77,8 +78,12 @@ impl UringBdev {
 }
 
 impl Bdev for UringBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.disk.info
+    fn info(&self) -> Arc<BdevInfo> {
+        self.disk.described.info()
+    }
+
+    fn resize(&self, resize: Resize) -> Result<(), ResizeError> {
+        self.disk.resize(resize)
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

@@ -42,7 +42,7 @@ struct RoughChannel {
 }
 
 impl Bdev for Rough {
-    fn info(&self) -> &BdevInfo {
+    fn info(&self) -> Arc<BdevInfo> {
         self.disk.info()
     }
 

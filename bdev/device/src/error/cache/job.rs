@@ -189,7 +189,7 @@ impl CacheChannel {
         for run in claimed.chunk_by(follows).flat_map(|run| run.chunks(CACHE_RUN_BLOCKS_MAX)) {
             let versions: Vec<_> = run.iter().map(|(version, _)| *version).collect();
             let data = run.iter().map(|(_, data)| data.clone()).collect();
-            let offset_bytes = versions[0].block * u64::from(self.cache.info.block_size_bytes);
+            let offset_bytes = versions[0].block * u64::from(self.cache.block_size_bytes);
             let io = BdevIo::write(0, offset_bytes, Sgl::Many(data), false);
             match self.send(io, Origin::WriteBack { job, run: versions.clone() }) {
                 Ok(()) => sent += 1,

@@ -46,19 +46,28 @@ pub(super) struct CacheBdev {
 
 #[derive(Debug)]
 struct Cache {
-    info: BdevInfo,
+    block_size_bytes: u32,
     base: Arc<dyn Bdev>,
     blocks: Mutex<Blocks>,
     wakers: Wakers,
 }
 
+impl Cache {
+    /// That of the base, with what the cache adds.
+    fn info(&self) -> BdevInfo {
+        let mut info = BdevInfo::clone(&self.base.info());
+        info.volatile_cache = true;
+        info.supported.flush = true;
+        info
+    }
+}
+
 impl CacheBdev {
     /// An empty cache over `base`.
     pub(super) fn new(base: Arc<dyn Bdev>) -> Self {
-        let mut info = base.info().clone();
-        info.volatile_cache = true;
-        info.supported.flush = true;
-        let cache = Cache { info, base, blocks: Mutex::default(), wakers: Wakers::default() };
+        let block_size_bytes = base.info().block_size_bytes;
+        let cache =
+            Cache { block_size_bytes, base, blocks: Mutex::default(), wakers: Wakers::default() };
         Self { cache: Arc::new(cache) }
     }
 
@@ -75,8 +84,8 @@ impl CacheBdev {
 }
 
 impl Bdev for CacheBdev {
-    fn info(&self) -> &BdevInfo {
-        &self.cache.info
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::new(self.cache.info())
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
@@ -122,7 +131,7 @@ struct CacheChannel {
 
 impl CacheChannel {
     fn blocks_of(&self, io: &BdevIo) -> Range<u64> {
-        let block_bytes = u64::from(self.cache.info.block_size_bytes);
+        let block_bytes = u64::from(self.cache.block_size_bytes);
         let first = io.offset_bytes / block_bytes;
         first..first + io.len_bytes / block_bytes
     }
@@ -149,7 +158,7 @@ impl CacheChannel {
     }
 
     fn lay_over(&self, io: &mut BdevIo, cached: &[(u64, IoBuf)]) {
-        let block_bytes = self.cache.info.block_size_bytes as usize;
+        let block_bytes = self.cache.block_size_bytes as usize;
         let first = self.blocks_of(io).start;
         if let IoOp::Read { into } = &mut io.op {
             for (block, data) in cached {
@@ -165,7 +174,7 @@ impl CacheChannel {
         if count > CACHE_WRITE_BLOCKS_MAX {
             return None;
         }
-        let block_bytes = self.cache.info.block_size_bytes as usize;
+        let block_bytes = self.cache.block_size_bytes as usize;
         match &io.op {
             IoOp::Write { from, .. } => Some(cut(from, block_bytes)),
             IoOp::WriteZeroes { .. } => Some(vec![IoBufMut::heap(block_bytes).freeze(); count]),
@@ -219,7 +228,7 @@ impl IoChannel for CacheChannel {
         if self.in_flight == CHANNEL_IN_FLIGHT_MAX {
             return Err(io);
         }
-        if let Err(refused) = self.cache.info.admit(&io) {
+        if let Err(refused) = self.cache.info().admit(&io) {
             self.ready.push_back(io.complete(refused));
         } else if matches!(io.op, IoOp::Read { .. }) {
             self.read(io)?;
