@@ -12,6 +12,7 @@
 
 mod bdev;
 mod boot;
+mod dm;
 mod faults;
 mod framework;
 mod log;
@@ -130,6 +131,21 @@ const HANDLERS: &[Handler] = &[
     handler::<p::BdevRaidSetOptions>(),
     handler::<p::BdevExamine>(),
     handler::<p::BdevWaitForExamine>(),
+    handler::<p::DmCreate>(),
+    handler::<p::DmTableLoad>(),
+    handler::<p::DmTableClear>(),
+    handler::<p::DmSuspend>(),
+    handler::<p::DmResume>(),
+    handler::<p::DmRemove>(),
+    handler::<p::DmRename>(),
+    handler::<p::DmMessage>(),
+    handler::<p::DmStatus>(),
+    handler::<p::DmTable>(),
+    handler::<p::DmDeps>(),
+    handler::<p::DmInfo>(),
+    handler::<p::DmLs>(),
+    handler::<p::DmWait>(),
+    handler::<p::DmTargets>(),
 ];
 
 fn find(name: &str) -> Option<&'static Handler> {
