@@ -111,6 +111,10 @@ impl Control {
         match array::probe(reactor, bdev) {
             Ok(pair) => {
                 let found = pair.superblock;
+                if found.is_apart() {
+                    // A metadata device: its array is what a table says.
+                    return;
+                }
                 let (array, uuid) = (found.array_name.clone(), found.array_uuid);
                 tracing::info!(bdev = name, array, events = found.events, "superblock found");
                 let size_bytes = bdev.info().size_bytes();

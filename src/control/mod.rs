@@ -25,6 +25,7 @@ pub mod config;
 mod error;
 mod faults;
 mod flush;
+mod mapped;
 mod new_file;
 mod notices;
 mod raid;
@@ -54,6 +55,7 @@ pub use config::{Config, ConfigError};
 pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
+pub use mapped::{MAJOR, MappedError, MappedInfo, MappedStatus, TargetLine};
 pub use notices::{Notice, NoticeKind};
 pub use raid::{RaidMessage, RaidRequest};
 pub use reactor::StartError;
@@ -497,6 +499,7 @@ impl Control {
         };
         // Whoever stops waits for what is pending below.
         entries.iter().filter_map(Entry::error).for_each(|error| error.resume_pending());
+        entries.iter().filter_map(Entry::mapped).for_each(|mapped| mapped.let_go());
         let mut problems = Vec::new();
         for entry in entries {
             tracing::debug!(bdev = entry.name(), "stopping");
@@ -517,6 +520,9 @@ impl Control {
     fn stop_entry(&self, entry: &Entry) -> Result<(), String> {
         if let Some(raid) = entry.raid() {
             return raid.stop().map_err(|error| error.to_string());
+        }
+        if let Some(mapped) = entry.mapped() {
+            return mapped.stop();
         }
         if let Some(error) = entry.error().filter(|error| error.has_cache()) {
             return self.empty_cache(error).map_err(|error| error.to_string());

@@ -42,7 +42,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -135,6 +135,7 @@ impl RaidBdev {
         let forced = std::env::var("RAID456_PARITY").ok();
         let kernel = parity::select(forced.as_deref())
             .map_err(|source| CreateError::Kernel { name: info.name.clone(), source })?;
+        let kernel = AtomicUsize::new(place_of(kernel.name()).unwrap_or_default());
         let io_timeout_ns = u64::try_from(behaviour.io_timeout.as_nanos()).unwrap_or(u64::MAX);
         let host_bytes = reactors.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         let array = Arc::new(Self {
@@ -368,6 +369,22 @@ impl RaidBdev {
         });
     }
 
+    /// Computes parity with another kernel from now on, one of `parity::available()`; says whether there is
+    /// one of that name.
+    pub fn set_kernel(&self, name: &str) -> bool {
+        let place = place_of(name);
+        if let Some(place) = place {
+            self.common.kernel.store(place, Ordering::Relaxed);
+        }
+        place.is_some()
+    }
+
+    /// The kernel that parity is computed with.
+    #[must_use]
+    pub fn kernel(&self) -> &'static str {
+        self.common.kernel().name()
+    }
+
     /// The owner has taken note of what failed: held writes go on.
     pub fn allow_writes(&self) {
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
@@ -548,6 +565,10 @@ impl RaidBdev {
         // A control thread that panicked has left no change half done: states are set last.
         self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+fn place_of(kernel: &str) -> Option<usize> {
+    parity::available().iter().position(|other| other.name() == kernel)
 }
 
 /// Tells one of `count` shards what its share is.
@@ -742,7 +763,12 @@ impl Seen {
 
 impl ArrayShard {
     fn status(&self) -> (ShardSnapshot, Option<Seen>) {
-        let shard = ShardSnapshot { core: *self.core.counters(), shell: self.counters };
+        let shard = ShardSnapshot {
+            core: *self.core.counters(),
+            shell: self.counters,
+            host_ops: self.core.host_ops(),
+            hosts: self.hosts.len(),
+        };
         (shard, self.conductor.as_ref().map(|conductor| Seen::of(&conductor.core)))
     }
 }

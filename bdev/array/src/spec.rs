@@ -776,6 +776,10 @@ pub struct ShardSnapshot {
     pub core: raid::event::ShardCounters,
     /// Work of the shell.
     pub shell: crate::shard::ShellCounters,
+    /// Stripe operations that carry host data now.
+    pub host_ops: usize,
+    /// Host requests under way, but for reads that went straight to a member.
+    pub hosts: usize,
 }
 
 impl RaidSnapshot {

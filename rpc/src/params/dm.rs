@@ -31,8 +31,6 @@ params! {
         name: String,
         /// The table.
         table: String,
-        /// Whether nothing may be written to the device once the table is active.
-        readonly: bool = false,
     }
 }
 

@@ -159,7 +159,7 @@ const EXTENSIONS: &[(&str, &[&str])] = &[
     ),
     ("bdev_raid_add_spare", &["base_bdev", "raid_bdev"]),
     ("dm_create", &["name", "table", "uuid", "readonly"]),
-    ("dm_table_load", &["name", "table", "readonly"]),
+    ("dm_table_load", &["name", "table"]),
     ("dm_table_clear", &["name"]),
     ("dm_suspend", &["name", "noflush"]),
     ("dm_resume", &["name"]),

@@ -503,8 +503,7 @@ fn reactors(
 ) -> Vec<Reactor> {
     let core = |index| {
         let place = ShardPlace { index, count: swarm.shards };
-        let mut core =
-            Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone());
+        let mut core = Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone());
         core.set_host_ops_max(swarm.host_ops_max);
         core
     };

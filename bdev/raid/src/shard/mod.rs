@@ -450,6 +450,7 @@ impl Shard {
         let strips = RoleSet::first_n(usize::from(part.last) + 1)
             .difference(RoleSet::first_n(usize::from(part.first)));
         self.host_ops += 1;
+        self.counters.host_ops_most = self.counters.host_ops_most.max(self.host_ops as u64);
         self.queue_op(StripeOp {
             kind,
             stripe: spec.stripe,
