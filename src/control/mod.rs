@@ -55,7 +55,7 @@ pub use config::{Config, ConfigError};
 pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
-pub use mapped::{MAJOR, MappedError, MappedInfo, MappedStatus, TargetLine};
+pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub use notices::{Notice, NoticeKind};
 pub use raid::{RaidMessage, RaidRequest};
 pub use reactor::StartError;

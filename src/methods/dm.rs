@@ -18,14 +18,16 @@ use rpc::results::{
 use serde_json::Value;
 
 use super::{Call, Context, json, refused};
-use crate::control::{MAJOR, MappedInfo, MappedStatus};
+use crate::control::{MAJOR, MappedInfo, MappedRequest, MappedStatus};
 use crate::dm::IoHints;
 use crate::dm::table::TARGETS;
 
 impl Call for DmCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let (uuid, table) = (self.uuid.as_deref(), self.table.as_deref());
-        let made = context.control.dm_create(&self.name, uuid, table, self.readonly);
+        let request =
+            MappedRequest { uuid, bdev_uuid: self.bdev_uuid, table, readonly: self.readonly };
+        let made = context.control.dm_create(&self.name, request);
         json(described(made.map_err(|error| refused(&error))?))
     }
 }

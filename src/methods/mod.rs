@@ -187,7 +187,9 @@ impl Methods {
     /// What has changed is on the disk before it is answered.
     fn save_state(&self, method: &str) -> Result<(), RpcError> {
         // By SPDK's custom, which ours follow; where it misleads, the file only is looked at in vain.
-        if method.contains("_get_") {
+        let looks =
+            ["dm_status", "dm_table", "dm_deps", "dm_info", "dm_ls", "dm_wait", "dm_targets"];
+        if method.contains("_get_") || looks.contains(&method) {
             return Ok(());
         }
         let Some(state) = &self.boot.state else { return Ok(()) };
@@ -201,6 +203,7 @@ impl Methods {
     fn forget(&self, method: &str, params: Option<&Value>, error: &RpcError) -> bool {
         let (Some(state), Some(params)) = (&self.boot.state, params) else { return false };
         let gone = error.code == -i64::from(errno::ENODEV) && method.ends_with("_delete");
+        let gone = gone || error.code == -i64::from(errno::ENXIO) && method == "dm_remove";
         gone && params["name"].as_str().is_some_and(|name| state.forget(name))
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Not here: the language of tables and messages; the service knows.
 
-use serde::Serialize;
+use uuid::Uuid;
 
 params! {
     /// Makes a mapped device, loads a table into it and resumes it; all of it or nothing.
@@ -18,6 +18,8 @@ params! {
         table: Option<String>,
         /// Device-mapper's UUID: any text of at most 128 characters. If it is a UUID, it is also the bdev's.
         uuid: Option<String>,
+        /// The UUID of its bdev, where that is not device-mapper's; a random one if absent.
+        bdev_uuid: Option<Uuid>,
         /// Whether nothing may be written to it.
         readonly: bool = false,
     }

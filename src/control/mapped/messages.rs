@@ -13,6 +13,7 @@
 use std::time::Duration;
 
 use array::{RaidBdev, Tuning};
+use device::Bdev;
 use raid::coordinator::pace::Rates;
 use raid::event::WorkKind;
 

@@ -19,7 +19,6 @@
 use std::sync::Arc;
 
 use array::{KnownRaid, RaidBdev};
-use device::Bdev;
 use raid::assemble::{Candidate, Patience, Reason, Rebuild, Verdict, assemble};
 use raid::coordinator::Scope;
 use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES, Superblock};

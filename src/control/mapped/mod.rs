@@ -20,6 +20,7 @@
 //! | `arrays` | from what a table says to a running array, and what an old table knew |
 //! | `metadata` | superblocks of dm-raid's metadata devices |
 //! | `switch` | suspend, resume, removal |
+//! | `remade` | the table that makes a device again |
 //! | `status`, `messages` | what goes out, what comes in |
 //! | `plane` | the data plane's words |
 //!
@@ -37,6 +38,7 @@ mod error;
 mod messages;
 mod metadata;
 mod plane;
+mod remade;
 mod status;
 mod switch;
 mod tables;
@@ -59,6 +61,7 @@ use super::{Control, lock};
 use crate::dm::{ArrayFacts, Table};
 use crate::limits;
 pub use error::MappedError;
+pub use remade::Remade;
 pub use status::{MappedInfo, MappedStatus, TargetLine};
 
 /// Longest UUID of a mapped device: device-mapper's `DM_UUID_LEN`, less its final zero.
@@ -66,6 +69,19 @@ const DM_UUID_BYTES_MAX: usize = 128;
 
 /// Number of device-mapper's block devices, as far as one can be said to have one here.
 pub const MAJOR: u32 = 253;
+
+/// What a mapped device is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct MappedRequest<'a> {
+    /// Device-mapper's UUID.
+    pub uuid: Option<&'a str>,
+    /// The bdev's, where that is not device-mapper's.
+    pub bdev_uuid: Option<Uuid>,
+    /// The table.
+    pub table: Option<&'a str>,
+    /// Whether nothing may be written to it.
+    pub readonly: bool,
+}
 
 /// A mapped device.
 #[derive(Debug)]
@@ -172,12 +188,11 @@ impl Control {
     pub fn dm_create(
         &self,
         name: &str,
-        uuid: Option<&str>,
-        table: Option<&str>,
-        readonly: bool,
+        request: MappedRequest<'_>,
     ) -> Result<MappedInfo, ControlError> {
-        let device = self.add_mapped(name, uuid.unwrap_or_default(), readonly)?;
-        let made = table
+        let device = self.add_mapped(name, &request)?;
+        let made = request
+            .table
             .map_or(Ok(()), |table| self.dm_load(name, table).and_then(|()| self.dm_resume(name)));
         match made {
             Ok(()) => {
@@ -197,13 +212,14 @@ impl Control {
     fn add_mapped(
         &self,
         name: &str,
-        dm_uuid: &str,
-        readonly: bool,
+        request: &MappedRequest<'_>,
     ) -> Result<Arc<Mapped>, ControlError> {
+        let readonly = request.readonly;
+        let dm_uuid = request.uuid.unwrap_or_default();
         let mut state = self.state();
         state.admit_change(name)?;
         check_name(&state.registry, name)?;
-        let uuid = check_uuid(&state.registry, name, dm_uuid)?;
+        let uuid = check_uuid(&state.registry, name, dm_uuid)?.or(request.bdev_uuid);
         match state.registry.admit(name, uuid) {
             Err(ControlError::NameTaken { .. }) => {
                 return Err(MappedError::NameTaken { name: name.to_owned() }.into());

@@ -15,6 +15,7 @@ use device::Bdev;
 use raid::coordinator::Action;
 use raid::event::WorkKind;
 use raid::member::MemberState;
+use raid::plan::WriteKind;
 
 use super::super::Control;
 use super::super::error::ControlError;
@@ -317,9 +318,8 @@ fn members_bytes(snapshot: &RaidSnapshot) -> u64 {
 /// raid45's development statistics, of what there is here.
 fn counted(raid: &RaidBdev, snapshot: &RaidSnapshot, dials: &Dials) -> Raid45Statistics {
     let sum = |of: fn(&array::ShardSnapshot) -> u64| snapshot.shards.iter().map(of).sum::<u64>();
-    let writes = |of: raid::event::WriteKind| {
-        snapshot.shards.iter().map(|shard| shard.core.writes_of(of)).sum::<u64>()
-    };
+    let writes =
+        |of: WriteKind| snapshot.shards.iter().map(|shard| shard.core.writes_of(of)).sum::<u64>();
     let members = snapshot.members.len() as u64;
     let left = snapshot.regions - snapshot.regions_in_sync;
     Raid45Statistics {
@@ -332,9 +332,9 @@ fn counted(raid: &RaidBdev, snapshot: &RaidSnapshot, dials: &Dials) -> Raid45Sta
         counters: vec![
             ("direct_reads", sum(|shard| shard.shell.direct_reads)),
             ("degraded_reads", sum(|shard| shard.core.degraded_reads)),
-            ("full_stripe", writes(raid::event::WriteKind::FullStripe)),
-            ("rmw", writes(raid::event::WriteKind::ReadModifyWrite)),
-            ("rcw", writes(raid::event::WriteKind::ReconstructWrite)),
+            ("full_stripe", writes(WriteKind::FullStripe)),
+            ("rmw", writes(WriteKind::ReadModifyWrite)),
+            ("rcw", writes(WriteKind::ReconstructWrite)),
             ("merges", sum(|shard| shard.core.merges)),
             ("conflicts", sum(|shard| shard.core.conflicts)),
         ],

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use array::RaidBdev;
-use device::SuspendMode;
+use device::{Bdev, SuspendMode};
 
 use super::super::error::ControlError;
 use super::super::notices::NoticeKind;
@@ -174,7 +174,7 @@ impl Control {
     }
 
     /// Removes the devices that were to be removed when nobody uses them any more.
-    pub(super) fn remove_deferred(&self) {
+    pub(in crate::control) fn remove_deferred(&self) {
         loop {
             let due = {
                 let state = self.state();
