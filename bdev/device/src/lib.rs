@@ -70,6 +70,7 @@ mod files;
 mod io;
 pub mod limits;
 mod malloc;
+mod mapped;
 mod null;
 mod resize;
 mod stacked;
@@ -88,6 +89,10 @@ pub use error::{
 };
 pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 pub use malloc::{MallocBdev, MallocSpec};
+pub use mapped::{
+    MappedBdev, MappedSpec, MappedState, MappedTable, Queueing, ResumeError, Segment,
+    SegmentTarget, SuspendError, SuspendMode, TableError,
+};
 pub use null::{NullBdev, NullSpec};
 pub use resize::{NewSize, Resize, ResizeError};
 pub use uring::{UringBdev, UringSpec};

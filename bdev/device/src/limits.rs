@@ -86,6 +86,13 @@ pub const CACHE_RUN_BLOCKS_MAX: usize = 64;
 /// its members hold.
 pub const DELAY_MICROS_MAX: u64 = 3600 * 1_000_000;
 
+/// Segments in the table of a mapped device.
+pub const MAPPED_SEGMENTS_MAX: usize = 4096;
+
+/// Parts of one request to a mapped device that are with the bdevs behind it at a time, so that one
+/// long request does not keep the others of its channel waiting.
+pub const MAPPED_PARTS_MAX: u32 = 32;
+
 /// Finest histogram: two to the power of this many buckets for each power of two, a thousandth of a
 /// value. One over all of 64 bits takes 440 KiB on each reactor.
 pub const HISTOGRAM_GRANULARITY_MAX: u8 = 10;

@@ -87,6 +87,12 @@ impl<T> Slots<T> {
         u64::from(slot)
     }
 
+    /// What is in the slot of that token.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, token: u64) -> &mut T {
+        self.entries[token as usize].as_mut().expect("the slot is taken")
+    }
+
     /// Frees the slot of that token.
     #[inline]
     pub(crate) fn take(&mut self, token: u64) -> T {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use device::{
     AioBdev, AioSpec, Bdev, BdevIo, Completion, Counted, ErrorBdev, ErrorSpec, HistogramSpec,
-    IoChannel, IoOp, MallocBdev, MallocSpec, NullBdev, NullSpec, Sgl, UringBdev, UringSpec,
+    IoChannel, IoOp, MallocBdev, MallocSpec, MappedBdev, MappedSpec, MappedTable, NullBdev,
+    NullSpec, Segment, SegmentTarget, Sgl, UringBdev, UringSpec,
 };
 use reactor::LocalReactor;
 use reactor::memory::IoBufMut;
@@ -137,6 +138,29 @@ fn counted() -> Arc<dyn Bdev> {
     counted
 }
 
+/// Straight, or with all that a table can do: stretches, zeroes, and a border in each request.
+fn mapped(boundary_bytes: Option<u64>) -> Arc<dyn Bdev> {
+    let (bdev, half) = (malloc(), BLOCKS / 2 * 4096);
+    let part = |start_bytes, len_bytes, offset_bytes| Segment {
+        start_bytes,
+        len_bytes,
+        target: SegmentTarget::Bdev { bdev: Arc::clone(&bdev), offset_bytes },
+        boundary_bytes,
+    };
+    let segments = match boundary_bytes {
+        None => vec![part(0, half * 2, 0)],
+        Some(_) => {
+            let zero = Segment { target: SegmentTarget::Zero, ..part(half - 4096, 4096, 0) };
+            vec![part(0, half - 4096, half), zero, part(half, half, 0)]
+        }
+    };
+    let (name, uuid, read_only) = ("dm0".to_owned(), None, false);
+    let mapped = MappedBdev::create(MappedSpec { name, uuid, read_only });
+    let table = MappedTable::new(segments).expect("a good table");
+    mapped.resume(Some(table)).expect("nobody has a channel yet");
+    mapped
+}
+
 fn uring(file: &NamedTempFile) -> Arc<dyn Bdev> {
     let (name, filename) = ("uring0".to_owned(), file.path().into());
     let spec = UringSpec { name, filename, block_size_bytes: Some(512), uuid: None };
@@ -159,5 +183,8 @@ fn requests_allocate_nothing() {
     let file = file();
     for bdev in [null(), malloc(), error(), counted(), uring(&file), aio(&file)] {
         allocates_nothing(bdev);
+    }
+    for boundary_bytes in [None, Some(1 << 20), Some(512)] {
+        allocates_nothing(mapped(boundary_bytes));
     }
 }

@@ -12,11 +12,12 @@ use tempfile::NamedTempFile;
 use crate::files::backing::{Backing, BackingSpec};
 use crate::{
     AioBdev, AioSpec, Bdev, Counted, DelayBdev, DelaySpec, ErrorBdev, ErrorSpec, Limits,
-    MallocBdev, MallocSpec, UringBdev, UringSpec,
+    MallocBdev, MallocSpec, MappedBdev, MappedSpec, MappedTable, Segment, SegmentTarget, UringBdev,
+    UringSpec,
 };
 
 /// Size of every device under test.
-pub(super) const DEVICE_BYTES: u64 = 8 << 20;
+pub(crate) const DEVICE_BYTES: u64 = 8 << 20;
 
 /// A kind of bdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub(super) enum Backend {
     Counted,
     /// The same with limits that are not reached.
     Limited,
+    /// A mapped device that is all of memory.
+    Mapped,
+    /// One of two stretches of memory in the other order, with borders inside of them.
+    MappedSplit,
     Uring(File),
     Aio(File),
 }
@@ -71,7 +76,9 @@ impl Backend {
             | Self::Cached
             | Self::Delay
             | Self::Counted
-            | Self::Limited => {
+            | Self::Limited
+            | Self::Mapped
+            | Self::MappedSplit => {
                 let bdev = self.over_memory(memory(block_size_bytes));
                 return Some(Subject { bdev, home: Home::Memory });
             }
@@ -104,6 +111,24 @@ impl Backend {
                     counted.set_limits(Limits { rw_ios, rw_bytes, ..Limits::default() });
                 }
                 counted
+            }
+            Self::Mapped | Self::MappedSplit => {
+                let (boundary_bytes, cuts) = match self {
+                    Self::MappedSplit => {
+                        (Some(5 << 12), [0, DEVICE_BYTES / 2, DEVICE_BYTES].to_vec())
+                    }
+                    _ => (None, vec![0, DEVICE_BYTES]),
+                };
+                let segments = cuts.windows(2).map(|cut| {
+                    let (bdev, offset_bytes) = (Arc::clone(&base), DEVICE_BYTES - cut[1]);
+                    let target = SegmentTarget::Bdev { bdev, offset_bytes };
+                    let (start_bytes, len_bytes) = (cut[0], cut[1] - cut[0]);
+                    Segment { start_bytes, len_bytes, target, boundary_bytes }
+                });
+                let mapped = MappedBdev::create(MappedSpec { name, uuid, read_only: false });
+                let table = MappedTable::new(segments.collect()).unwrap();
+                mapped.resume(Some(table)).unwrap();
+                mapped
             }
             Self::Malloc | Self::Uring(_) | Self::Aio(_) => base,
         }
@@ -144,7 +169,7 @@ impl Backend {
 }
 
 /// A fresh RAM disk.
-pub(super) fn memory(block_size_bytes: u32) -> Arc<dyn Bdev> {
+pub(crate) fn memory(block_size_bytes: u32) -> Arc<dyn Bdev> {
     let spec = MallocSpec {
         name: "malloc0".into(),
         uuid: None,

@@ -90,21 +90,21 @@ pub(super) fn long_and_scattered_requests(backend: Backend) {
 }
 
 /// A range of a device as a vector of bytes.
-struct Model {
+pub(crate) struct Model {
     first_byte: u64,
     block_size_bytes: u64,
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     dice: Dice,
 }
 
 impl Model {
-    fn new(first_byte: u64, len_bytes: u64, block_size_bytes: u32, dice: Dice) -> Self {
+    pub(crate) fn new(first_byte: u64, len_bytes: u64, block_size_bytes: u32, dice: Dice) -> Self {
         let bytes = vec![0; len_bytes as usize];
         Self { first_byte, block_size_bytes: u64::from(block_size_bytes), bytes, dice }
     }
 
     /// One batch: the range is cut at random, and each part gets at most one request.
-    fn run_batch(&mut self, rig: &mut Rig, bdev: &dyn Bdev) {
+    pub(crate) fn run_batch(&mut self, rig: &mut Rig, bdev: &dyn Bdev) {
         let mut requests = Vec::new();
         let mut expected = Vec::new();
         let blocks = self.bytes.len() as u64 / self.block_size_bytes;

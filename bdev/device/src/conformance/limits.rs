@@ -81,6 +81,7 @@ pub(super) fn bad_requests_complete_with_a_status(backend: Backend) {
     let tolerant = match backend {
         Backend::Malloc | Backend::Error | Backend::Cached | Backend::Delay => true,
         Backend::Counted | Backend::Limited => true,
+        Backend::Mapped | Backend::MappedSplit => true,
         Backend::Uring(File::Buffered) | Backend::Aio(File::Buffered) => true,
         Backend::Uring(file) | Backend::Aio(file) => {
             assert!(file == File::InMemory || status == IoStatus::InvalidRequest);

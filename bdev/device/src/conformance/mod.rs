@@ -13,8 +13,8 @@
 //! Tests are named `conformance::<backend>::<property>`. What a machine cannot offer (loop devices
 //! need root) is said and skipped, unless `RAID456_REQUIRE_E2E=1` makes it a failure.
 
-mod backends;
-mod data;
+pub(crate) mod backends;
+pub(crate) mod data;
 mod faults;
 pub(crate) mod kernels;
 mod limits;
@@ -73,6 +73,8 @@ suite!(error_cached, Backend::Cached);
 suite!(delay, Backend::Delay);
 suite!(counted, Backend::Counted);
 suite!(limited, Backend::Limited);
+suite!(mapped, Backend::Mapped);
+suite!(mapped_split, Backend::MappedSplit);
 suite!(uring_direct, Backend::Uring(backends::File::OnDisk));
 suite!(uring_buffered, Backend::Uring(backends::File::Buffered));
 suite!(uring_shm, Backend::Uring(backends::File::InMemory));
