@@ -440,7 +440,8 @@ fn list(slots: SlotSet) -> String {
     slots.join(", ")
 }
 
-/// Kinds of bdevs that are looked at for superblocks: a null bdev has nothing to be found.
+/// Kinds of bdevs that are looked at for superblocks when they appear: a null bdev has nothing to be found,
+/// and a mapped device has no table yet.
 pub(super) fn is_examined(kind: Kind) -> bool {
-    kind != Kind::Null
+    !matches!(kind, Kind::Null | Kind::Mapped)
 }

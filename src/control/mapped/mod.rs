@@ -266,6 +266,7 @@ impl Control {
             request.rename(&old, new_name);
         }
         state.registry.claim_mapped();
+        state.known.forget(&old);
         drop(state);
         self.notices.push(NoticeKind::BdevUnregister, &old, None);
         self.notices.push(NoticeKind::BdevRegister, new_name, None);

@@ -54,9 +54,13 @@ impl Control {
         let device = self.mapped(name)?;
         let _verb = lock(&device.verb);
         let inactive = device.tables().inactive.clone();
+        let first = device.tables().active.is_none() && inactive.is_some();
         match inactive {
             Some(inactive) => self.switch(&device, inactive)?,
             None => self.go_on(&device)?,
+        }
+        if first {
+            self.examine_bdev(&device.bdev.name())?;
         }
         for (raid, frozen) in running(&device) {
             if !frozen {

@@ -206,8 +206,9 @@ impl Shard {
         if self.gate != Gate::Open {
             return;
         }
-        for _ in 0..self.staged.len() {
-            let Some(id) = self.staged.pop_front() else { break };
+        // Those that end at once, because too much is lost, make room for others, which nobody would start
+        // later: there may be no further turn.
+        while let Some(id) = self.staged.pop_front() {
             self.try_start(id, now_ns, out);
         }
     }
