@@ -67,7 +67,9 @@ mod delay;
 mod due;
 mod error;
 mod files;
+mod flakey;
 mod io;
+mod lag;
 pub mod limits;
 mod malloc;
 mod mapped;
@@ -87,7 +89,9 @@ pub use delay::{DelayBdev, DelayError, DelaySpec, Latency};
 pub use error::{
     ErrorBdev, ErrorSnapshot, ErrorSpec, Fault, InjectError, Injection, InjectionView, Victims,
 };
+pub use flakey::{FlakeyBdev, FlakeyByte, FlakeyFeatures, FlakeySpec, FlakeyWrites};
 pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
+pub use lag::{LagBdev, LagClass, LagSpec};
 pub use malloc::{MallocBdev, MallocSpec};
 pub use mapped::{
     MappedBdev, MappedSpec, MappedState, MappedTable, Queueing, ResumeError, Segment,

@@ -231,7 +231,7 @@ impl MappedTable {
     }
 
     /// The description of a device with this table, otherwise as `before`.
-    pub(super) fn describe(&self, before: &BdevInfo, read_only: bool) -> BdevInfo {
+    pub(crate) fn describe(&self, before: &BdevInfo, read_only: bool) -> BdevInfo {
         let below: Vec<_> = self.bdevs.iter().map(|bdev| bdev.info()).collect();
         let all = |has: fn(&IoTypes) -> bool| below.iter().all(|info| has(&info.supported));
         let supported = match read_only {
