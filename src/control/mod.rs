@@ -15,6 +15,8 @@
 //! Files that a configuration makes are provisional until the whole of it has been applied: a
 //! service that refuses to start leaves nothing behind.
 //!
+//! Mapped devices, whose tables change, are `mapped`'s.
+//!
 //! Invariants: R6 through [`crate::limits`]; R9: a flush that fails on the way out is reported, not
 //! repeated.
 //!

@@ -657,8 +657,7 @@ impl ShardSeed {
                 let mut metadata = BTreeMap::new();
                 for (slot, device) in (0u8..).zip(&chair.metadata) {
                     let slot = Slot(slot);
-                    if let Some(device) = device.as_ref().filter(|_| !map.missing().contains(slot))
-                    {
+                    if let Some(device) = device {
                         metadata.insert(slot, open(device)?);
                     }
                 }

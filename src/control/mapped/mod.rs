@@ -48,7 +48,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use array::{ArrayEvent, RaidBdev};
-use device::{Bdev, MappedBdev};
+use device::{Bdev, LagBdev, MappedBdev};
 use raid::coordinator::RaidEvent;
 use reactor::clock;
 use rpc::error::errno;
@@ -117,7 +117,12 @@ struct Active {
     table: Table,
     /// Arrays by their line.
     arrays: BTreeMap<usize, LiveArray>,
+    /// The bdevs of `delay` by their line.
+    lags: Lags,
 }
+
+/// The bdevs of `delay` by their line.
+type Lags = BTreeMap<usize, Arc<LagBdev>>;
 
 /// The array of a line.
 #[derive(Debug, Clone)]

@@ -36,7 +36,7 @@ impl Mapped {
         let (uuid, readonly, active) = {
             let tables = self.tables();
             let active = tables.active.as_ref();
-            let active = active.map(|Active { table, arrays }| (table.clone(), arrays.clone()));
+            let active = active.map(|Active { table, arrays, .. }| (table.clone(), arrays.clone()));
             (tables.uuid.clone(), tables.readonly, active)
         };
         let parts = |table: &Table| {

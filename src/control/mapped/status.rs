@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use array::{RaidBdev, RaidSnapshot};
-use device::Bdev;
+use device::{Bdev, LagBdev};
 use raid::coordinator::Action;
 use raid::event::WorkKind;
 use raid::member::MemberState;
@@ -23,7 +23,7 @@ use super::super::registry::Registry;
 use super::messages::Dials;
 use super::{LiveArray, Mapped, plane};
 use crate::dm::status::{
-    JournalHealth, MemberHealth, Raid45State, Raid45Statistics, RaidState, SyncAction,
+    DelayState, JournalHealth, MemberHealth, Raid45State, Raid45Statistics, RaidState, SyncAction,
 };
 use crate::dm::{ArrayFacts, IoHints, TableLine, Target};
 
@@ -88,6 +88,7 @@ pub struct TargetLine {
 struct Line {
     line: TableLine,
     array: Option<LiveArray>,
+    lag: Option<Arc<LagBdev>>,
 }
 
 impl Control {
@@ -165,6 +166,7 @@ fn lines(device: &Mapped) -> (Vec<Line>, bool) {
         active.table.lines().iter().enumerate().map(|(index, line)| Line {
             line: line.clone(),
             array: active.arrays.get(&index).cloned(),
+            lag: active.lags.get(&index).cloned(),
         })
     });
     (lines.collect(), tables.suspended)
@@ -178,10 +180,14 @@ fn status(device: &Mapped) -> MappedStatus {
         [only] => only.line.target.io_hints(),
         _ => None,
     };
-    for Line { line, array } in lines {
-        let text = match &array {
-            None => String::new(),
-            Some(array) => {
+    for Line { line, array, lag } in lines {
+        let text = match (&array, lag) {
+            (None, None) => String::new(),
+            (None, Some(lag)) => {
+                let [reads, writes, flushes] = lag.held();
+                DelayState { reads, writes, flushes }.to_string()
+            }
+            (Some(array), _) => {
                 let snapshot = array.raid.as_ref().map(|raid| raid.snapshot());
                 held |= snapshot.as_ref().is_some_and(|snapshot| snapshot.waiting_for_owner);
                 info(&line.target, array, snapshot.as_ref(), suspended)
@@ -205,10 +211,10 @@ fn table(device: &Mapped, inactive: bool) -> MappedStatus {
         true => {
             let tables = device.tables();
             let lines = tables.inactive.iter().flat_map(|inactive| inactive.table.lines());
-            lines.map(|line| Line { line: line.clone(), array: None }).collect()
+            lines.map(|line| Line { line: line.clone(), array: None, lag: None }).collect()
         }
     };
-    let told = lines.into_iter().map(|Line { line, array }| TargetLine {
+    let told = lines.into_iter().map(|Line { line, array, .. }| TargetLine {
         start: line.start,
         sectors: line.sectors,
         target: line.target.name(),

@@ -62,11 +62,6 @@ impl Control {
         if first {
             self.examine_bdev(&device.bdev.name())?;
         }
-        for (raid, frozen) in running(&device) {
-            if !frozen {
-                raid.interrupt(false);
-            }
-        }
         tracing::info!(bdev = device.bdev.name(), "resumed");
         self.changed.notify_all();
         Ok(())
@@ -86,13 +81,17 @@ impl Control {
             None => None,
             Some((table, last)) => {
                 let arrays = self.build_arrays(device, &table, &last)?;
-                let plane = self.plane_table(device, &table, &arrays)?;
-                device.tables().active = Some(Active { table, arrays });
+                let (plane, lags) = self.plane_table(device, &table, &arrays)?;
+                device.tables().active = Some(Active { table, arrays, lags });
                 Some(plane)
             }
         };
+        let frozen_before = table.is_none() && device.tables().suspended;
         plane::resume(device, table)?;
         device.tables().suspended = false;
+        if frozen_before {
+            thaw(device);
+        }
         Ok(())
     }
 
@@ -129,9 +128,9 @@ impl Control {
         let arrays = self.build_arrays(device, &table, last)?;
         let resumed = self
             .plane_table(device, &table, &arrays)
-            .and_then(|plane| plane::resume(device, Some(plane)));
+            .and_then(|(plane, lags)| plane::resume(device, Some(plane)).map(|()| lags));
         match resumed {
-            Ok(()) => Ok(Active { table, arrays }),
+            Ok(lags) => Ok(Active { table, arrays, lags }),
             Err(error) => {
                 stop_all(arrays.values());
                 Err(error)
@@ -218,12 +217,17 @@ fn suspend(device: &Mapped, mode: SuspendMode) -> Result<(), ControlError> {
             Ok(())
         }
         Err(error) => {
-            for (raid, frozen) in running(device) {
-                if !frozen {
-                    raid.interrupt(false);
-                }
-            }
+            thaw(device);
             Err(error)
+        }
+    }
+}
+
+/// Arrays do again what they have to in the background, but for those that a message has frozen.
+fn thaw(device: &Mapped) {
+    for (raid, frozen) in running(device) {
+        if !frozen {
+            raid.interrupt(false);
         }
     }
 }
