@@ -59,7 +59,8 @@
 //! | shard | one core's share of an array: the stripes that it owns |
 //! | coordinator | the one machine per array: dirty log, members' states, superblocks, background actions |
 //! | bdev, io channel | a block device; its data path on one reactor for one user |
-//! | claim | that a bdev is a member of an array, or the base of an error or delay bdev, so nobody else may write to it; tables of mapped devices may share one |
+//! | claim | that a bdev is a member of an array, or the base of an error, delay or split bdev, so nobody else may write to it; tables of mapped devices may share one |
+//! | permit | that an array's background actions may work; of arrays that share a device one has it, the others are *delayed* |
 //! | mapped device | device-mapper's: a bdev made of the targets of a table, which can be changed under load |
 //!
 //! # Rooms and layers
@@ -166,6 +167,8 @@
 //!   that its members had when it was made.
 //! - All signals of `spdk_kill_instance` but SIGKILL end the service in order.
 //! - `bdev_set_options` and `iobuf_set_options` are checked and without effect.
+//! - Threads are pinned: the one scheduler is *static*, and a mask without a thread's core is refused (-95);
+//!   SPDK moves the thread.
 //! - A client may shut down its side of the connection and still gets every answer.
 //!
 //! # Habits
@@ -186,6 +189,8 @@
 //! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
 //! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load | `tests/blackbox` |
+//! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
+//! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |
 //! | layers, unsafe files, tidiness | `tests/tidy.rs` |
 //!

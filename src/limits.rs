@@ -48,6 +48,9 @@ pub const EVENTS_KEPT_MAX: usize = 1024;
 /// How often a call that waits for a bdev looks whether its caller is still there.
 pub const WAIT_SLICE: Duration = Duration::from_millis(100);
 
+/// How often context switches of the reactors are told, while they are.
+pub const SWITCHES_TOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// Longest that a call waits for a bdev, whatever it asks for: a day.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 

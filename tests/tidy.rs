@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("perf", &["array", "device", "parity", "reactor"]),
     ("golden", &[]),
     ("e2e", &[]),
+    ("fuzz", &["raid", "raid456", "rpc"]),
     ("sim", &["parity", "raid"]),
     ("raid456", &["array", "device", "parity", "perf", "raid", "reactor", "rpc"]),
 ];

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 pub use dm::{DmDepsOf, DmDeviceInfo, DmIo, DmListed, DmTarget, DmTargetVersion, DmTargetsOf};
 pub use watch::{
-    BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, HistogramReply, IoChannelEntry,
-    Iostat, IostatReply, LwThread, NotificationEntry, PollerEntry, ReactorEntry, ReactorsReply,
-    SchedulerEntry, SubsystemEntry, ThreadChannels, ThreadPollers, ThreadStats, ThreadsReply,
+    BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, ContextSwitchReply,
+    HistogramReply, IoChannelEntry, IobufCounts, IobufEntry, Iostat, IostatReply, LwThread,
+    NotificationEntry, PollerEntry, ReactorEntry, ReactorsReply, SchedulerEntry, SubsystemEntry,
+    ThreadChannels, ThreadPollers, ThreadStats, ThreadsReply,
 };
 
 /// `spdk_get_version`.
@@ -272,6 +273,12 @@ pub struct RaidProcess {
     pub target: String,
     /// How far it is.
     pub progress: RaidProgress,
+    /// Ours: whether it waits for its permit, because the array shares a device with another one.
+    #[serde(default)]
+    pub delayed: bool,
+    /// Ours: the array that has to finish first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delayed_behind: Option<String>,
 }
 
 /// How far a process is.
@@ -342,6 +349,8 @@ mod tests {
                 kind: "rebuild".to_owned(),
                 target: "n1".to_owned(),
                 progress,
+                delayed: false,
+                delayed_behind: None,
             }),
             base_bdevs_list: vec![member],
             layout: "left-symmetric".to_owned(),

@@ -53,9 +53,29 @@ pub struct Method {
     pub params: &'static [Field],
     /// What it returns.
     pub result: &'static str,
+    /// See [`canonical`](Self::canonical).
+    pub(crate) canonical: fn(Option<Value>) -> Result<Value, RpcError>,
+}
+
+/// What [`Method::canonical`] is for the parameters `P`.
+pub(crate) fn canonical<P: Params + serde::Serialize>(
+    params: Option<Value>,
+) -> Result<Value, RpcError> {
+    let params = P::decode(params)?.params;
+    serde_json::to_value(params).map_err(|error| RpcError::internal(error.to_string()))
 }
 
 impl Method {
+    /// The params as a client of ours would send them: defaults in place, spellings made one, unknown
+    /// keys left out. What it returns is its own canonical form.
+    ///
+    /// # Errors
+    ///
+    /// -32602 for params that the method would not take.
+    pub fn canonical(&self, params: Option<Value>) -> Result<Value, RpcError> {
+        (self.canonical)(params)
+    }
+
     /// The parameter `name`.
     pub fn field(&self, name: &str) -> Option<&'static Field> {
         self.params.iter().find(|field| field.name == name)

@@ -24,7 +24,7 @@ use device::Bdev;
 use raid::assemble::{
     Assembly, Candidate, LeftOut, Patience, Reason, Rebuild, Seat, Verdict, assemble,
 };
-use raid::coordinator::Scope;
+use raid::coordinator::{Permit, Scope};
 use raid::superblock::{LogRecord, NoValidCopy, Superblock};
 use raid::units::{Slot, SlotSet};
 use uuid::Uuid;
@@ -301,6 +301,7 @@ impl Control {
                 members: members.clone(),
                 log: log.clone(),
                 rates: self.defaults().rates,
+                permit: Permit::Withheld,
                 io_timeout: self.defaults().io_timeout,
                 force,
                 events: Some(self.event_sender()),
@@ -324,6 +325,7 @@ impl Control {
         tracing::info!(array = name, degraded, force, "assembled");
         self.take_back(state, &raid);
         self.activate_spares(state, &raid);
+        self.arrange_permits(state);
         Ok(())
     }
 

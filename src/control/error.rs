@@ -169,6 +169,15 @@ pub enum ControlError {
     /// A delay bdev refused a latency.
     #[error(transparent)]
     Delay(#[from] device::DelayError),
+    /// A bdev could not be cut so.
+    #[error(transparent)]
+    Split(#[from] device::SplitError),
+    /// The bdev is not cut into parts.
+    #[error("bdev {name:?} is not split: give the base bdev, not its parts")]
+    NotSplit {
+        /// As given.
+        name: String,
+    },
     /// The bdev is there, and is of another kind than the command is for.
     #[error(
         "bdev {name:?} is {} bdev and not {} bdev: give one of that kind",
@@ -282,6 +291,9 @@ impl ControlError {
             Self::Resize(error) => error.errno().abs(),
             Self::Inject(error) => error.errno().abs(),
             Self::Delay(error) => error.errno().abs(),
+            Self::Split(error) => error.errno().abs(),
+            // SPDK has no configuration of such a split then.
+            Self::NotSplit { .. } => errno::ENOENT,
             Self::Stop(_) | Self::NotFlushed(_) => errno::EIO,
             Self::Mapped(error) => error.errno(),
             Self::Stopping { .. } => errno::ESHUTDOWN,

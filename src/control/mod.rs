@@ -30,11 +30,14 @@ mod flush;
 mod mapped;
 mod new_file;
 mod notices;
+mod permits;
 mod raid;
 mod recipe;
 mod registry;
 mod resize;
 mod spares;
+mod split;
+mod switches;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -58,11 +61,13 @@ pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
 pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
+pub(crate) use notices::action_word;
 pub use notices::{Notice, NoticeKind};
 pub use raid::{RaidMessage, RaidRequest};
 pub use reactor::StartError;
 pub use recipe::Recipe;
 pub use registry::{Claim, Kind, Membership};
+pub use split::Part;
 pub use watch::{ReactorView, ThreadView};
 
 use crate::limits;
@@ -70,6 +75,7 @@ use assembly::Known;
 use new_file::NewFile;
 use notices::Notices;
 use registry::{Backing, Entry, Registry};
+use switches::SwitchMonitor;
 use watch::ChangeHook;
 
 /// How the reactors of a service are to run.
@@ -129,6 +135,8 @@ pub struct BdevView {
     pub error: Option<Arc<ErrorBdev>>,
     /// The delay bdev, if it is one.
     pub delay: Option<Arc<DelayBdev>>,
+    /// The part of another bdev, if it is one.
+    pub part: Option<Part>,
     /// Who uses it.
     pub claim: Option<Claim>,
     /// How much may be done with it in a second.
@@ -142,6 +150,7 @@ impl From<&Entry> for BdevView {
             raid: entry.raid().cloned(),
             error: entry.error().cloned(),
             delay: entry.delay().cloned(),
+            part: entry.part().cloned(),
             claim: entry.claim.clone(),
             limits: entry.counted.limits(),
         }
@@ -182,6 +191,8 @@ struct State {
     known: Known,
     /// How the arrays without superblocks were asked for, by name.
     requests: BTreeMap<String, RaidRequest>,
+    /// Arrays whose background actions wait for those of others.
+    queue: permits::Queue,
 }
 
 impl State {
@@ -206,6 +217,7 @@ pub struct Control {
     events: Sender<ArrayEvent>,
     notices: Notices,
     hook: ChangeHook,
+    switches: SwitchMonitor,
     /// Whenever a bdev has come or gone, or the service has stopped.
     changed: Condvar,
 }
@@ -233,6 +245,7 @@ impl Control {
             events,
             notices: Notices::default(),
             hook: ChangeHook::default(),
+            switches: SwitchMonitor::default(),
             handles: reactors.handles().to_vec(),
             reactors: Mutex::new(Some(reactors)),
             state: Mutex::new(State {
@@ -240,6 +253,7 @@ impl Control {
                 registry: Registry::default(),
                 known: Known::default(),
                 requests: BTreeMap::new(),
+                queue: permits::Queue::default(),
             }),
             changed: Condvar::new(),
         });
@@ -440,6 +454,7 @@ impl Control {
         let name = bdev.info().name.clone();
         self.notices.push(NoticeKind::BdevRegister, &name, None);
         if kind == Kind::Raid {
+            state.queue.forget(&name);
             self.notices.push(NoticeKind::RaidOnline, &name, None);
         }
         state.registry.insert(bdev, backing);

@@ -38,6 +38,8 @@ pub enum NoticeKind {
     RaidMemberAdded,
     /// It was a spare.
     RaidSpareActivated,
+    /// A background action waits for that of another array, with which this one shares a device.
+    RaidSyncDelayed,
     /// A background action began.
     RaidSyncStarted,
     /// A background action came to its end.
@@ -48,7 +50,7 @@ pub enum NoticeKind {
 
 impl NoticeKind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BdevRegister,
         Self::BdevUnregister,
         Self::RaidOnline,
@@ -57,6 +59,7 @@ impl NoticeKind {
         Self::RaidMemberFailed,
         Self::RaidMemberAdded,
         Self::RaidSpareActivated,
+        Self::RaidSyncDelayed,
         Self::RaidSyncStarted,
         Self::RaidSyncEnded,
         Self::RaidLogFailed,
@@ -73,6 +76,7 @@ impl NoticeKind {
             Self::RaidMemberFailed => "raid_member_failed",
             Self::RaidMemberAdded => "raid_member_added",
             Self::RaidSpareActivated => "raid_spare_activated",
+            Self::RaidSyncDelayed => "raid_sync_delayed",
             Self::RaidSyncStarted => "raid_sync_started",
             Self::RaidSyncEnded => "raid_sync_ended",
             Self::RaidLogFailed => "raid_log_failed",
@@ -132,12 +136,14 @@ impl Notices {
                 (NoticeKind::RaidMemberAdded, Some(format!("slot {slot}")))
             }
             RaidEvent::LogFailed => (NoticeKind::RaidLogFailed, None),
+            // Told by those who know whom it waits for, if anybody.
+            RaidEvent::SyncDelayed { .. } => return,
             RaidEvent::SyncStarted { kind } => {
-                (NoticeKind::RaidSyncStarted, Some(action(*kind).to_owned()))
+                (NoticeKind::RaidSyncStarted, Some(action_word(*kind).to_owned()))
             }
             RaidEvent::SyncEnded { kind, complete } => {
                 let how = if *complete { "" } else { ", not all of it" };
-                (NoticeKind::RaidSyncEnded, Some(format!("{}{how}", action(*kind))))
+                (NoticeKind::RaidSyncEnded, Some(format!("{}{how}", action_word(*kind))))
             }
         };
         self.push(kind, array, detail);
@@ -151,7 +157,7 @@ impl Notices {
 }
 
 /// md's words.
-fn action(kind: WorkKind) -> &'static str {
+pub(crate) fn action_word(kind: WorkKind) -> &'static str {
     match kind {
         WorkKind::Resync => "resync",
         WorkKind::Rebuild => "recover",

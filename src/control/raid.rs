@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use array::{RaidBdev, RaidOptions, RaidSpec};
 use device::Bdev;
-use raid::coordinator::Policy;
 use raid::coordinator::pace::Rates;
+use raid::coordinator::{Permit, Policy};
 use raid::event::WorkKind;
 use raid::layout::{Layout, Level};
 use uuid::Uuid;
@@ -118,6 +118,7 @@ impl Control {
         }
         state.requests.extend(asked.map(|request| (name.clone(), request)));
         tracing::info!(bdev = name, "array created");
+        self.arrange_permits(&mut state);
         self.activate_spares(&mut state, &raid);
         Ok(name)
     }
@@ -216,6 +217,7 @@ impl Control {
             RaidMessage::Repair => request(WorkKind::Repair)?,
             RaidMessage::AllowWrites => raid.allow_writes(),
         }
+        self.arrange_permits(&mut self.state());
         tracing::info!(array = name, ?message, "message");
         Ok(())
     }
@@ -299,6 +301,8 @@ impl RaidRequest {
             superblock: self.superblock,
             policy: self.policy,
             rates: defaults.rates,
+            // Until it is known whether it shares a device with another.
+            permit: Permit::Withheld,
             io_timeout: self.io_timeout.unwrap_or(defaults.io_timeout),
             force: self.force,
             ..RaidOptions::default()

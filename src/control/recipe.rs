@@ -112,6 +112,8 @@ fn parts(recipe: &Recipe) -> Vec<String> {
         return mapped.parts.clone();
     }
     let base = recipe.view.delay.as_ref().map(|delay| delay.base().info().name.clone());
+    let base =
+        base.or_else(|| recipe.view.part.as_ref().map(|part| part.bdev.base().info().name.clone()));
     let base = base.or_else(|| recipe.view.error.as_ref().map(|error| error.snapshot().base_bdev));
     base.into_iter().collect()
 }
@@ -152,7 +154,8 @@ mod tests {
 
     fn recipe(kind: Kind, bdev: Arc<dyn Bdev>, delay: Option<Arc<DelayBdev>>) -> Recipe {
         let limits = Limits::default();
-        let view = BdevView { bdev, raid: None, error: None, delay, claim: None, limits };
+        let view =
+            BdevView { bdev, raid: None, error: None, delay, part: None, claim: None, limits };
         Recipe { kind, view, raid: None, mapped: None, rates: None, limits }
     }
 

@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::error::ControlError;
 use super::mapped::Mapped;
 use super::new_file::NewFile;
+use super::split::Part;
 use crate::limits;
 
 /// The kinds of bdevs, as the methods' names have them.
@@ -43,6 +44,8 @@ pub enum Kind {
     Error,
     /// Answers late, over another bdev.
     Delay,
+    /// A part of another bdev.
+    Split,
     /// An array.
     Raid,
     /// A mapped device, over what its table says.
@@ -54,7 +57,13 @@ impl Kind {
     pub(crate) fn with_article(self) -> String {
         match self {
             Self::Aio | Self::Error => format!("an {self}"),
-            Self::Null | Self::Malloc | Self::Uring | Self::Delay | Self::Raid | Self::Mapped => {
+            Self::Null
+            | Self::Malloc
+            | Self::Uring
+            | Self::Delay
+            | Self::Split
+            | Self::Raid
+            | Self::Mapped => {
                 format!("a {self}")
             }
         }
@@ -78,6 +87,7 @@ impl fmt::Display for Kind {
             Self::Aio => "aio",
             Self::Error => "error",
             Self::Delay => "delay",
+            Self::Split => "split",
             Self::Raid => "raid",
             Self::Mapped => "mapped",
         })
@@ -98,6 +108,11 @@ pub enum Claim {
         kind: Kind,
         /// That bdev's name.
         above: String,
+    },
+    /// It is cut into parts.
+    Split {
+        /// Their names.
+        parts: Vec<String>,
     },
     /// It holds the dirty log of an array.
     Log {
@@ -135,6 +150,8 @@ impl Claim {
         match self {
             Self::Member(membership) => &membership.array,
             Self::Base { above, .. } => above,
+            // They come and go together.
+            Self::Split { parts } => parts.first().map_or("", String::as_str),
             Self::Log { array } => array,
             Self::Spare { array } => array.as_deref().unwrap_or(POOL),
             Self::Mapped { devices, .. } => devices.first().map_or("", String::as_str),
@@ -159,6 +176,7 @@ impl Claim {
             Self::Base { kind, .. } => {
                 format!("delete that one first, with bdev_{kind}_delete")
             }
+            Self::Split { .. } => "delete its parts first, with bdev_split_delete".to_owned(),
             Self::Log { .. } => "delete the array first".to_owned(),
             Self::Spare { .. } => "take it back with bdev_raid_remove_base_bdev".to_owned(),
             Self::Mapped { .. } => {
@@ -177,6 +195,9 @@ impl fmt::Display for Claim {
                 write!(f, "claimed by array {array:?} as slot {slot}")
             }
             Self::Base { kind, above } => write!(f, "claimed by {kind} bdev {above:?} as its base"),
+            Self::Split { parts } => {
+                write!(f, "split into {} parts, {:?} and so on", parts.len(), self.holder())
+            }
             Self::Log { array } => write!(f, "claimed by array {array:?} as its log"),
             Self::Spare { array: Some(array) } => {
                 write!(f, "claimed by array {array:?} as a spare")
@@ -201,6 +222,7 @@ pub(crate) enum Backing {
     Aio(Option<NewFile>),
     Error(Arc<ErrorBdev>),
     Delay(Arc<DelayBdev>),
+    Split(Part),
     Raid(Arc<RaidBdev>),
     Mapped(Arc<Mapped>),
 }
@@ -214,6 +236,7 @@ impl Backing {
             Self::Aio(_) => Kind::Aio,
             Self::Error(_) => Kind::Error,
             Self::Delay(_) => Kind::Delay,
+            Self::Split(_) => Kind::Split,
             Self::Raid(_) => Kind::Raid,
             Self::Mapped(_) => Kind::Mapped,
         }
@@ -267,6 +290,14 @@ impl Entry {
     pub(crate) fn delay(&self) -> Option<&Arc<DelayBdev>> {
         match &self.backing {
             Backing::Delay(delay) => Some(delay),
+            _ => None,
+        }
+    }
+
+    /// The part of another bdev, if it is one.
+    pub(crate) fn part(&self) -> Option<&Part> {
+        match &self.backing {
+            Backing::Split(part) => Some(part),
             _ => None,
         }
     }
@@ -508,7 +539,9 @@ impl Registry {
     /// The names of what a bdev is made of.
     pub(crate) fn parts(&self, name: &str) -> Vec<String> {
         let is_part = |entry: &&Entry| match &entry.claim {
-            Some(Claim::Mapped { devices, .. }) => devices.iter().any(|device| device == name),
+            Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
+                users.iter().any(|user| user == name)
+            }
             Some(claim) => claim.holder() == name,
             None => false,
         };
@@ -522,7 +555,9 @@ impl Registry {
         while !self.entries.is_empty() {
             let users = |entry: &Entry| match &entry.claim {
                 None | Some(Claim::Removal) => Vec::new(),
-                Some(Claim::Mapped { devices, .. }) => devices.clone(),
+                Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
+                    users.clone()
+                }
                 Some(claim) => vec![claim.holder().to_owned()],
             };
             let names: BTreeSet<String> = self.entries.iter().map(Entry::name).collect();

@@ -189,6 +189,7 @@ impl Monitor {
             if control.is_stopped() {
                 return;
             }
+            control.arrange_permits(&mut control.state());
             if patient && control.is_started() {
                 let now_ns = clock::now().as_nanos();
                 let since_ns = *self.waited_since.get_or_insert(now_ns);

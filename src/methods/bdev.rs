@@ -16,8 +16,9 @@ use serde_json::{Value, json};
 
 use super::faults::{delay_specific, error_specific};
 use super::raid::raid_info;
+use super::split::split_specific;
 use super::{Call, Context, errno_error, json as to_json, refused};
-use crate::control::{BdevView, FileRequest, Kind};
+use crate::control::{BdevView, Control, FileRequest, Kind};
 
 /// SPDK's name for the claims that its raid, error and delay modules make.
 const CLAIM_TYPE: &str = "exclusive_write";
@@ -35,11 +36,13 @@ impl Call for BdevGetBdevs {
                 vec![found.map_err(|error| refused(&error))?]
             }
         };
-        to_json(views.iter().map(entry).collect::<Result<Vec<_>, _>>()?)
+        to_json(
+            views.iter().map(|view| entry(context.control, view)).collect::<Result<Vec<_>, _>>()?,
+        )
     }
 }
 
-fn entry(view: &BdevView) -> Result<BdevEntry, RpcError> {
+fn entry(control: &Control, view: &BdevView) -> Result<BdevEntry, RpcError> {
     let info = view.bdev.info();
     let supported = info.supported;
     Ok(BdevEntry {
@@ -67,7 +70,7 @@ fn entry(view: &BdevView) -> Result<BdevEntry, RpcError> {
             write_zeroes: supported.write_zeroes,
             ..SupportedIoTypes::default()
         },
-        driver_specific: driver_specific(view)?,
+        driver_specific: driver_specific(control, view)?,
         volatile_write_cache: info.volatile_cache,
         unmap_reads_zero: info.unmap_reads_zero,
     })
@@ -83,9 +86,9 @@ fn rate_limits(limits: Limits) -> RateLimits {
     }
 }
 
-fn driver_specific(view: &BdevView) -> Result<Value, RpcError> {
+fn driver_specific(control: &Control, view: &BdevView) -> Result<Value, RpcError> {
     if let Some(raid) = &view.raid {
-        let info = raid_info(raid).driver_specific();
+        let info = raid_info(control, raid).driver_specific();
         return info.map_err(|error| RpcError::internal(error.to_string()));
     }
     if let Some(error) = &view.error {
@@ -93,6 +96,9 @@ fn driver_specific(view: &BdevView) -> Result<Value, RpcError> {
     }
     if let Some(delay) = &view.delay {
         return Ok(delay_specific(&view.bdev.info().name, delay));
+    }
+    if let Some(part) = &view.part {
+        return Ok(split_specific(part));
     }
     Ok(match &view.bdev.info().detail {
         BackendDetail::None | BackendDetail::Null | BackendDetail::Malloc => json!({}),

@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGKILL, SIGTERM};
 
 use device::{Bdev, Reset};
 
+use super::threads::SCHEDULER;
 use super::{Call, Context, HANDLERS, errno_error, json, save};
 use crate::control::{Control, NoticeKind, ReactorView, config};
 use crate::limits::WAIT_SLICE;
@@ -138,12 +139,12 @@ pub(super) fn thread_id(index: usize) -> u64 {
 }
 
 /// A name with "poll" in it: clients take such threads for those that do the work.
-fn thread_name(index: usize) -> String {
+pub(super) fn thread_name(index: usize) -> String {
     format!("poll_group_{index:03}")
 }
 
 /// A core as a mask in hexadecimal digits.
-fn cpumask(core: usize) -> String {
+pub(super) fn cpumask(core: usize) -> String {
     format!("{:x}{}", 1 << (core % 4), "0".repeat(core / 4))
 }
 
@@ -198,9 +199,9 @@ impl Call for FrameworkGetScheduler {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let first = context.control.reactors().first().map_or(0, |reactor| reactor.core());
         json(SchedulerEntry {
-            scheduler_name: "static".to_owned(),
+            scheduler_name: SCHEDULER.to_owned(),
             scheduler_period: 0,
-            isolated_core_mask: "0x0".to_owned(),
+            isolated_core_mask: "0".to_owned(),
             scheduling_core: u32::try_from(first).unwrap_or(u32::MAX),
         })
     }

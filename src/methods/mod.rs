@@ -20,8 +20,10 @@ mod raid;
 mod replay;
 mod resize;
 mod save;
+mod split;
 mod state;
 mod stats;
+mod threads;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -77,9 +79,12 @@ const HANDLERS: &[Handler] = &[
     handler::<p::FrameworkGetConfig>(),
     handler::<p::FrameworkGetReactors>(),
     handler::<p::FrameworkGetScheduler>(),
+    handler::<p::FrameworkSetScheduler>(),
+    handler::<p::FrameworkMonitorContextSwitch>(),
     handler::<p::ThreadGetStats>(),
     handler::<p::ThreadGetPollers>(),
     handler::<p::ThreadGetIoChannels>(),
+    handler::<p::ThreadSetCpumask>(),
     handler::<p::LogSetLevel>(),
     handler::<p::LogGetLevel>(),
     handler::<p::LogSetPrintLevel>(),
@@ -91,6 +96,7 @@ const HANDLERS: &[Handler] = &[
     handler::<p::NotifyGetTypes>(),
     handler::<p::NotifyGetNotifications>(),
     handler::<p::IobufSetOptions>(),
+    handler::<p::IobufGetStats>(),
     handler::<p::BdevSetOptions>(),
     handler::<p::BdevGetIostat>(),
     handler::<p::BdevResetIostat>(),
@@ -119,6 +125,8 @@ const HANDLERS: &[Handler] = &[
     handler::<p::BdevDelayCreate>(),
     handler::<p::BdevDelayUpdateLatency>(),
     handler::<p::BdevDelayDelete>(),
+    handler::<p::BdevSplitCreate>(),
+    handler::<p::BdevSplitDelete>(),
     handler::<p::BdevRaidCreate>(),
     handler::<p::BdevRaidGetBdevs>(),
     handler::<p::BdevRaidDelete>(),
@@ -204,7 +212,9 @@ impl Methods {
         let (Some(state), Some(params)) = (&self.boot.state, params) else { return false };
         let gone = error.code == -i64::from(errno::ENODEV) && method.ends_with("_delete");
         let gone = gone || error.code == -i64::from(errno::ENXIO) && method == "dm_remove";
-        gone && params["name"].as_str().is_some_and(|name| state.forget(name))
+        let part = || params["base_bdev"].as_str().map(|base| format!("{base}p0"));
+        let name = params["name"].as_str().map(str::to_owned).or_else(part);
+        gone && name.is_some_and(|name| state.forget(&name))
     }
 }
 

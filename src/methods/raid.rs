@@ -32,7 +32,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Call, Context, json, refused};
-use crate::control::{ControlError, RaidMessage, RaidRequest, WaitingRaid};
+use crate::control::{Control, ControlError, RaidMessage, RaidRequest, WaitingRaid, action_word};
 
 impl Call for BdevRaidCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
@@ -103,7 +103,7 @@ impl Call for BdevRaidGetBdevs {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let running = context.control.raids().into_iter().map(|raid| {
             let name = raid.info().name.clone();
-            RaidEntry { name, info: raid_info(&raid) }
+            RaidEntry { name, info: raid_info(context.control, &raid) }
         });
         let waiting = context.control.waiting_raids().into_iter().map(|raid| waiting(&raid));
         let wanted = |entry: &RaidEntry| match self.category {
@@ -226,11 +226,12 @@ impl Call for BdevWaitForExamine {
 }
 
 /// An array as clients see it.
-pub(super) fn raid_info(raid: &RaidBdev) -> RaidInfo {
-    describe(&raid.info(), &raid.snapshot())
+pub(super) fn raid_info(control: &Control, raid: &RaidBdev) -> RaidInfo {
+    let behind = control.delayed_behind(&raid.info().name);
+    describe(&raid.info(), &raid.snapshot(), behind)
 }
 
-fn describe(info: &BdevInfo, snapshot: &RaidSnapshot) -> RaidInfo {
+fn describe(info: &BdevInfo, snapshot: &RaidSnapshot, behind: Option<String>) -> RaidInfo {
     let slots = snapshot.members.len() as u32;
     let count = |state| snapshot.members.iter().filter(|m| m.state == state).count() as u32;
     let in_sync = count(MemberState::InSync);
@@ -243,7 +244,7 @@ fn describe(info: &BdevInfo, snapshot: &RaidSnapshot) -> RaidInfo {
         num_base_bdevs: slots,
         num_base_bdevs_discovered: in_sync + count(MemberState::Rebuilding),
         num_base_bdevs_operational: in_sync,
-        process: process(snapshot, info.num_blocks),
+        process: process(snapshot, info.num_blocks, behind),
         base_bdevs_list: snapshot
             .members
             .iter()
@@ -321,21 +322,28 @@ fn waiting(raid: &WaitingRaid) -> RaidEntry {
     RaidEntry { name: superblock.array_name.clone(), info }
 }
 
-/// md's words.
+/// md's words. As there, an action that is delayed is going on.
 fn sync_action(action: Action) -> &'static str {
     match action {
         Action::Idle => "idle",
         Action::Frozen => "frozen",
-        Action::Running(WorkKind::Resync) => "resync",
-        Action::Running(WorkKind::Rebuild) => "recover",
-        Action::Running(WorkKind::Check) => "check",
-        Action::Running(WorkKind::Repair) => "repair",
+        Action::Running(kind) | Action::Delayed(kind) => action_word(kind),
     }
 }
 
-fn process(snapshot: &RaidSnapshot, num_blocks: u64) -> Option<RaidProcess> {
-    let Action::Running(kind) = snapshot.action else { return None };
-    let Progress { done, total, speed_bytes_per_s } = snapshot.progress?;
+fn process(
+    snapshot: &RaidSnapshot,
+    num_blocks: u64,
+    behind: Option<String>,
+) -> Option<RaidProcess> {
+    let (kind, delayed) = match snapshot.action {
+        Action::Idle | Action::Frozen => return None,
+        Action::Running(kind) => (kind, false),
+        Action::Delayed(kind) => (kind, true),
+    };
+    // What waits for its turn has done nothing yet.
+    let nothing = Progress { done: 0, total: snapshot.regions, speed_bytes_per_s: 0 };
+    let Progress { done, total, speed_bytes_per_s } = snapshot.progress.unwrap_or(nothing);
     let part_of = |whole: u64| {
         let part = u128::from(whole) * u128::from(done) / u128::from(total.max(1));
         u64::try_from(part).unwrap_or(whole)
@@ -357,6 +365,8 @@ fn process(snapshot: &RaidSnapshot, num_blocks: u64) -> Option<RaidProcess> {
             speed_kb_per_s: speed_bytes_per_s / 1024,
             eta_s: left_bytes.checked_div(speed_bytes_per_s),
         },
+        delayed,
+        delayed_behind: behind.filter(|_| delayed),
     })
 }
 

@@ -82,6 +82,15 @@ fn creation(recipe: &Recipe) -> Option<Value> {
                 uuid,
             })
         }
+        // One call makes them all.
+        Kind::Split => {
+            let part = recipe.view.part.as_ref().filter(|part| part.index == 0)?;
+            call(p::BdevSplitCreate {
+                base_bdev: part.bdev.base().info().name.clone(),
+                split_count: part.count,
+                split_size_mb: part.size_mib,
+            })
+        }
         Kind::Raid => call(array(recipe.raid.clone()?)),
         Kind::Mapped => {
             let Remade { uuid, table, readonly, .. } = recipe.mapped.clone()?;
@@ -228,11 +237,13 @@ mod tests {
             let params = json!({ "name": name, "block_size": 4096, "num_blocks": 2050 });
             ask(&service, "bdev_malloc_create", params);
         }
+        let split = json!({ "base_bdev": "d", "split_count": 5, "split_size_mb": 2 });
+        assert_eq!(ask(&service, "bdev_split_create", split), json!(["dp0", "dp1", "dp2", "dp3"]));
         ask(&service, "bdev_error_create", json!({ "base_name": "a", "volatile_cache": true }));
         ask(
             &service,
             "bdev_raid_create",
-            json!({ "name": "r", "raid_level": "raid5", "strip_size_kb": 64, "log_bdev": "d",
+            json!({ "name": "r", "raid_level": "raid5", "strip_size_kb": 64, "log_bdev": "dp1",
                     "base_bdevs": ["EE_a", "b", "c"], "data_offset": [8, 16, 8], "layout": "ra",
                     "spares": ["e"], "io_timeout_s": 7, "assume_clean": true }),
         );

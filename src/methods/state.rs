@@ -160,7 +160,11 @@ fn is_settled(control: &Control, call: &Value) -> bool {
 fn name_in(call: &Value) -> Option<String> {
     let params = &call["params"];
     let error_bdev = || params["base_name"].as_str().map(|base| format!("EE_{base}"));
-    params["name"].as_str().map(str::to_owned).or_else(error_bdev)
+    let first_part = || {
+        let is_split = call["method"] == "bdev_split_create";
+        params["base_bdev"].as_str().filter(|_| is_split).map(|base| format!("{base}p0"))
+    };
+    params["name"].as_str().map(str::to_owned).or_else(error_bdev).or_else(first_part)
 }
 
 /// Writes a file so that at any time there is the old one or the new one.
@@ -194,6 +198,10 @@ mod tests {
     fn calls_have_the_name_of_their_bdev() {
         let named = json!({ "method": "bdev_null_create", "params": { "name": "n" } });
         let error = json!({ "method": "bdev_error_create", "params": { "base_name": "n" } });
+        let split = json!({ "method": "bdev_split_create", "params": { "base_bdev": "n" } });
+        let spare = json!({ "method": "bdev_raid_add_spare", "params": { "base_bdev": "n" } });
+        assert_eq!(name_in(&split).as_deref(), Some("np0"));
+        assert_eq!(name_in(&spare), None);
         let other = json!({ "method": "bdev_wait_for_examine" });
         assert_eq!(name_in(&named).as_deref(), Some("n"));
         assert_eq!(name_in(&error).as_deref(), Some("EE_n"));

@@ -115,8 +115,19 @@ impl Place {
     }
 
     pub(crate) fn start_with(&self, args: &[&OsStr]) -> Daemon {
+        self.launch(self.serve(args))
+    }
+
+    /// Starts a daemon whose memory, as far as the allocator has it, is in one piece: what it still holds
+    /// is what is in use, and not what one arena for each of many threads has left over.
+    pub(crate) fn start_in_one_arena(&self) -> Daemon {
+        let mut command = self.serve(&[]);
+        command.env("MALLOC_ARENA_MAX", "1");
+        self.launch(command)
+    }
+
+    fn launch(&self, mut command: Command) -> Daemon {
         let log = self.run.path().join("log");
-        let mut command = self.serve(args);
         command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         let lines = lines_of(child.stdout.take().unwrap());
@@ -261,6 +272,18 @@ impl Daemon {
         // The second field, the name, may hold anything but ends with the last bracket.
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// How many entries one of its directories in /proc has: `fd`, `task`.
+    pub(crate) fn entries_of_proc(&self, directory: &str) -> usize {
+        fs::read_dir(format!("/proc/{}/{directory}", self.child.id())).unwrap().count()
+    }
+
+    /// Its memory that is resident, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// Waits until `true` comes out.

@@ -14,6 +14,9 @@ mod conformance;
 mod reload;
 mod verbs;
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
@@ -28,6 +31,12 @@ fn ram_disks(daemon: &Daemon, numbers: impl IntoIterator<Item = u32>) {
 fn ram_disk(daemon: &Daemon, number: u32) {
     let params = json!({ "name": format!("1:{number}"), "block_size": 512, "num_blocks": 32768 });
     daemon.ask("bdev_malloc_create", params);
+}
+
+/// Lets time pass.
+fn wait(time: Duration) {
+    let (_keep, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
 }
 
 /// What a device's only target says, by method: dm_status or dm_table.

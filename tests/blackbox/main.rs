@@ -9,13 +9,16 @@
 //! | `refusals` | wrong parameters: the right code, and nothing left behind |
 //! | `wire` | what comes over the socket |
 //! | `lifecycle` | start, configuration, signals, sockets |
-//! | `spdk` | SPDK's methods as its clients use them; the stock client |
+//! | `spdk` | SPDK's methods as its clients use them |
+//! | `soak` | many clients at once, and what is left afterwards |
+//! | `stock` | the stock client from PyPI: every method, save and load, the tree |
 //! | `client` | the command line |
 //! | `rig` | the service in the test's own process, with a data path |
 //! | `crash` | kill -9 under load, and what is there afterwards |
 //! | `failing` | members and logs that fail while an array runs |
 //! | `dm` | mapped devices: verbs, conformance to a kernel, `raid456 dm`, tables changed under load |
 //! | `known` | known arrays, and why one is not put together |
+//! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
 
@@ -32,5 +35,8 @@ mod known;
 mod lifecycle;
 mod refusals;
 mod rig;
+mod sharing;
+mod soak;
 mod spdk;
+mod stock;
 mod wire;

@@ -1,10 +1,6 @@
-//! SPDK's methods as its clients use them: statistics, threads, events, log, saving and loading, and the
-//! stock client from PyPI where it can be had.
+//! SPDK's methods as its clients use them: statistics, threads, events, log, saving and loading.
 //!
-//! Not here: bdevs and arrays (`bdevs`), the wire (`wire`).
-
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+//! Not here: bdevs and arrays (`bdevs`), the wire (`wire`), the stock client (`stock`).
 
 use serde_json::{Value, json};
 
@@ -179,7 +175,83 @@ fn threads_are_told() {
     let channels = channels["threads"][0]["io_channels"].as_array().unwrap().clone();
     assert!(channels.contains(&json!({ "name": "m0", "ref": 1 })), "{channels:?}");
     let scheduler = daemon.ask("framework_get_scheduler", Value::Null);
-    assert_eq!(scheduler["scheduler_name"], "static");
+    let expected = json!({ "scheduler_name": "static", "scheduler_period": 0,
+                           "isolated_core_mask": "0", "scheduling_core": 0 });
+    assert_eq!(scheduler, expected);
+    daemon.stop();
+}
+
+/// Goal: threads stay on their cores: what asks for that is granted, anything else is refused with SPDK's
+/// codes and why.
+#[test]
+fn threads_stay_where_they_are() {
+    let place = Place::new();
+    let daemon = place.start_with(&["--cores".as_ref(), "0-1".as_ref()]);
+    let scheduler = |name: &str, mappings: Option<&str>| {
+        let params = json!({ "name": name, "period": 1000, "mappings": mappings });
+        daemon.call("framework_set_scheduler", params)
+    };
+    assert_eq!(scheduler("static", None), Ok(json!(true)));
+    assert_eq!(scheduler("static", Some("1:0,2:1")), Ok(json!(true)));
+    let mask = |id: u64, mask: &str| {
+        daemon.call("thread_set_cpumask", json!({ "id": id, "cpumask": mask }))
+    };
+    for (id, cores) in [(1, "1"), (2, "0x2"), (1, "[0,1]"), (2, "ff")] {
+        assert_eq!(mask(id, cores), Ok(json!(true)));
+    }
+    for (outcome, code, words) in [
+        (scheduler("dynamic", None), -32603, "scheduler \"dynamic\""),
+        (scheduler("static", Some("1:1")), -95, "thread 1 (poll_group_000) is pinned to core 0"),
+        (scheduler("static", Some("7:1")), -32602, "Thread 7 does not exist"),
+        (scheduler("static", Some("1")), -32602, "mappings: \"1\" should be thread:core"),
+        (mask(3, "1"), -32602, "Thread 3 does not exist"),
+        (mask(1, "zz"), -32603, "Invalid cpumask zz"),
+        (mask(1, "100"), -32603, "No CPU is selected from reactor mask"),
+        (mask(1, "2"), -95, "thread 1 (poll_group_000) is pinned to core 0"),
+    ] {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.code, error.message.contains(words)), (code, true), "{error}");
+    }
+    let stats = daemon.ask("thread_get_stats", Value::Null);
+    assert_eq!(stats["threads"][1]["cpumask"], "2");
+    daemon.stop();
+}
+
+/// Goal: context switches of the reactors are told while they are to be, and buffers that were taken are
+/// counted.
+#[test]
+fn reactors_are_looked_at() {
+    let place = Place::new();
+    let daemon = place.start();
+    let monitor = |params| daemon.ask("framework_monitor_context_switch", params)["enabled"].take();
+    assert_eq!(monitor(Value::Null), false);
+    assert_eq!(monitor(json!({ "enabled": true })), true);
+    assert_eq!(monitor(json!({ "enabled": true })), true);
+    assert_eq!(monitor(json!({})), true);
+    // A reactor without work sleeps now and then, and each request wakes it.
+    daemon.wait_until("switches are told", |daemon| {
+        daemon.ask("thread_get_stats", Value::Null);
+        daemon.log().contains("context switches in the last second core=0")
+    });
+    assert_eq!(monitor(json!({ "enabled": false })), false);
+    let counts = || {
+        let stats = daemon.ask("iobuf_get_stats", Value::Null);
+        assert_eq!((&stats[0]["module"], &stats[1]["module"]), (&json!("bdev"), &json!("raid")));
+        assert_eq!(stats[0]["pool_bytes"], stats[0]["free_bytes"]);
+        let of = |pool: &str, key: &str| stats[1][pool][key].as_u64().unwrap();
+        ["cache", "main", "retry"].map(|key| of("small_pool", key) + of("large_pool", key))
+    };
+    let before = counts();
+    for name in ["m0", "m1", "m2"] {
+        daemon.ask("bdev_malloc_create", malloc(name, 1));
+    }
+    daemon.ask("bdev_raid_create", raid5("r0", &["m0", "m1", "m2"]));
+    daemon.wait_until("the resync is over", |daemon| {
+        daemon.ask("bdev_raid_get_bdevs", json!({ "category": "all" }))[0]["in_sync"] == true
+    });
+    let after = counts();
+    assert!(after[0] + after[1] > before[0] + before[1], "{before:?} {after:?}");
+    assert_eq!(after[2], before[2]);
     daemon.stop();
 }
 
@@ -320,7 +392,7 @@ fn null_bdevs_are_resized() {
 }
 
 /// The bdevs that there are, without what a run changes, in the order of their names.
-fn bdevs(daemon: &Daemon) -> Vec<Value> {
+pub(crate) fn bdevs(daemon: &Daemon) -> Vec<Value> {
     let mut bdevs = daemon.ask("bdev_get_bdevs", Value::Null).as_array().unwrap().clone();
     for bdev in &mut bdevs {
         if let Some(raid) = bdev["driver_specific"].get_mut("raid") {
@@ -334,7 +406,7 @@ fn bdevs(daemon: &Daemon) -> Vec<Value> {
 }
 
 /// Makes one bdev of each kind, and settings.
-fn populate(place: &Place, daemon: &Daemon) {
+pub(crate) fn populate(place: &Place, daemon: &Daemon) {
     for (number, kind) in ["uring", "aio", "aio", "uring", "aio"].iter().enumerate() {
         let file = place.file(&format!("disk{number}"), 8 << 20);
         let params = json!({ "name": format!("d{number}"), "filename": file, "block_size": 4096 });
@@ -353,6 +425,7 @@ fn populate(place: &Place, daemon: &Daemon) {
                 "p99_read_latency": 2, "avg_write_latency": 3, "p99_write_latency": 4 }),
     );
     daemon.ask("bdev_set_qos_limit", json!({ "name": "r0", "rw_ios_per_sec": 50_000 }));
+    daemon.ask("bdev_raid_set_rates", json!({ "name": "r0", "min_kb_per_s": 2048 }));
 }
 
 /// Goal: what SPDK's save_config would save makes the same bdevs when it is loaded. Method: its steps,
@@ -446,94 +519,4 @@ fn a_broken_state_is_no_end() {
     let aside = std::fs::read_to_string(place.path("state.json.broken0")).unwrap();
     assert_eq!(aside, "{ torn");
     daemon.stop();
-}
-
-/// The directory with SPDK's programs: from `RAID456_SPDK_CLIENT`, or installed from PyPI into a throw-away
-/// environment; none where neither works, which is a failure when `RAID456_REQUIRE_E2E` is 1.
-fn stock_client() -> Option<PathBuf> {
-    if let Some(given) = std::env::var_os("RAID456_SPDK_CLIENT") {
-        return Some(given.into());
-    }
-    let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("spdk-client");
-    let bin = place.join("bin");
-    let run = |program: &Path, args: &[&str]| {
-        let mut quiet = Command::new(program);
-        quiet.args(args).stdout(Stdio::null()).stderr(Stdio::null());
-        quiet.status().is_ok_and(|status| status.success())
-    };
-    let made = bin.join("spdk-rpc").exists()
-        || (run(Path::new("python3"), &["-m", "venv", place.to_str().unwrap()])
-            && run(&bin.join("pip"), &["install", "-q", "spdk==26.9"]));
-    let required = std::env::var("RAID456_REQUIRE_E2E").is_ok_and(|value| value == "1");
-    assert!(made || !required, "the stock client cannot be installed");
-    if !made {
-        println!("skipped: the stock client cannot be installed");
-    }
-    made.then_some(bin)
-}
-
-/// Goal: the stock client, unmodified, calls what it has a command for, and its save_config and
-/// load_config bring back the same bdevs.
-#[test]
-fn the_stock_client_saves_and_loads() {
-    let Some(bin) = stock_client() else { return };
-    let place = Place::new();
-    let spdk = |args: &[&str], input: Stdio| {
-        let mut command = Command::new(bin.join("spdk-rpc"));
-        command.arg("-s").arg(place.socket()).args(args).stdin(input);
-        let output = command.output().unwrap();
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (out, err) = (text(&output.stdout), text(&output.stderr));
-        assert!(output.status.success(), "{args:?}: {out}\n{err}");
-        out
-    };
-    let daemon = place.start();
-    populate(&place, &daemon);
-    for command in [
-        "rpc_get_methods",
-        "spdk_get_version",
-        "framework_get_subsystems",
-        "framework_get_config bdev",
-        "framework_get_reactors",
-        "framework_get_scheduler",
-        "framework_wait_init",
-        "thread_get_stats",
-        "thread_get_pollers",
-        "thread_get_io_channels",
-        "log_set_level INFO",
-        "log_get_level",
-        "log_set_print_level INFO",
-        "log_get_print_level",
-        "log_set_flag rpc",
-        "log_get_flags",
-        "log_clear_flag rpc",
-        "log_enable_timestamps --timestamps",
-        "notify_get_types",
-        "notify_get_notifications -i 0 -n 5",
-        "bdev_get_bdevs -b r0",
-        "bdev_get_iostat",
-        "bdev_get_iostat --names d1 -c",
-        "bdev_reset_iostat -b d1",
-        "bdev_enable_histogram d1 --histogram",
-        "bdev_get_histogram d1",
-        "bdev_enable_histogram d1 --no-histogram",
-        "bdev_set_qos_limit d4 --rw-ios-per-sec 2000",
-        "bdev_aio_rescan d1",
-        "bdev_raid_get_bdevs all",
-        "bdev_raid_set_options -b 100",
-        "bdev_examine -b d4",
-        "bdev_wait_for_examine",
-    ] {
-        spdk(&command.split(' ').collect::<Vec<_>>(), Stdio::null());
-    }
-    let before = bdevs(&daemon);
-    let saved = spdk(&["save_config"], Stdio::null());
-    daemon.stop();
-
-    let daemon = place.start();
-    let file = place.config_text(&saved);
-    spdk(&["load_config"], std::fs::File::open(file).unwrap().into());
-    assert_eq!(bdevs(&daemon), before);
-    spdk(&["spdk_kill_instance", "SIGTERM"], Stdio::null());
-    assert_eq!(daemon.ended().code(), Some(0));
 }

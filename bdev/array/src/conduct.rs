@@ -224,6 +224,9 @@ impl ArrayShard {
             RaidEvent::Optimal => tracing::info!(array, "every member is in sync"),
             RaidEvent::MemberAdded { slot } => tracing::info!(array, %slot, "member added"),
             RaidEvent::LogFailed => tracing::error!(array, "the log bdev failed"),
+            RaidEvent::SyncDelayed { kind } => {
+                tracing::debug!(array, ?kind, "waits for its permit")
+            }
             RaidEvent::SyncStarted { kind } => tracing::info!(array, ?kind, "started"),
             RaidEvent::SyncEnded { kind, complete } => {
                 tracing::info!(array, ?kind, complete, "ended");

@@ -37,11 +37,13 @@ mod segments;
 mod shard;
 mod spec;
 mod start;
+mod tuning;
 
 pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
 pub use spec::{
     AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidOptions, RaidSnapshot,
-    RaidSpec, RemoveError, RestError, ShardSnapshot, Tuning,
+    RaidSpec, RemoveError, RestError, ShardSnapshot,
 };
 pub use start::{mark_spare, occupant, probe, wipe};
+pub use tuning::Tuning;

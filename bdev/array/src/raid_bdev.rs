@@ -20,15 +20,17 @@ use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
 use crate::spec::{
     self, AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidSnapshot, RaidSpec,
-    RemoveError, RestError, ShardSnapshot, Tuning,
+    RemoveError, RestError, ShardSnapshot,
 };
 use crate::start::{self, Foundation};
+use crate::tuning::{self, Tuning};
 use crossbeam::channel::{Sender, bounded};
 use crossbeam::utils::CachePadded;
 use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{
-    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Policy, Progress, Scope,
+    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Permit, Policy, Progress,
+    Scope,
 };
 use raid::dirty_log::LogHealth;
 use raid::event::{FailCause, WorkKind};
@@ -50,9 +52,9 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct RaidBdev {
     key: u64,
-    common: Arc<Common>,
+    pub(crate) common: Arc<Common>,
     geometry: Arc<Geometry>,
-    reactors: Vec<ReactorHandle>,
+    pub(crate) reactors: Vec<ReactorHandle>,
     log: Option<String>,
     control: Mutex<ControlState>,
 }
@@ -86,6 +88,7 @@ impl RaidBdev {
         let behaviour = Behaviour {
             policy: options.policy,
             rates: options.rates,
+            permit: options.permit,
             io_timeout: options.io_timeout,
             events: options.events.clone(),
             tuning: options.tuning,
@@ -115,6 +118,7 @@ impl RaidBdev {
                 member: raid::coordinator::OnMemberFailure::Continue,
             },
             rates: known.rates,
+            permit: known.permit,
             io_timeout: known.io_timeout,
             events: known.events,
             tuning: known.tuning,
@@ -135,7 +139,7 @@ impl RaidBdev {
         let forced = std::env::var("RAID456_PARITY").ok();
         let kernel = parity::select(forced.as_deref())
             .map_err(|source| CreateError::Kernel { name: info.name.clone(), source })?;
-        let kernel = AtomicUsize::new(place_of(kernel.name()).unwrap_or_default());
+        let kernel = AtomicUsize::new(tuning::place_of(kernel.name()).unwrap_or_default());
         let io_timeout_ns = u64::try_from(behaviour.io_timeout.as_nanos()).unwrap_or(u64::MAX);
         let host_bytes = reactors.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         let array = Arc::new(Self {
@@ -168,7 +172,7 @@ impl RaidBdev {
             let place = ShardPlace { index, count: self.reactors.len() };
             let mut core =
                 Shard::new(self.geometry.clone(), map.clone(), place, regions, in_sync.clone());
-            tune(&mut core, tuning, count);
+            tuning::tune(&mut core, tuning, count);
             if !map.rebuilding().is_empty() {
                 let mut nothing = raid::event::Actions::new();
                 core.resume(map.clone(), Some(stale.clone()), Writes::Allowed, 0, &mut nothing);
@@ -359,30 +363,18 @@ impl RaidBdev {
         self.on_shard(0, move |shard, now| shard.command(now, |core, _| core.set_rates(rates)));
     }
 
-    /// Changes what can be changed while the array runs; `frozen` is not looked at, which is
-    /// [`interrupt`](Self::interrupt)'s.
-    pub fn set_tuning(&self, tuning: Tuning) {
-        let count = self.reactors.len();
-        self.on_every_shard(move |shard, now| {
-            tune(&mut shard.core, tuning, count);
-            shard.pump(now);
-        });
+    /// Whether background actions may work: arrays that share a device do so one after the other.
+    pub fn set_permit(&self, permit: Permit) {
+        self.on_shard(0, move |shard, now| shard.coordinate(now, Input::Permit(permit)));
     }
 
-    /// Computes parity with another kernel from now on, one of `parity::available()`; says whether there is
-    /// one of that name.
-    pub fn set_kernel(&self, name: &str) -> bool {
-        let place = place_of(name);
-        if let Some(place) = place {
-            self.common.kernel.store(place, Ordering::Relaxed);
-        }
-        place.is_some()
-    }
-
-    /// The kernel that parity is computed with.
+    /// What goes on in the background.
     #[must_use]
-    pub fn kernel(&self) -> &'static str {
-        self.common.kernel().name()
+    pub fn action(&self) -> Action {
+        let action = |shard: &mut ArrayShard, _| {
+            shard.conductor.as_ref().map(|conductor| conductor.core.action())
+        };
+        self.on_shard(0, action).flatten().unwrap_or(Action::Idle)
     }
 
     /// The owner has taken note of what failed: held writes go on.
@@ -555,7 +547,10 @@ impl RaidBdev {
         answer.ok().flatten()
     }
 
-    fn on_every_shard(&self, act: impl Fn(&mut ArrayShard, Ticks) + Clone + Send + 'static) {
+    pub(crate) fn on_every_shard(
+        &self,
+        act: impl Fn(&mut ArrayShard, Ticks) + Clone + Send + 'static,
+    ) {
         for index in 0..self.reactors.len() {
             self.on_shard(index, act.clone());
         }
@@ -565,16 +560,6 @@ impl RaidBdev {
         // A control thread that panicked has left no change half done: states are set last.
         self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-fn place_of(kernel: &str) -> Option<usize> {
-    parity::available().iter().position(|other| other.name() == kernel)
-}
-
-/// Tells one of `count` shards what its share is.
-fn tune(core: &mut Shard, tuning: Tuning, count: usize) {
-    core.set_lease_idle_ns(u64::try_from(tuning.lease_idle.as_nanos()).unwrap_or(u64::MAX));
-    core.set_host_ops_max((tuning.stripes as usize).div_ceil(count.max(1)));
 }
 
 fn first<'a>(reactors: &'a [ReactorHandle], name: &str) -> Result<&'a ReactorHandle, CreateError> {
@@ -605,6 +590,7 @@ impl Bdev for RaidBdev {
 struct Behaviour {
     policy: Policy,
     rates: Rates,
+    permit: Permit,
     io_timeout: Duration,
     events: Option<Sender<ArrayEvent>>,
     tuning: Tuning,
@@ -671,7 +657,7 @@ impl ShardSeed {
         let index = self.place.index;
         let parts =
             Parts { common: self.common.clone(), index, core: self.core, conductor, members, post };
-        let shard = ArrayShard::new(parts)
+        let shard = ArrayShard::new(parts, cx)
             .map_err(|source| CreateError::Memory { name: name.clone(), source })?;
         let shard = std::rc::Rc::new(RefCell::new(shard));
         let poller = cx.add_poller(Box::new(ShardPoller::new(shard.clone())));
@@ -701,6 +687,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         policy: behaviour.policy,
         rates: behaviour.rates,
         frozen: behaviour.tuning.frozen,
+        permit: behaviour.permit,
     });
     Conductor::new(coordinator, log, behaviour.events)
 }

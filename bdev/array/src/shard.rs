@@ -154,7 +154,7 @@ pub(crate) struct ArrayShard {
     pub(crate) pieces: Pieces,
     pub(crate) buffers: OpBuffers,
     pub(crate) lent: Vec<Option<LentCells>>,
-    pub(crate) pool: Pool,
+    pub(crate) pool: Rc<Pool>,
     pub(crate) zeroes: IoBuf,
     /// Lists of buffers to be used again.
     pub(crate) lists: Vec<Vec<IoBuf>>,
@@ -188,7 +188,7 @@ impl ArrayShard {
     ///
     /// # Errors
     /// When there is no memory for its scratch buffers.
-    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+    pub(crate) fn new(parts: Parts, cx: &mut Cx) -> io::Result<Self> {
         let Parts { common, index, core, conductor, members, post } = parts;
         let geometry = core.geometry().clone();
         let band = band_bytes(geometry.members(), geometry.strip_bytes());
@@ -209,7 +209,7 @@ impl ArrayShard {
             pieces: Pieces::new(),
             buffers: OpBuffers::new(geometry.data_strips(), geometry.members()),
             lent: vec![None; STRIPE_OPS_MAX],
-            pool: Pool::new(scratch)?,
+            pool: cx.new_pool(scratch)?,
             zeroes: IoBufMut::heap(band as usize).freeze(),
             lists: Vec::new(),
             incoming: VecDeque::new(),

@@ -3,6 +3,7 @@
 //! Not here: making it (`raid_bdev`).
 
 use crate::limits::IO_TIMEOUT_S;
+use crate::tuning::Tuning;
 use crossbeam::channel::Sender;
 use device::blocking::BlockingError;
 use device::{Bdev, OpenError};
@@ -10,7 +11,7 @@ use parity::UnknownKernel;
 use raid::assemble::{Assembly, StartRefusal};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{
-    Action, AddRefusal, OnLogFailure, OnMemberFailure, Policy, Progress, RaidEvent,
+    Action, AddRefusal, OnLogFailure, OnMemberFailure, Permit, Policy, Progress, RaidEvent,
 };
 use raid::dirty_log::{LogError, LogHealth};
 use raid::event::WorkKind;
@@ -70,6 +71,8 @@ pub struct RaidOptions {
     pub policy: Policy,
     /// How fast background actions go.
     pub rates: Rates,
+    /// Whether they may work from the start.
+    pub permit: Permit,
     /// How long a request may be with a member before that is taken for failed.
     pub io_timeout: Duration,
     /// The operator insists: overwrite what is on the members, trust parity of a dirty degraded array.
@@ -89,28 +92,6 @@ pub struct RaidOptions {
     pub tuning: Tuning,
 }
 
-/// What can be changed while an array runs, beside the rates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tuning {
-    /// No background action starts before one is requested.
-    pub frozen: bool,
-    /// Stripe operations of hosts at a time, on all reactors together: md's `stripe_cache_size`; at
-    /// least one a reactor, at most `raid::limits::STRIPE_OPS_MAX` on each.
-    pub stripes: u32,
-    /// For how long a region stays marked in which nobody writes any more: md's `daemon_sleep`.
-    pub lease_idle: Duration,
-}
-
-impl Default for Tuning {
-    fn default() -> Self {
-        Self {
-            frozen: false,
-            stripes: u32::MAX,
-            lease_idle: Duration::from_nanos(raid::limits::LEASE_IDLE_NS),
-        }
-    }
-}
-
 impl Default for RaidOptions {
     fn default() -> Self {
         Self {
@@ -119,6 +100,7 @@ impl Default for RaidOptions {
             superblock: false,
             policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
             rates: Rates::default(),
+            permit: Permit::Granted,
             io_timeout: Duration::from_secs(IO_TIMEOUT_S),
             force: false,
             events: None,
@@ -144,6 +126,8 @@ pub struct KnownRaid {
     pub log: Option<Arc<dyn Bdev>>,
     /// How fast background actions go.
     pub rates: Rates,
+    /// Whether they may work from the start.
+    pub permit: Permit,
     /// How long a request may be with a member before that is taken for failed.
     pub io_timeout: Duration,
     /// The operator insists.

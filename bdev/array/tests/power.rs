@@ -144,11 +144,12 @@ impl World {
             Seat::Empty { .. } => None,
         };
         let members = assembly.seats.iter().map(member).collect();
-        let RaidOptions { rates, io_timeout, .. } = RaidOptions::default();
+        let RaidOptions { rates, permit, io_timeout, .. } = RaidOptions::default();
         let known = KnownRaid {
             members,
             log: Some(bdev(&self.log)),
             rates,
+            permit,
             io_timeout,
             force: false,
             events: None,

@@ -1,7 +1,7 @@
 //! Block devices: [`Bdev`] and [`IoChannel`], and every backend.
 //!
-//! A bdev is an immutable description that any thread may hold; its data path is a channel, of
-//! which every user opens one per reactor. Requests go in by value and come back by value, with
+//! A bdev is a handle that any thread may hold, with a description whose size may change; its data path
+//! is a channel, of which every user opens one per reactor. Requests go in by value and come back by value, with
 //! their buffers ([`BdevIo`], [`Completion`]).
 //!
 //! ```text
@@ -32,6 +32,11 @@
 //! | `stacked` | what bdevs over another bdev have in common |
 //! | `error` | fails when it is told to, over another bdev |
 //! | `delay` | answers late, over another bdev |
+//! | `flakey` | dm-flakey: is down now and then, over another bdev |
+//! | `lag` | dm-delay: sends late, each kind of request to a place of its own |
+//! | `mapped` | device-mapper's devices: a table over other bdevs, changed under load |
+//! | `resize` | bdevs that change their size |
+//! | `split` | a window of another bdev |
 //! | `due` | waking a reactor for what becomes due |
 //! | `counted` | statistics, latency histograms and limits around any bdev |
 //!
@@ -48,8 +53,8 @@
 //!
 //! # Locks
 //!
-//! Two bdevs hold a mutex on the data path, both to rehearse failures: an error bdev while something
-//! is injected into it, and its volatile cache.
+//! Three bdevs hold a mutex on the data path, all to rehearse failures: an error bdev while something
+//! is injected into it, its volatile cache, and a flakey bdev while it is down.
 //!
 //! Not here: names and claims (the service), striping (array), retries of failed requests (the
 //! array decides what a media error means).
@@ -75,6 +80,7 @@ mod malloc;
 mod mapped;
 mod null;
 mod resize;
+mod split;
 mod stacked;
 mod uring;
 
@@ -99,4 +105,5 @@ pub use mapped::{
 };
 pub use null::{NullBdev, NullSpec};
 pub use resize::{NewSize, Resize, ResizeError};
+pub use split::{SplitBdev, SplitError, SplitSpec};
 pub use uring::{UringBdev, UringSpec};

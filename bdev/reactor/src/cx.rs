@@ -7,7 +7,7 @@
 
 use crate::clock::Ticks;
 use crate::handle::ReactorHandle;
-use crate::memory::Pool;
+use crate::memory::{Pool, PoolStats};
 use crate::poller::{Changes, Poller, PollerId, PollerStats};
 use crate::sleep::{Interest, Sleeper, WatchId};
 use crate::timer::{TimerFn, TimerId, Timers};
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 /// The time of a reactor's turn, for code that is called on the reactor without its [`Cx`].
@@ -36,6 +36,8 @@ impl TurnClock {
 pub struct Cx {
     now: TurnClock,
     pool: Rc<Pool>,
+    /// Pools of those who need more.
+    more_pools: Vec<Weak<Pool>>,
     handle: ReactorHandle,
     locals: Locals,
     pub(crate) changes: Changes,
@@ -48,6 +50,7 @@ impl Cx {
         Ok(Self {
             now: TurnClock(Rc::new(Cell::new(Ticks::ZERO))),
             pool: Rc::new(Pool::new(buffer_bytes)?),
+            more_pools: Vec::new(),
             sleeper: Sleeper::new(Arc::clone(handle.doorbell()))?,
             handle,
             locals: Locals::default(),
@@ -81,6 +84,25 @@ impl Cx {
     #[inline]
     pub fn pool(&self) -> &Rc<Pool> {
         &self.pool
+    }
+
+    /// A pool for one user on this reactor, which is part of [`Cx::pool_stats`] while it lives.
+    ///
+    /// # Errors
+    /// As [`Pool::new`].
+    pub fn new_pool(&mut self, len_bytes: usize) -> io::Result<Rc<Pool>> {
+        let pool = Rc::new(Pool::new(len_bytes)?);
+        self.more_pools.retain(|pool| pool.strong_count() > 0);
+        self.more_pools.push(Rc::downgrade(&pool));
+        Ok(pool)
+    }
+
+    /// What is known of this reactor's buffers, and then of the pools of its users, all together.
+    pub fn pool_stats(&self) -> [PoolStats; 2] {
+        let mut users = PoolStats::default();
+        let live = self.more_pools.iter().filter_map(Weak::upgrade);
+        live.for_each(|pool| users.merge(&pool.stats()));
+        [self.pool.stats(), users]
     }
 
     /// A handle of this reactor, to be given to others.

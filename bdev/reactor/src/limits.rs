@@ -29,6 +29,9 @@ pub const EVENTS_PER_SLEEP_MAX: usize = 64;
 /// Largest buffer pool: `2^31` blocks of 4 KiB.
 pub const POOL_BYTES_MAX: usize = BUF_ALIGN_BYTES << 31;
 
+/// Largest block that counts as small in the statistics of a pool: SPDK's default.
+pub const SMALL_BUFFER_BYTES_MAX: usize = 8192;
+
 /// Blocks of one size that a pool keeps ready without joining them with their buddies.
 pub const POOL_WARM_BLOCKS_MAX: usize = 64;
 

@@ -7,4 +7,5 @@
 mod arrays;
 mod devices;
 mod load;
+mod mapped;
 mod verify;

@@ -14,7 +14,7 @@ params! {
     pub struct DmCreate {
         /// The name of the new device, which is also that of its bdev.
         name: String,
-        /// The table.
+        /// The table: a line for each target.
         table: Option<String>,
         /// Device-mapper's UUID: any text of at most 128 characters. If it is a UUID, it is also the bdev's.
         uuid: Option<String>,
@@ -31,7 +31,7 @@ params! {
     pub struct DmTableLoad {
         /// The device's name or UUID.
         name: String,
-        /// The table.
+        /// The table: a line for each target.
         table: String,
     }
 }
@@ -89,7 +89,7 @@ params! {
         name: String,
         /// The new name.
         new_name: Option<String>,
-        /// The UUID.
+        /// Device-mapper's UUID.
         new_uuid: Option<String>,
     }
 }

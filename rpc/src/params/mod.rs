@@ -67,6 +67,7 @@ macro_rules! params {
                     }
                 ),*],
                 result: $result,
+                canonical: crate::schema::canonical::<$name>,
             };
 
             fn take_from(
@@ -127,7 +128,9 @@ mod faults;
 mod framework;
 mod log;
 mod raid;
+mod split;
 mod stats;
+mod threads;
 
 pub use bdev::{
     BdevAioCreate, BdevAioDelete, BdevAioRescan, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete,
@@ -159,9 +162,13 @@ pub use raid::{
     BdevRaidSetOptions, BdevRaidSetRates, BdevWaitForExamine, Category, DataOffset, OnFailure,
     OnLogFailure, RaidLevel, RaidWord,
 };
+pub use split::{BdevSplitCreate, BdevSplitDelete};
 pub use stats::{
     BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat, BdevResetIostat,
     BdevSetOptions, BdevSetQosLimit, ResetMode,
+};
+pub use threads::{
+    FrameworkMonitorContextSwitch, FrameworkSetScheduler, IobufGetStats, ThreadSetCpumask,
 };
 
 /// Every method, by family.
@@ -175,9 +182,12 @@ pub const METHODS: &[Method] = &[
     FrameworkGetConfig::METHOD,
     FrameworkGetReactors::METHOD,
     FrameworkGetScheduler::METHOD,
+    FrameworkSetScheduler::METHOD,
+    FrameworkMonitorContextSwitch::METHOD,
     ThreadGetStats::METHOD,
     ThreadGetPollers::METHOD,
     ThreadGetIoChannels::METHOD,
+    ThreadSetCpumask::METHOD,
     LogSetLevel::METHOD,
     LogGetLevel::METHOD,
     LogSetPrintLevel::METHOD,
@@ -189,6 +199,7 @@ pub const METHODS: &[Method] = &[
     NotifyGetTypes::METHOD,
     NotifyGetNotifications::METHOD,
     IobufSetOptions::METHOD,
+    IobufGetStats::METHOD,
     BdevSetOptions::METHOD,
     BdevGetIostat::METHOD,
     BdevResetIostat::METHOD,
@@ -217,6 +228,8 @@ pub const METHODS: &[Method] = &[
     BdevDelayCreate::METHOD,
     BdevDelayUpdateLatency::METHOD,
     BdevDelayDelete::METHOD,
+    BdevSplitCreate::METHOD,
+    BdevSplitDelete::METHOD,
     BdevRaidCreate::METHOD,
     BdevRaidGetBdevs::METHOD,
     BdevRaidDelete::METHOD,

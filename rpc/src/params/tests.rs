@@ -19,9 +19,16 @@ const UPSTREAM: &[(&str, &str)] = &[
     ("framework_get_config", "name:string! with_batches:boolean"),
     ("framework_get_reactors", ""),
     ("framework_get_scheduler", ""),
+    (
+        "framework_set_scheduler",
+        "name:string! period:uint64 load_limit:uint8 core_limit:uint8 core_busy:uint8 \
+         mappings:string",
+    ),
+    ("framework_monitor_context_switch", "enabled:boolean"),
     ("thread_get_stats", ""),
     ("thread_get_pollers", ""),
     ("thread_get_io_channels", ""),
+    ("thread_set_cpumask", "id:uint64! cpumask:string!"),
     ("log_set_level", "level:enum!"),
     ("log_get_level", ""),
     ("log_set_print_level", "level:enum!"),
@@ -37,6 +44,7 @@ const UPSTREAM: &[(&str, &str)] = &[
         "small_pool_count:uint64 large_pool_count:uint64 small_bufsize:uint32 large_bufsize:uint32 \
          enable_numa:boolean",
     ),
+    ("iobuf_get_stats", ""),
     (
         "bdev_set_options",
         "bdev_io_pool_size:uint32 bdev_io_cache_size:uint32 bdev_auto_examine:boolean \
@@ -123,6 +131,8 @@ const UPSTREAM: &[(&str, &str)] = &[
     ),
     ("bdev_delay_update_latency", "delay_bdev_name:string! latency_type:enum! latency_us:uint64!"),
     ("bdev_delay_delete", "name:string!"),
+    ("bdev_split_create", "base_bdev:string! split_count:uint32! split_size_mb:uint64"),
+    ("bdev_split_delete", "base_bdev:string!"),
     (
         "bdev_raid_create",
         "name:string! strip_size_kb:uint32 raid_level:enum! base_bdevs:array! uuid:uuid \
@@ -224,6 +234,8 @@ fn every_declared_method_is_registered_once() {
         include_str!("log.rs"),
         include_str!("stats.rs"),
         include_str!("raid.rs"),
+        include_str!("threads.rs"),
+        include_str!("split.rs"),
     ];
     let declared: usize = sources.iter().map(|source| source.matches("#[method(").count()).sum();
     assert_eq!(declared, METHODS.len());
@@ -357,6 +369,8 @@ fn structs_decoders_and_schema_agree() {
     check::<BdevDelayCreate>();
     check::<BdevDelayUpdateLatency>();
     check::<BdevDelayDelete>();
+    check::<BdevSplitCreate>();
+    check::<BdevSplitDelete>();
     check::<SpdkKillInstance>();
     check::<FrameworkStartInit>();
     check::<FrameworkWaitInit>();
@@ -364,6 +378,10 @@ fn structs_decoders_and_schema_agree() {
     check::<FrameworkGetConfig>();
     check::<FrameworkGetReactors>();
     check::<FrameworkGetScheduler>();
+    check::<FrameworkSetScheduler>();
+    check::<FrameworkMonitorContextSwitch>();
+    check::<ThreadSetCpumask>();
+    check::<IobufGetStats>();
     check::<ThreadGetStats>();
     check::<ThreadGetPollers>();
     check::<ThreadGetIoChannels>();

@@ -179,10 +179,45 @@ pub struct SchedulerEntry {
     pub scheduler_name: String,
     /// 0: nothing is moved.
     pub scheduler_period: u64,
-    /// "0x0".
+    /// "0", as SPDK writes the empty mask.
     pub isolated_core_mask: String,
     /// The first reactor's.
     pub scheduling_core: u32,
+}
+
+/// `framework_monitor_context_switch`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextSwitchReply {
+    /// Whether context switches are told in the log.
+    pub enabled: bool,
+}
+
+/// One module of `iobuf_get_stats`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IobufEntry {
+    /// Who takes buffers.
+    pub module: String,
+    /// Buffers of at most 8 KiB.
+    pub small_pool: IobufCounts,
+    /// Larger ones.
+    pub large_pool: IobufCounts,
+    /// Ours: the memory of all of them.
+    #[serde(default)]
+    pub pool_bytes: u64,
+    /// Ours: what of it is not in use.
+    #[serde(default)]
+    pub free_bytes: u64,
+}
+
+/// How often a buffer was taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IobufCounts {
+    /// One that came back a moment ago.
+    pub cache: u64,
+    /// Another one.
+    pub main: u64,
+    /// In vain: there was none, and the request had to wait.
+    pub retry: u64,
 }
 
 /// `thread_get_stats`, `thread_get_pollers` and `thread_get_io_channels`.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use array::{MemberSnapshot, RaidBdev, RaidOptions, RaidSnapshot, RaidSpec};
 use device::Bdev;
 use raid::coordinator::pace::Rates;
-use raid::coordinator::{OnLogFailure, OnMemberFailure, Policy};
+use raid::coordinator::{OnLogFailure, OnMemberFailure, Permit, Policy};
 use raid::layout::{Layout, Level};
 use raid::member::MemberState;
 use raid::units::{Slot, SlotSet};
@@ -229,6 +229,7 @@ impl Control {
                 component_bytes: Some(facts.component_sectors * SECTOR_BYTES),
                 metadata,
                 tuning: plan.dials.tuning,
+                permit: Permit::Granted,
             },
         }
     }

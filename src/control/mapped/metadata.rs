@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use array::{KnownRaid, RaidBdev};
 use raid::assemble::{Candidate, Patience, Reason, Rebuild, Verdict, assemble};
-use raid::coordinator::Scope;
+use raid::coordinator::{Permit, Scope};
 use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES, Superblock};
 use raid::units::Slot;
 use uuid::Uuid;
@@ -115,6 +115,7 @@ impl Control {
                 metadata: parts.metadata.clone(),
                 resync: plan.facts.start == Start::Resync,
                 tuning: plan.dials.tuning,
+                permit: Permit::Granted,
                 assembly,
             },
         );

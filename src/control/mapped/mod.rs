@@ -349,7 +349,8 @@ impl Control {
             | RaidEvent::Broken
             | RaidEvent::Optimal
             | RaidEvent::MemberAdded { .. }
-            | RaidEvent::SyncStarted { .. } => {}
+            | RaidEvent::SyncStarted { .. }
+            | RaidEvent::SyncDelayed { .. } => {}
         }
         ArrayEvent { array: device.bdev.name(), ..event }
     }

@@ -279,6 +279,8 @@ fn is_lost(state: MemberState) -> bool {
 /// md's word for what goes on.
 pub(super) fn sync_action(action: Action) -> SyncAction {
     match action {
+        // It goes on by itself; md says of it that it is resyncing too.
+        Action::Delayed(kind) => sync_action(Action::Running(kind)),
         Action::Idle => SyncAction::Idle,
         Action::Frozen => SyncAction::Frozen,
         Action::Running(WorkKind::Resync) => SyncAction::Resync,

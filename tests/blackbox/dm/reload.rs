@@ -9,10 +9,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use reactor::clock;
 use serde_json::json;
 
+use super::wait;
 use crate::rig::{ARRAY, Rig};
 
 const BLOCK: usize = 4096;
@@ -73,9 +75,10 @@ fn under_load(rig: &Rig, act: impl FnOnce()) -> Duration {
                     let block = writer * BLOCKS + mine;
                     versions[mine as usize] += 1;
                     let right = contents(block, versions[mine as usize]);
-                    let begin = Instant::now();
+                    let begin_ns = clock::now().as_nanos();
                     rig.write(block * BLOCK as u64, &right).unwrap();
-                    longest.fetch_max(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    longest
+                        .fetch_max((clock::now().as_nanos() - begin_ns) / 1000, Ordering::Relaxed);
                     assert!(rig.read(block * BLOCK as u64, BLOCK).unwrap() == right, "{block}");
                 }
                 for (mine, version) in (0..).zip(versions) {
@@ -109,7 +112,7 @@ fn members_are_replaced_under_load() {
             wait_idle(&rig);
             rig.ask("dm_suspend", json!({ "name": ARRAY }));
             load(&rig, &table(options, members));
-            thread::sleep(pause);
+            wait(pause);
             resume(&rig);
             assert_eq!(rig.control.dm_table(Some(ARRAY), false).unwrap()[0].lines.len(), 1);
         }

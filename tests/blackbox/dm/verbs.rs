@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{line, ram_disk, ram_disks};
+use super::{line, ram_disk, ram_disks, wait as pause};
 use crate::daemon::{Daemon, Place};
 
 fn info(daemon: &Daemon, name: &str) -> Value {
@@ -81,24 +81,9 @@ fn a_device_lives_as_with_dmsetup() {
     daemon.stop();
 }
 
-/// Goal: what cannot be is refused with device-mapper's number, names what is wrong, and changes nothing.
-#[test]
-fn refusals_leave_everything_as_it_was() {
-    let place = Place::new();
-    let daemon = place.start();
-    ram_disks(&daemon, 0..6);
-    daemon.ask("dm_create", load("d", "0 100 linear 1:0 0"));
-    let array = "0 98304 raid raid5_ls 2 128 nosync 4 - 1:1 - 1:2 - 1:3 - 1:4";
-    daemon.ask("dm_create", load("r", array));
-    daemon.ask(
-        "bdev_delay_create",
-        json!({
-            "name": "slow", "base_bdev_name": "1:5", "avg_read_latency": 1, "p99_read_latency": 1,
-            "avg_write_latency": 1, "p99_write_latency": 1,
-        }),
-    );
-    let before = (daemon.ask("dm_info", json!({})), daemon.ask("bdev_get_bdevs", json!({})));
-    for (method, params, code, words) in [
+/// Calls that are refused: method, parameters, code, and words of the message.
+fn refusals() -> Vec<(&'static str, Value, i64, &'static str)> {
+    vec![
         ("dm_create", named("d"), -16, "taken"),
         ("dm_create", named("1:0"), -16, "taken"),
         ("dm_create", named("a/b"), -22, "slash"),
@@ -149,7 +134,27 @@ fn refusals_leave_everything_as_it_was() {
             -1,
             "claimed by the tables",
         ),
-    ] {
+    ]
+}
+
+/// Goal: what cannot be is refused with device-mapper's number, names what is wrong, and changes nothing.
+#[test]
+fn refusals_leave_everything_as_it_was() {
+    let place = Place::new();
+    let daemon = place.start();
+    ram_disks(&daemon, 0..6);
+    daemon.ask("dm_create", load("d", "0 100 linear 1:0 0"));
+    let array = "0 98304 raid raid5_ls 2 128 nosync 4 - 1:1 - 1:2 - 1:3 - 1:4";
+    daemon.ask("dm_create", load("r", array));
+    daemon.ask(
+        "bdev_delay_create",
+        json!({
+            "name": "slow", "base_bdev_name": "1:5", "avg_read_latency": 1, "p99_read_latency": 1,
+            "avg_write_latency": 1, "p99_write_latency": 1,
+        }),
+    );
+    let before = (daemon.ask("dm_info", json!({})), daemon.ask("bdev_get_bdevs", json!({})));
+    for (method, params, code, words) in refusals() {
         let error = daemon.refused(method, params.clone());
         assert_eq!(error.code, code, "{method} {params}: {error}");
         assert!(error.message.contains(words), "{method} {params}: {error}, not {words}");
@@ -215,14 +220,14 @@ fn waits_end_with_events() {
     };
     thread::scope(|scope| {
         let first = scope.spawn(wait(json!({ "name": "r", "event_nr": 0 })));
-        thread::sleep(Duration::from_millis(300));
+        pause(Duration::from_millis(300));
         assert!(!first.is_finished());
         daemon.ask("dm_message", json!({ "name": "r", "message": "check" }));
         assert_eq!(first.join().unwrap(), Ok(json!(1)));
         assert_eq!(wait(json!({ "name": "r", "event_nr": 0 }))(), Ok(json!(1)), "it has been");
         assert_eq!(wait(json!({ "name": "r", "timeout_s": 1 }))(), Err(-110));
         let last = scope.spawn(wait(named("r")));
-        thread::sleep(Duration::from_millis(300));
+        pause(Duration::from_millis(300));
         daemon.ask("dm_remove", named("r"));
         assert_eq!(last.join().unwrap(), Err(-6));
     });

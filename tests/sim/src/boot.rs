@@ -15,7 +15,7 @@ use crate::oracle::{self, Oracle};
 use crate::plant::Plant;
 use crate::prng::{Prng, mix};
 use crate::stats::Stats;
-use crate::swarm::Swarm;
+use crate::swarm::{Permits, Swarm};
 use crate::trace;
 use crate::truth::Truth;
 use crate::world::Happening;
@@ -23,7 +23,7 @@ use crate::world::{Life, Note, Reactor, SECOND_NS, World};
 use raid::assemble::{self, Assembly, Candidate, LogFound, Patience, Seat, SeatState, Start};
 use raid::bitmap::Bitmap;
 use raid::coordinator::pace::Rates;
-use raid::coordinator::{Coordinator, CoordinatorSpec, Input, Policy};
+use raid::coordinator::{Coordinator, CoordinatorSpec, Input, Permit, Policy};
 use raid::dirty_log::{DirtyLog, DiskArea, Initially, Loader, LogHealth, Regions, SyncOption};
 use raid::event::Actions;
 use raid::geometry::{Geometry, GeometrySpec};
@@ -40,6 +40,8 @@ use uuid::Uuid;
 
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
+/// Tells the stream of permits from that of everything else.
+const PERMIT_STREAM: u64 = 0x7065_726d_6974;
 const LOG_UUID: Uuid = Uuid::from_bytes([0xbb; 16]);
 
 /// What a start is made from.
@@ -71,6 +73,8 @@ impl World {
     pub fn new(seed: u64, plant: Plant, tracing: bool) -> Self {
         let mut prng = Prng::new(seed);
         let swarm = Swarm::draw(&mut prng);
+        let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
+        let permits = Permits::draw(&mut permit_prng);
         let component = swarm.component_bytes();
         let spec = GeometrySpec {
             level: swarm.level,
@@ -120,6 +124,8 @@ impl World {
             regions,
             swarm,
             prng,
+            permit_prng,
+            permits,
         };
         world.make();
         world
@@ -400,6 +406,16 @@ impl World {
         Ok(Plan { log, map, stale, device_of, superblock: None, behind: SlotSet::empty(), weak })
     }
 
+    fn permit_of_start(&mut self) -> Permit {
+        let withheld = match self.permits {
+            _ if !self.faults_on => false,
+            Permits::Always => false,
+            Permits::Changing(_) => self.permit_prng.one_in(2),
+            Permits::Late => true,
+        };
+        if withheld { Permit::Withheld } else { Permit::Granted }
+    }
+
     /// A new life.
     fn begin(&mut self, plan: Plan) {
         self.stats.starts += 1;
@@ -439,7 +455,11 @@ impl World {
         let area = plan.log.area().is_some();
         let Plan { log, map, stale, superblock, behind, weak, .. } = plan;
         let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
-        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, behind, ..spec });
+        life.permit = self.permit_of_start();
+        let permit = life.permit;
+        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, behind, permit, ..spec });
+        life.clean =
+            (0..self.regions.count()).map(|r| life.coordinator.log().is_clean(r)).collect();
         life.log_used = area;
         self.life = life;
         for region in weak {
@@ -518,6 +538,8 @@ fn reactors(
         rest_untold: false,
         direct: 0,
         held: Vec::new(),
+        trusted: (0..regions.count()).map(|region| in_sync.get(region)).collect(),
+        planned: BTreeMap::new(),
     };
     (0..swarm.shards).map(reactor).collect()
 }
@@ -545,6 +567,7 @@ fn spec(
         policy: Policy { log: swarm.on_log_failure, member: swarm.on_member_failure },
         rates: Rates::default(),
         frozen: false,
+        permit: Permit::Granted,
     }
 }
 
@@ -563,6 +586,7 @@ impl Life {
             channels: BTreeMap::new(),
             coordinator_turning: false,
             timer_ns: None,
+            clean: Vec::new(),
             issued: 0,
             to_issue: 0,
             requesting: false,
@@ -572,6 +596,7 @@ impl Life {
             repairing: false,
             log_waived: false,
             log_used: false,
+            permit: Permit::Granted,
             foreground_bytes: 0,
             superblocks: BTreeMap::new(),
             doomed: SlotSet::empty(),

@@ -6,12 +6,12 @@
 //! Not here: what a fault does to a device (`disk`), crashes (`run`).
 
 use crate::plant::Plant;
-use crate::swarm::Faults;
+use crate::swarm::{Faults, Permits};
 use crate::trace;
 use crate::truth::sectors;
 use crate::world::{Device, Happening, Io, Kind, Note, Party, Purpose, SECOND_NS, World};
 use raid::assemble::{self, Candidate, Patience, Reason, Rebuild};
-use raid::coordinator::{Input, OnMemberFailure, RaidEvent, Scope};
+use raid::coordinator::{Input, OnMemberFailure, Permit, RaidEvent, Scope};
 use raid::event::{FailCause, WorkKind};
 use raid::superblock::DATA_OFFSET_BYTES_MIN;
 use raid::units::{Slot, StripeId};
@@ -19,6 +19,7 @@ use raid::units::{Slot, StripeId};
 impl World {
     /// Faults between two requests.
     pub fn chaos(&mut self) {
+        self.change_permit();
         let Faults { bad_sector, gone, removed, .. } = self.swarm.faults;
         if !self.faults_on {
             return;
@@ -42,6 +43,15 @@ impl World {
             // Being refused is an answer too.
             let _ = self.life.coordinator.request(kind);
             self.coordinator_turn();
+        }
+    }
+
+    /// Another array that shares a device begins, or ends, its background action.
+    fn change_permit(&mut self) {
+        let Permits::Changing(often) = self.permits else { return };
+        if self.faults_on && self.permit_prng.one_in(often) {
+            let permit = self.permit_prng.pick(&[Permit::Granted, Permit::Withheld]);
+            self.schedule(self.now_ns, Happening::Input(Input::Permit(permit)));
         }
     }
 
@@ -197,6 +207,7 @@ impl World {
             RaidEvent::Optimal => self.stats.promoted += 1,
             RaidEvent::Degraded
             | RaidEvent::MemberAdded { .. }
+            | RaidEvent::SyncDelayed { .. }
             | RaidEvent::SyncStarted { .. }
             | RaidEvent::SyncEnded { .. } => {}
         }

@@ -4,7 +4,7 @@
 //! | | checked at |
 //! |---|---|
 //! | R1 | every member write: the region's bit on the log's device, cache lost |
-//! | R2 | every log write that clears a bit: members complete, flushed, nothing in flight, parity right |
+//! | R2 | when a region is called clean: members complete, flushed, nothing in flight, parity right; all but the first again when the bit is written |
 //! | R3 | every member access: no other operation writes on these rows |
 //! | R4 | every answer of a write: who was left out is on record as out, on every survivor |
 //! | R5 | every member read: the sectors are valid; every write: in its place; recipes trust only regions in sync |
@@ -112,13 +112,23 @@ pub fn log_failure_recorded(world: &World) -> bool {
     })
 }
 
-/// Devices that are in sync and have not been given a fatal fault.
+/// Devices that are in sync, have not been given a fatal fault, and count at a start: one that was
+/// promoted a moment ago is on no record yet, so what its superblock says is not believed (R8).
 fn survivors(world: &World) -> impl Iterator<Item = usize> + '_ {
     let map = world.life.coordinator.map();
     let slots = map.writable().difference(map.rebuilding()).difference(world.life.doomed);
-    let devices: Vec<usize> =
+    let mut devices: Vec<usize> =
         slots.iter().filter_map(|slot| world.life.device_of[slot.index()]).collect();
-    devices.into_iter().filter(|&device| world.disks[device].present)
+    devices.retain(|&device| world.disks[device].present);
+    let found = devices.iter().filter_map(|&device| world.durable_superblock(device));
+    if let Some(newest) = found.max_by_key(|superblock| superblock.events) {
+        let believed = |device: &usize| {
+            let record = newest.members.iter().find(|m| m.member_uuid == world.uuids[*device]);
+            record.is_some_and(|record| record.state == MemberRecordState::InSync)
+        };
+        devices.retain(believed);
+    }
+    devices.into_iter()
 }
 
 /// R3, and that the access is where its operation says.
@@ -159,6 +169,15 @@ pub fn access_ended(world: &mut World, shard: usize, op: OpId) {
     touching.swap_remove(at);
 }
 
+/// An operation was planned: parity of its rows may be used if its region could be trusted then, as far as
+/// the shard knew. What fails later is a write of other rows (R3), perhaps of another shard.
+pub fn planned(world: &mut World, shard: usize, op: OpId) {
+    let region = region_of(world, world.life.reactors[shard].core.op(op).stripe);
+    let at = &mut world.life.reactors[shard];
+    let trusted = at.trusted[region];
+    at.planned.insert(op, trusted);
+}
+
 /// R5 and R10 before something is computed; and who the operation leaves out.
 pub fn before_compute(world: &mut World, shard: usize, op: OpId, recipe: Recipe) {
     let core = &world.life.reactors[shard].core;
@@ -168,7 +187,7 @@ pub fn before_compute(world: &mut World, shard: usize, op: OpId, recipe: Recipe)
         Recipe::Delta(_) | Recipe::Recover(_) | Recipe::RecoverThenGenerate(..) => true,
         Recipe::None | Recipe::Generate(_) | Recipe::Check(_) => false,
     };
-    let trusted = world.truth.trusted[region_of(world, stripe)] || is_weak(world, stripe);
+    let trusted = world.life.reactors[shard].planned[&op] || is_weak(world, stripe);
     assert!(!trusts || trusted, "R10: {recipe:?} on stripe {stripe}, whose parity is not trusted");
     let (OpKind::Write { .. }, Phase::Computing(plan)) = (stripe_op.kind, stripe_op.phase) else {
         return;
@@ -230,18 +249,33 @@ pub fn before_log_write(world: &mut World, offset_bytes: u64, bytes: &[u8]) {
     }
 }
 
+/// R2 when the coordinator calls a region clean. A member may leave before the bit is written; until the
+/// next mark of the region it misses nothing there.
+pub fn regions_called_clean(world: &mut World) {
+    for region in 0..world.regions.count() {
+        let at = usize::try_from(region).expect("few regions");
+        let is_clean = world.life.coordinator.log().is_clean(region);
+        let was_clean = std::mem::replace(&mut world.life.clean[at], is_clean);
+        if is_clean && !was_clean && world.life.log_used {
+            let optimal = world.life.coordinator.map().is_optimal();
+            assert!(optimal, "R2: region {region} is cleared while a member is missing");
+            region_is_beyond_doubt(world, region);
+        }
+    }
+}
+
 fn region_is_beyond_doubt(world: &mut World, region: u64) {
-    let optimal = world.life.coordinator.map().is_optimal();
-    assert!(optimal, "R2: region {region} is cleared while a member is missing");
     let stripes = world.regions.stripes(region);
     let busy = world.life.touching.iter().find(|t| t.4 && stripes.contains(&t.2));
     assert!(busy.is_none(), "R2: region {region} is cleared while {busy:?} writes in it");
     let strip = u64::from(world.swarm.strip_bytes);
     let from = DATA_OFFSET_BYTES_MIN + stripes.start * strip;
     let len = usize::try_from((stripes.end - stripes.start) * strip).expect("small");
-    for device in world.life.device_of.iter().flatten() {
+    let map = world.life.coordinator.map();
+    for slot in map.writable().difference(map.rebuilding()).iter() {
+        let Some(device) = world.life.device_of[slot.index()] else { continue };
         // What a device that is gone holds is of no interest: nobody knows that it is gone yet.
-        let durable = world.disks[*device].is_durable(from, len) || !world.disks[*device].present;
+        let durable = world.disks[device].is_durable(from, len) || !world.disks[device].present;
         assert!(durable, "R2: region {region} is cleared, and device {device} was not flushed");
     }
     images::parity_is_right(world, region, true, "R2: a region is cleared");

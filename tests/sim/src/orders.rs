@@ -13,7 +13,7 @@ use crate::judge;
 use crate::plant::Plant;
 use crate::trace;
 use crate::world::{Device, Happening, Io, Kind, Message, Purpose, World};
-use raid::coordinator::{Input, Order, Orders};
+use raid::coordinator::{Input, Order, Orders, Permit};
 use raid::event::Event;
 use raid::shard::Writes;
 use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES};
@@ -23,6 +23,15 @@ impl World {
     /// Tells the coordinator.
     pub fn coordinator_told(&mut self, input: Input) {
         trace!(self, "coordinator <- {input:?}");
+        if let Input::Permit(permit) = input {
+            self.life.permit = permit;
+            self.stats.withheld += u64::from(permit == Permit::Withheld);
+            if self.plant == Plant::PermitIgnored && permit == Permit::Withheld
+                || self.plant == Plant::PermitForgotten && permit == Permit::Granted
+            {
+                return;
+            }
+        }
         let mut orders = Orders::new();
         if let (Plant::GrantEarly, Input::Mark { shard, region }) = (self.plant, input)
             && self.prng.one_in(2)
@@ -35,6 +44,7 @@ impl World {
         } else {
             self.life.coordinator.handle(self.now_ns, input, &mut orders);
         }
+        judge::regions_called_clean(self);
         self.obey(orders);
         self.coordinator_turn();
     }
@@ -44,6 +54,7 @@ impl World {
         let mut orders = Orders::new();
         let bytes = self.life.foreground_bytes;
         self.life.coordinator.unplug(self.now_ns, bytes, &mut orders);
+        judge::regions_called_clean(self);
         self.obey(orders);
         self.look_for_owner();
         if let Some(due) = self.life.coordinator.due_ns() {
@@ -74,7 +85,15 @@ impl World {
                     judge::region_rebuilt(self, region);
                     self.tell_all(&Message::Event(Event::RegionRebuilt { region }));
                 }
-                Order::StartWork(work) => self.tell_all(&Message::StartWork(work)),
+                Order::StartWork(work) => {
+                    let permit = self.life.permit;
+                    assert_eq!(
+                        permit,
+                        Permit::Granted,
+                        "permit: {work:?} is handed out without it"
+                    );
+                    self.tell_all(&Message::StartWork(work));
+                }
                 Order::AbortWork => self.tell_all(&Message::AbortWork),
                 Order::Quiesce => self.tell_all(&Message::Quiesce),
                 Order::Resume { stale, writes } => {

@@ -39,13 +39,17 @@ pub enum Plant {
     FlushRetried,
     /// R9: a log write that failed is answered as if it had been done.
     LogErrorIgnored,
+    /// Background actions work though their permit was taken back.
+    PermitIgnored,
+    /// A permit is given and not heard of.
+    PermitForgotten,
     /// R10: what resync finds wrong is put right in the data.
     DataFromParity,
 }
 
 impl Plant {
     /// All bugs.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::GrantEarly,
         Self::LogFlushDropped,
         Self::FlushDropped,
@@ -62,6 +66,8 @@ impl Plant {
         Self::ReturnUnrebuilt,
         Self::FlushRetried,
         Self::LogErrorIgnored,
+        Self::PermitIgnored,
+        Self::PermitForgotten,
         Self::DataFromParity,
     ];
 

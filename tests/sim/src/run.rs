@@ -15,7 +15,7 @@ use crate::plant::Plant;
 use crate::stats::Stats;
 use crate::trace;
 use crate::world::{Happening, SECOND_NS, World};
-use raid::coordinator::{Action, Input};
+use raid::coordinator::{Action, Input, Permit};
 
 /// Steps in which everything has to come to its end once faults have stopped.
 const STEPS_MAX: u64 = 400_000;
@@ -266,6 +266,7 @@ impl World {
         for disk in &mut self.disks {
             disk.heal();
         }
+        self.schedule(self.now_ns, Happening::Input(Input::Permit(Permit::Granted)));
         self.want_repair();
         let until = self.now_ns + 20 * SECOND_NS;
         self.until("the end", |world| {

@@ -27,9 +27,10 @@ impl World {
             judge::note_lost(self, &old);
             judge::note_lost(self, map);
         }
-        if let Message::Event(Event::RegionSync { region, .. }) = &message {
+        if let Message::Event(Event::RegionSync { region, in_sync }) = &message {
             let at = usize::try_from(*region).expect("few regions");
             self.truth.doubted[at] = self.step;
+            self.life.reactors[reactor].trusted[at] = *in_sync;
         }
         if let Message::Event(Event::RegionRebuilt { .. }) = &message {
             let map = self.life.reactors[reactor].core.map().clone();
@@ -98,6 +99,7 @@ impl World {
             trace!(self, "shard {shard} {action:?}");
             match action {
                 Action::Acquire { op, roles, len_bytes } => {
+                    judge::planned(self, shard, op);
                     let ok = self.acquire(shard, op, roles, len_bytes as usize);
                     let event = Event::Acquired { op, ok };
                     self.life.reactors[shard].core.handle(self.now_ns, event, &mut actions);
@@ -114,7 +116,11 @@ impl World {
                 Action::Complete { piece, status } => self.complete(shard, piece, status),
                 Action::RequestLease { region } => self.input(from, Input::Mark { shard, region }),
                 Action::ReturnLease { region } => self.input(from, Input::Release { region }),
-                Action::WriteFailed { region } => self.input(from, Input::WriteFailed { region }),
+                Action::WriteFailed { region } => {
+                    let at = usize::try_from(region).expect("few regions");
+                    self.life.reactors[shard].trusted[at] = false;
+                    self.input(from, Input::WriteFailed { region });
+                }
                 Action::MemberFailed { slot, cause } => {
                     self.input(from, Input::MemberFailed { slot, cause });
                 }

@@ -67,6 +67,7 @@ stats! {
     resynced: "regions to resync at a start",
     regions: "regions at a start",
     mends: "sectors mended",
+    withheld: "permits of background actions taken back",
     held_flushes: "host flushes that failed on a member",
     judged_bytes: "bytes judged",
 }

@@ -39,6 +39,29 @@ pub struct Faults {
     pub log_error: u64,
 }
 
+/// When background actions have no permit: an array may share devices with others that work on theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permits {
+    /// They always have it.
+    Always,
+    /// It comes and goes: changes once in so many host requests.
+    Changing(u64),
+    /// They have none before the end.
+    Late,
+}
+
+impl Permits {
+    /// What a seed draws.
+    #[must_use]
+    pub fn draw(prng: &mut Prng) -> Self {
+        match prng.below(10) {
+            0..6 => Self::Always,
+            6..9 => Self::Changing(prng.pick(&[2, 8, 30])),
+            _ => Self::Late,
+        }
+    }
+}
+
 /// What a run is like.
 #[derive(Debug, Clone)]
 pub struct Swarm {

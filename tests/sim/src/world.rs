@@ -22,9 +22,9 @@ use crate::oracle::Oracle;
 use crate::plant::Plant;
 use crate::prng::{Prng, mix};
 use crate::stats::Stats;
-use crate::swarm::Swarm;
+use crate::swarm::{Permits, Swarm};
 use crate::truth::Truth;
-use raid::coordinator::{Coordinator, Input};
+use raid::coordinator::{Coordinator, Input, Permit};
 use raid::dirty_log::Regions;
 use raid::event::{Event, OpId, PieceId, PieceSpec, Work};
 use raid::geometry::Geometry;
@@ -233,6 +233,10 @@ pub struct Reactor {
     pub direct: usize,
     /// Requests that wait until it goes on.
     pub held: Vec<u64>,
+    /// By region: whether its parity can be trusted, as far as the shard was told or has told.
+    pub trusted: Vec<bool>,
+    /// By operation: whether that was so when it was last planned.
+    pub planned: BTreeMap<OpId, bool>,
 }
 
 /// What does not outlive a crash.
@@ -256,6 +260,8 @@ pub struct Life {
     pub coordinator_turning: bool,
     /// Its next timer.
     pub timer_ns: Option<u64>,
+    /// By region: whether the coordinator called it clean when it was last looked at.
+    pub clean: Vec<bool>,
     /// Host requests that have been issued.
     pub issued: u64,
     /// Host requests to issue.
@@ -272,6 +278,8 @@ pub struct Life {
     pub repairing: bool,
     /// The owner allowed writes though the log failed.
     pub log_waived: bool,
+    /// What the coordinator was told last of whether background actions may work.
+    pub permit: Permit,
     /// Host bytes so far.
     pub foreground_bytes: u64,
     /// Superblocks on their way: bytes by slot.
@@ -320,6 +328,10 @@ pub struct World {
     pub swarm: Swarm,
     /// Its chances.
     pub prng: Prng,
+    /// Chances of permits: a stream of its own, so that seeds that were found before stay what they were.
+    pub permit_prng: Prng,
+    /// When background actions have a permit.
+    pub permits: Permits,
     /// The bug that is planted.
     pub plant: Plant,
     /// Virtual time.

@@ -38,6 +38,8 @@ fn every_planted_bug_is_found() {
         (Plant::ReturnUnrebuilt, "R5: ", 1..=300),
         (Plant::FlushRetried, "", 1..=60),
         (Plant::LogErrorIgnored, "R1: ", 1..=60),
+        (Plant::PermitIgnored, "permit: ", 1..=60),
+        (Plant::PermitForgotten, "liveness: ", 1..=60),
         (Plant::DataFromParity, "R10: ", 1..=60),
     ];
     std::panic::set_hook(Box::new(|_| {}));

@@ -12,8 +12,8 @@ use tempfile::NamedTempFile;
 use crate::files::backing::{Backing, BackingSpec};
 use crate::{
     AioBdev, AioSpec, Bdev, Counted, DelayBdev, DelaySpec, ErrorBdev, ErrorSpec, Limits,
-    MallocBdev, MallocSpec, MappedBdev, MappedSpec, MappedTable, Segment, SegmentTarget, UringBdev,
-    UringSpec,
+    MallocBdev, MallocSpec, MappedBdev, MappedSpec, MappedTable, Segment, SegmentTarget, SplitBdev,
+    SplitSpec, UringBdev, UringSpec,
 };
 
 /// Size of every device under test.
@@ -29,6 +29,8 @@ pub(super) enum Backend {
     Cached,
     /// A delay bdev over memory.
     Delay,
+    /// A window in the middle of a larger piece of memory.
+    Split,
     /// Memory, counted.
     Counted,
     /// The same with limits that are not reached.
@@ -75,6 +77,7 @@ impl Backend {
             | Self::Error
             | Self::Cached
             | Self::Delay
+            | Self::Split
             | Self::Counted
             | Self::Limited
             | Self::Mapped
@@ -103,6 +106,14 @@ impl Backend {
             Self::Delay => {
                 let latencies_us = [20, 500, 30, 600];
                 DelayBdev::create(DelaySpec { name, uuid, base, latencies_us }).unwrap()
+            }
+            Self::Split => {
+                let block_size_bytes = base.info().block_size_bytes;
+                let blocks = base.info().num_blocks;
+                let base = memory_of("larger0", block_size_bytes, 3 * blocks);
+                let (offset_blocks, num_blocks) = (blocks / 2 + 3, blocks);
+                let spec = SplitSpec { name, uuid, base, offset_blocks, num_blocks };
+                SplitBdev::create(spec).unwrap()
             }
             Self::Counted | Self::Limited => {
                 let counted = Counted::over(base);
@@ -170,13 +181,12 @@ impl Backend {
 
 /// A fresh RAM disk.
 pub(crate) fn memory(block_size_bytes: u32) -> Arc<dyn Bdev> {
-    let spec = MallocSpec {
-        name: "malloc0".into(),
-        uuid: None,
-        block_size_bytes,
-        num_blocks: DEVICE_BYTES / u64::from(block_size_bytes),
-    };
-    MallocBdev::create(spec).unwrap()
+    memory_of("malloc0", block_size_bytes, DEVICE_BYTES / u64::from(block_size_bytes))
+}
+
+fn memory_of(name: &str, block_size_bytes: u32, num_blocks: u64) -> Arc<dyn Bdev> {
+    let (name, uuid) = (name.to_owned(), None);
+    MallocBdev::create(MallocSpec { name, uuid, block_size_bytes, num_blocks }).unwrap()
 }
 
 impl Home {

@@ -79,7 +79,9 @@ pub(super) fn bad_requests_complete_with_a_status(backend: Backend) {
     odd.fill(0xee);
     let status = rig.run(BdevIo::write(1, 0, odd.freeze(), false)).status;
     let tolerant = match backend {
-        Backend::Malloc | Backend::Error | Backend::Cached | Backend::Delay => true,
+        Backend::Malloc | Backend::Error | Backend::Cached | Backend::Delay | Backend::Split => {
+            true
+        }
         Backend::Counted | Backend::Limited => true,
         Backend::Mapped | Backend::MappedSplit => true,
         Backend::Uring(File::Buffered) | Backend::Aio(File::Buffered) => true,

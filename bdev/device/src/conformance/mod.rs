@@ -71,6 +71,7 @@ suite!(malloc, Backend::Malloc);
 suite!(error, Backend::Error);
 suite!(error_cached, Backend::Cached);
 suite!(delay, Backend::Delay);
+suite!(split, Backend::Split);
 suite!(counted, Backend::Counted);
 suite!(limited, Backend::Limited);
 suite!(mapped, Backend::Mapped);

@@ -307,7 +307,7 @@ fn requests_wait_while_suspended() {
     meanwhile(&mut rig, &mut done, || mapped.resume(Some(wide))).unwrap();
     let left = CHANNEL_IN_FLIGHT_MAX - done.len();
     done.extend(rig.finish(left));
-    assert!(done.iter().all(|done| done.status.is_ok()));
+    assert!(done.iter().all(|done| done.status.is_ok() && done.io.offset_bytes == 512));
     assert_eq!(rig.read(512, 512), [255; 512]);
     assert_eq!(rig.read(0, 512), [0; 512]);
     rig.write(7680, &[3; 512]);

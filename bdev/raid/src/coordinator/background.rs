@@ -12,7 +12,12 @@
 //! sync, then the check or repair that somebody requested (linux-raid.md, section 2.6). A change of the
 //! members ends the pass; what is left to do is chosen anew afterwards.
 //!
-//! Not here: how a shard works on its stripes (`shard`), how fast (`pace`).
+//! Without a [`Permit`] no stretch is handed out: a pass that has not begun does not begin, one that runs
+//! stands still where it is. Both are *delayed*, can be interrupted, and end when the array stops. Host
+//! I/O, changes of the members and the log do not wait for a permit.
+//!
+//! Not here: how a shard works on its stripes (`shard`), how fast (`pace`), who is given the permit when
+//! arrays share a device (the control plane).
 
 use super::flushes::Purposes;
 use super::pace::{Pace, Rates, Verdict};
@@ -29,6 +34,18 @@ pub enum Action {
     Frozen,
     /// A pass of this kind.
     Running(WorkKind),
+    /// A pass of this kind, as soon as it is permitted.
+    Delayed(WorkKind),
+}
+
+/// Whether background actions may work: arrays that share a device do so one after the other (md:
+/// "delaying resync ... until ... has finished").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permit {
+    /// They may.
+    Granted,
+    /// They wait.
+    Withheld,
 }
 
 /// How far a pass is.
@@ -45,7 +62,7 @@ pub struct Progress {
 /// Why an action could not be requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ActionError {
-    /// Another one is running.
+    /// Another one is running, or waits for its permit.
     #[error("{0:?} is running: wait for its end, or send idle or frozen first")]
     Busy(WorkKind),
     /// The array has lost too much, or is stopping.
@@ -82,10 +99,20 @@ struct Pass {
     checkpoint_ns: u64,
 }
 
+impl Pass {
+    /// Whether shards have a stretch that they have not answered for.
+    fn is_working(&self) -> bool {
+        self.at.is_some_and(|at| at.pending > 0)
+    }
+}
+
 /// Background actions of an array.
 #[derive(Debug)]
 pub(super) struct Background {
     rates: Rates,
+    permit: Permit,
+    /// The delay that was told of last, while it lasts.
+    told_delayed: Option<WorkKind>,
     frozen: bool,
     requested: Option<WorkKind>,
     pass: Option<Pass>,
@@ -97,9 +124,11 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn new(rates: Rates, frozen: bool) -> Self {
+    pub(super) fn new(rates: Rates, permit: Permit, frozen: bool) -> Self {
         Self {
             rates,
+            permit,
+            told_delayed: None,
             frozen,
             requested: None,
             pass: None,
@@ -130,9 +159,10 @@ impl Coordinator {
     /// # Errors
     /// While another action is running, and on an array that cannot.
     pub fn request(&mut self, kind: WorkKind) -> Result<(), ActionError> {
+        let action = self.action();
         self.background.frozen = false;
-        if let Some(pass) = &self.background.pass {
-            return Err(ActionError::Busy(pass.kind));
+        if let Action::Running(kind) | Action::Delayed(kind) = action {
+            return Err(ActionError::Busy(kind));
         }
         if self.is_broken() || self.stop.is_begun() {
             return Err(ActionError::Unable);
@@ -167,13 +197,30 @@ impl Coordinator {
         self.background.rates
     }
 
+    /// Grants or withholds the permit. A stretch that is handed out already is done to its end.
+    pub(super) fn set_permit(&mut self, permit: Permit) {
+        if self.background.permit == permit {
+            return;
+        }
+        self.background.permit = permit;
+        if let Some(pass) = &mut self.background.pass {
+            // The time that it stood still is no time in which it was slow.
+            pass.pace = Pace::new(self.background.rates, self.now_ns, self.foreground_bytes);
+            pass.wait_ns = None;
+        }
+    }
+
     /// What is going on.
     #[must_use]
     pub fn action(&self) -> Action {
+        let withheld = self.background.permit == Permit::Withheld;
         match &self.background.pass {
+            Some(pass) if withheld && !pass.is_working() => Action::Delayed(pass.kind),
             Some(pass) => Action::Running(pass.kind),
             None if self.background.frozen => Action::Frozen,
-            None => Action::Idle,
+            None if withheld => self.next_kind().map_or(Action::Idle, Action::Delayed),
+            // About to begin: whoever was given a permit has not let it pass.
+            None => self.next_kind().map_or(Action::Idle, Action::Running),
         }
     }
 
@@ -204,7 +251,7 @@ impl Coordinator {
         let Some(pass) = &mut self.background.pass else { return };
         pass.aborted = true;
         pass.wait_ns = None;
-        if pass.at.is_some_and(|at| at.pending > 0) {
+        if pass.is_working() {
             orders.push_back(Order::AbortWork);
         } else {
             self.end_pass(orders);
@@ -213,7 +260,11 @@ impl Coordinator {
 
     /// Goes on with the pass, or starts one, if it is time.
     pub(super) fn begin_work(&mut self, orders: &mut Orders) {
-        if self.change.is_under_way() || !self.ledger.is_running() {
+        self.tell_delayed(orders);
+        if self.change.is_under_way()
+            || !self.ledger.is_running()
+            || self.background.permit == Permit::Withheld
+        {
             return;
         }
         if self.background.pass.is_none() {
@@ -221,8 +272,7 @@ impl Coordinator {
         }
         let now_ns = self.now_ns;
         let Some(pass) = &mut self.background.pass else { return };
-        let working = pass.at.is_some_and(|at| at.pending > 0);
-        if working || pass.wait_ns.is_some_and(|until| until > now_ns) {
+        if pass.is_working() || pass.wait_ns.is_some_and(|until| until > now_ns) {
             return;
         }
         pass.wait_ns = None;
@@ -233,26 +283,48 @@ impl Coordinator {
         self.next_stretch(orders);
     }
 
-    /// Starts what has to be done, or was asked for.
-    fn choose(&mut self, orders: &mut Orders) {
+    /// Says once that an action waits for its permit, so that whoever gives it looks.
+    fn tell_delayed(&mut self, orders: &mut Orders) {
+        let delayed = match self.action() {
+            Action::Delayed(kind) => Some(kind),
+            Action::Idle | Action::Frozen | Action::Running(_) => None,
+        };
+        let told = std::mem::replace(&mut self.background.told_delayed, delayed);
+        if let Some(kind) = delayed.filter(|_| delayed != told) {
+            orders.push_back(Order::Event(RaidEvent::SyncDelayed { kind }));
+        }
+    }
+
+    /// What has to be done, or was asked for; `None` when nothing may start.
+    fn next_kind(&self) -> Option<WorkKind> {
         let may_start = !self.background.frozen
             && !self.background.exhausted
             && !self.background.promoting
             && !self.stop.is_begun()
             && self.change.is_settled()
+            && self.ledger.is_running()
             && !self.is_broken();
         if !may_start {
-            return;
-        }
-        let optimal = self.map.is_optimal();
-        let (kind, total) = if !self.map.rebuilding().is_empty() {
-            (WorkKind::Rebuild, self.stale.ones())
-        } else if optimal && self.log.sync_count() < self.log.regions() {
-            (WorkKind::Resync, self.log.regions() - self.log.sync_count())
-        } else if let Some(kind) = self.background.requested.take() {
-            (kind, self.log.regions())
+            None
+        } else if !self.map.rebuilding().is_empty() {
+            Some(WorkKind::Rebuild)
+        } else if self.map.is_optimal() && self.log.sync_count() < self.log.regions() {
+            Some(WorkKind::Resync)
         } else {
-            return;
+            self.background.requested
+        }
+    }
+
+    /// Starts what is next.
+    fn choose(&mut self, orders: &mut Orders) {
+        let Some(kind) = self.next_kind() else { return };
+        let total = match kind {
+            WorkKind::Rebuild => self.stale.ones(),
+            WorkKind::Resync => self.log.regions() - self.log.sync_count(),
+            WorkKind::Check | WorkKind::Repair => {
+                self.background.requested = None;
+                self.log.regions()
+            }
         };
         self.log.rewind();
         self.background.last = Some(kind);

@@ -36,7 +36,7 @@ pub mod order;
 pub mod pace;
 mod stop;
 
-pub use background::{Action, ActionError, Progress};
+pub use background::{Action, ActionError, Permit, Progress};
 pub use change::AddRefusal;
 pub use order::{Input, Order, Orders, RaidEvent, Scope};
 
@@ -101,6 +101,8 @@ pub struct CoordinatorSpec {
     pub rates: pace::Rates,
     /// Whether none starts before one is requested.
     pub frozen: bool,
+    /// Whether they may work from the start.
+    pub permit: Permit,
 }
 
 /// The coordinator.
@@ -135,7 +137,7 @@ impl Coordinator {
             flushes: Flushes::new(regions),
             change: Change::new(),
             ledger: Ledger::new(spec.superblock, spec.behind),
-            background: Background::new(spec.rates, spec.frozen),
+            background: Background::new(spec.rates, spec.permit, spec.frozen),
             stop: Stop::No,
             log: spec.log,
             log_health: spec.log_health,
@@ -169,6 +171,7 @@ impl Coordinator {
             Input::LogFlushed { ok } => self.log_flushed(ok, orders),
             Input::MemberFlushed { slot, ok } => self.member_flushed(slot, ok, orders),
             Input::SuperblockWritten { slot, ok } => self.superblock_written(slot, ok, orders),
+            Input::Permit(permit) => self.set_permit(permit),
             Input::AllowWrites => self.allow_writes(orders),
             Input::AddMember { slot, scope, member_uuid } => {
                 self.add_member(slot, scope, member_uuid, orders);

@@ -2,6 +2,7 @@
 //!
 //! Not here: who carries orders out (crate `array`, or the simulator).
 
+use super::background::Permit;
 use crate::event::{FailCause, Work};
 use crate::shard::Writes;
 use crate::units::Slot;
@@ -81,6 +82,8 @@ pub enum Input {
         /// Whether they are.
         ok: bool,
     },
+    /// Background actions may work from now on, or may not.
+    Permit(Permit),
     /// The owner of the array has recorded the failures, and writes may go on (raid45's message).
     AllowWrites,
     /// A device takes an empty slot. Its channels are there.
@@ -120,6 +123,11 @@ pub enum RaidEvent {
     },
     /// The log bdev failed.
     LogFailed,
+    /// A background action waits for its permit.
+    SyncDelayed {
+        /// Which.
+        kind: crate::event::WorkKind,
+    },
     /// A background action began.
     SyncStarted {
         /// Which.

@@ -88,6 +88,7 @@ impl World {
             })
             .collect();
         let coordinator = Coordinator::new(CoordinatorSpec {
+            permit: crate::coordinator::Permit::Granted,
             log: DirtyLog::new(regions.count(), initially),
             log_health: LogHealth::Alive,
             regions,

@@ -44,7 +44,7 @@ mod rejoin;
 mod tests;
 
 pub use buf::{IoBuf, IoBufMut};
-pub use pool::Pool;
+pub use pool::{LoanCounts, Pool, PoolStats};
 pub use region::{PageKind, Region, RegionId, regions, regions_generation};
 pub use rejoin::Rejoin;
 

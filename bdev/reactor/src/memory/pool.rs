@@ -95,6 +95,50 @@ struct Home {
     /// Loans minus returns on this thread.
     lent: i64,
     state: State,
+    /// Small blocks, and others.
+    loans: [LoanCounts; 2],
+}
+
+/// How often a block of some sizes was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LoanCounts {
+    /// A warm one was there.
+    pub warm: u64,
+    /// Another one was.
+    pub cold: u64,
+    /// There was none.
+    pub refused: u64,
+}
+
+/// What is known of a pool: how often blocks were asked for since it was made, and what is left.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PoolStats {
+    /// Blocks of at most [`limits::SMALL_BUFFER_BYTES_MAX`].
+    pub small: LoanCounts,
+    /// Larger ones.
+    pub large: LoanCounts,
+    /// The whole memory, in bytes.
+    pub bytes: usize,
+    /// What of it is not lent, in bytes.
+    pub free_bytes: usize,
+}
+
+impl LoanCounts {
+    fn merge(&mut self, other: &Self) {
+        self.warm += other.warm;
+        self.cold += other.cold;
+        self.refused += other.refused;
+    }
+}
+
+impl PoolStats {
+    /// Adds those of another pool.
+    pub fn merge(&mut self, other: &Self) {
+        self.small.merge(&other.small);
+        self.large.merge(&other.large);
+        self.bytes += other.bytes;
+        self.free_bytes += other.free_bytes;
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -177,6 +221,13 @@ impl Pool {
         free_units.unwrap_or(0) * BUF_ALIGN_BYTES
     }
 
+    /// What is known of it.
+    pub fn stats(&self) -> PoolStats {
+        let loans = self.shared().home.with(|home| home.loans);
+        let [small, large] = loans.unwrap_or_default();
+        PoolStats { small, large, bytes: self.region().len_bytes(), free_bytes: self.free_bytes() }
+    }
+
     #[inline]
     fn shared(&self) -> &PoolShared {
         // SAFETY: the shared part is freed only after this `Pool` was dropped.
@@ -250,6 +301,12 @@ impl PoolShared {
     }
 }
 
+/// Where in `loans` blocks of an order are counted.
+#[inline]
+fn size_of_order(order: usize) -> usize {
+    usize::from(BUF_ALIGN_BYTES << order > limits::SMALL_BUFFER_BYTES_MAX)
+}
+
 impl Home {
     fn new(units: u32) -> Self {
         // Lists of orders that cannot exist stay empty; the others never have to grow.
@@ -257,7 +314,14 @@ impl Home {
             0 => Vec::new(),
             _ => Vec::with_capacity(limits::POOL_WARM_BLOCKS_MAX),
         });
-        Self { buddy: Buddy::new(units), warm, warm_units: 0, lent: 0, state: State::Open }
+        Self {
+            buddy: Buddy::new(units),
+            warm,
+            warm_units: 0,
+            lent: 0,
+            state: State::Open,
+            loans: Default::default(),
+        }
     }
 
     #[inline]
@@ -266,6 +330,7 @@ impl Home {
         let unit = match warm {
             Some(unit) => {
                 self.warm_units -= 1 << order;
+                self.loans[size_of_order(order)].warm += 1;
                 unit
             }
             None => self.lend_cold(order, returns)?,
@@ -277,6 +342,16 @@ impl Home {
     /// Nothing warm: looks at what came back from elsewhere, then takes from the free memory.
     #[cold]
     fn lend_cold(&mut self, order: usize, returns: &ArrayQueue<u32>) -> Option<u32> {
+        let found = self.find_cold(order, returns);
+        let loans = &mut self.loans[size_of_order(order)];
+        match found {
+            Some(_) => loans.cold += 1,
+            None => loans.refused += 1,
+        }
+        found
+    }
+
+    fn find_cold(&mut self, order: usize, returns: &ArrayQueue<u32>) -> Option<u32> {
         self.take_returns(returns, limits::POOL_RETURNS_PER_ALLOC_MAX);
         if let Some(unit) = self.warm[order].pop() {
             self.warm_units -= 1 << order;

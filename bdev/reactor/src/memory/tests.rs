@@ -454,3 +454,21 @@ proptest! {
         prop_assert!(pool.alloc(UNITS * UNIT).is_some(), "everything has joined");
     }
 }
+
+/// Goal: a loan counts once, by size, as warm, cold or refused. Method: a pool of four blocks.
+#[test]
+fn loans_are_counted() {
+    let pool = pool(4);
+    let bytes = pool.region().len_bytes();
+    assert_eq!(pool.stats(), PoolStats { bytes, free_bytes: bytes, ..PoolStats::default() });
+    drop(pool.alloc(UNIT));
+    let held = pool.alloc(1).unwrap();
+    drop(pool.alloc(2 * UNIT));
+    drop(pool.alloc(3 * UNIT));
+    drop(held);
+    let large = pool.alloc(3 * UNIT);
+    let PoolStats { small, large: of_large, free_bytes, .. } = pool.stats();
+    assert_eq!(free_bytes, if large.is_some() { bytes - 4 * UNIT } else { bytes });
+    assert_eq!(small, LoanCounts { warm: 1, cold: 2, refused: 0 });
+    assert_eq!(of_large, LoanCounts { warm: 0, cold: u64::from(large.is_some()), refused: 1 });
+}
