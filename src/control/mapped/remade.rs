@@ -126,7 +126,12 @@ mod tests {
         for (states, table, right) in [
             (
                 healthy,
-                "0 98304 raid raid5_ls 4 128 nosync rebuild 1 4 - a - b - c - d",
+                "0 98304 raid raid5_ls 2 128 nosync 4 - a - b - c - d",
+                "0 98304 raid raid5_ls 1 128 4 - a - b - c - d",
+            ),
+            (
+                healthy,
+                "0 98304 raid raid5_ls 3 128 rebuild 1 4 - a - b - c - d",
                 "0 98304 raid raid5_ls 1 128 4 - a - b - c - d",
             ),
             (
