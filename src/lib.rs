@@ -59,8 +59,9 @@
 //! | shard | one core's share of an array: the stripes that it owns |
 //! | coordinator | the one machine per array: dirty log, members' states, superblocks, background actions |
 //! | bdev, io channel | a block device; its data path on one reactor for one user |
-//! | claim | that a bdev is a member of an array, or the base of an error, delay or split bdev, so nobody else may write to it |
+//! | claim | that a bdev is a member of an array, or the base of an error, delay or split bdev, so nobody else may write to it; tables of mapped devices may share one |
 //! | permit | that an array's background actions may work; of arrays that share a device one has it, the others are *delayed* |
+//! | mapped device | device-mapper's: a bdev made of the targets of a table, which can be changed under load |
 //!
 //! # Rooms and layers
 //!
@@ -105,6 +106,8 @@
 //!   the survivors' superblocks say so, or the owner of an array without any allows them.
 //! - **A member that does not answer** is given up after a time: its requests are answered in its place,
 //!   and its channel is kept until the device has let go of them. Before that it cannot come back.
+//! - **A mapped device** that gets another table is suspended: what is in flight ends, what comes waits, the
+//!   arrays of the old table are stopped in order, those of the new one start with what the old ones knew.
 //! - **At the start** every bdev is looked at for a superblock; `raid::assemble` says what belongs
 //!   together and whether it may start, and the coordinator writes nothing before that.
 //!
@@ -188,7 +191,7 @@
 //! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
 //! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
-//! | the real daemon: socket, signals, configurations, refusals, faults, kill -9 under load | `tests/blackbox` |
+//! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |

@@ -23,6 +23,9 @@ pub const BUFFER_BYTES_PER_REACTOR: usize = 16 << 20;
 /// How long the flush of one bdev may take when the service stops.
 pub const FLUSH_TIME_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a mapped device may take to come to rest when it is suspended.
+pub const SUSPEND_TIME_LIMIT: Duration = Duration::from_secs(60);
+
 /// Buffers that `raid456 perf` and `raid456 dd` add to each reactor's; what they need beyond that
 /// comes from the heap.
 pub const TOOL_BUFFER_BYTES_MAX: usize = 4 << 30;

@@ -7,12 +7,14 @@
 //!
 //! Not here: what the values are.
 
+mod dm;
 mod watch;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+pub use dm::{DmDepsOf, DmDeviceInfo, DmIo, DmListed, DmTarget, DmTargetVersion, DmTargetsOf};
 pub use watch::{
     BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, ContextSwitchReply,
     HistogramReply, IoChannelEntry, IobufCounts, IobufEntry, Iostat, IostatReply, LwThread,

@@ -5,6 +5,7 @@
 //! | [`serve`] | the service, in the foreground |
 //! | [`rpc`] | one call to a running service |
 //! | [`perf`] | a load on a bdev, in this process |
+//! | [`dm`] | dmsetup's verbs, on a running service |
 //! | [`dd`] | copies between bdevs and files, in this process |
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with a message), 2
@@ -13,6 +14,7 @@
 //! Not here: what the commands do beyond arguments, output and signals.
 
 pub mod dd;
+pub mod dm;
 pub mod perf;
 pub mod rpc;
 pub mod serve;
@@ -52,6 +54,8 @@ pub enum Command {
     Serve(serve::ServeArgs),
     /// Call a method of a running service
     Rpc(rpc::RpcArgs),
+    /// Make, change and look at mapped devices of a running service, as dmsetup does
+    Dm(dm::DmArgs),
     /// Put load on a bdev of a configuration, and measure or verify it
     Perf(perf::PerfArgs),
     /// Copy between bdevs of a configuration and files
@@ -99,7 +103,10 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not through the log: that may be filtered, and this is the answer to the caller.
-            eprintln!("raid456: {error}");
+            match error.downcast_ref::<dm::Refused>() {
+                Some(refused) => eprintln!("{refused}"),
+                None => eprintln!("raid456: {error}"),
+            }
             ExitCode::FAILURE
         }
     }
@@ -109,12 +116,13 @@ fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
     // Only a service tells what it does; the tools say what they have to say as their result.
     let default_level = match &cli.command {
         Command::Serve(_) => "info",
-        Command::Rpc(_) | Command::Perf(_) | Command::Dd(_) => "warn",
+        Command::Rpc(_) | Command::Dm(_) | Command::Perf(_) | Command::Dd(_) => "warn",
     };
     log::start(cli.log.as_deref(), default_level, cli.log_format)?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Rpc(args) => rpc::run(args),
+        Command::Dm(args) => dm::run(args),
         Command::Perf(args) => perf::run(args),
         Command::Dd(args) => dd::run(args),
     }
@@ -144,6 +152,17 @@ mod tests {
             "raid456 rpc bdev_get_bdevs",
             "raid456 rpc -s /tmp/s bdev_get_bdevs name=r0 timeout:=100",
             "raid456 rpc --socket /tmp/s spdk_get_version",
+            "raid456 dm create r0 --table 0_1_error",
+            "raid456 dm -s /tmp/s create r0 table.txt -u LVM-1 -r",
+            "raid456 dm create r0 --notable",
+            "raid456 dm reload r0 --table 0_1_zero --json",
+            "raid456 dm suspend --noflush --nolockfs r0 r1",
+            "raid456 dm remove --retry --deferred -f r0",
+            "raid456 dm message r0 0 bandwidth set 20",
+            "raid456 dm status --target raid --noflush",
+            "raid456 dm info -c --noheadings",
+            "raid456 dm ls --tree",
+            "raid456 dm wait r0 3",
             "raid456 perf --config a.json --bdev r0 --rw randwrite --bs 4k --iodepth 32 --runtime 5 \
              --cores 0 --verify --json out.json",
             "raid456 dd --config a.json --ib r0 --of file --bs 1m --count 8 --skip 1 --seek 2",

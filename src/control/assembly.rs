@@ -111,6 +111,10 @@ impl Control {
         match array::probe(reactor, bdev) {
             Ok(pair) => {
                 let found = pair.superblock;
+                if found.is_apart() {
+                    // A metadata device: its array is what a table says.
+                    return;
+                }
                 let (array, uuid) = (found.array_name.clone(), found.array_uuid);
                 tracing::info!(bdev = name, array, events = found.events, "superblock found");
                 let size_bytes = bdev.info().size_bytes();
@@ -301,6 +305,10 @@ impl Control {
                 io_timeout: self.defaults().io_timeout,
                 force,
                 events: Some(self.event_sender()),
+                name: None,
+                metadata: Vec::new(),
+                resync: false,
+                tuning: array::Tuning::default(),
             },
         )?;
         self.add(state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));
@@ -434,7 +442,8 @@ fn list(slots: SlotSet) -> String {
     slots.join(", ")
 }
 
-/// Kinds of bdevs that are looked at for superblocks: a null bdev has nothing to be found.
+/// Kinds of bdevs that are looked at for superblocks when they appear: a null bdev has nothing to be found,
+/// and a mapped device has no table yet.
 pub(super) fn is_examined(kind: Kind) -> bool {
-    kind != Kind::Null
+    !matches!(kind, Kind::Null | Kind::Mapped)
 }

@@ -12,6 +12,7 @@ use raid::units::Slot;
 use rpc::error::errno;
 use uuid::Uuid;
 
+use super::mapped::MappedError;
 use super::registry::{Claim, Kind};
 use crate::limits;
 
@@ -26,8 +27,8 @@ pub enum ControlError {
     },
     /// The bdev is there, and is of another kind than the command is for.
     #[error(
-        "bdev {name:?} is {} bdev and not {} bdev: use bdev_{kind}_delete",
-        .kind.with_article(), .wanted.with_article()
+        "bdev {name:?} is {} bdev and not {} bdev: use {}",
+        .kind.with_article(), .wanted.with_article(), .kind.deleted_with()
     )]
     OtherKind {
         /// As given.
@@ -248,6 +249,9 @@ pub enum ControlError {
     /// The array was stopped, and something went wrong with it.
     #[error("the array is deleted, but not cleanly: {0}")]
     Stop(array::RestError),
+    /// A verb of mapped devices was refused.
+    #[error(transparent)]
+    Mapped(#[from] MappedError),
     /// The service is on its way out.
     #[error("bdev {name:?}: the service is stopping")]
     Stopping {
@@ -291,6 +295,7 @@ impl ControlError {
             // SPDK has no configuration of such a split then.
             Self::NotSplit { .. } => errno::ENOENT,
             Self::Stop(_) | Self::NotFlushed(_) => errno::EIO,
+            Self::Mapped(error) => error.errno(),
             Self::Stopping { .. } => errno::ESHUTDOWN,
         }
     }

@@ -15,6 +15,8 @@
 //! Files that a configuration makes are provisional until the whole of it has been applied: a
 //! service that refuses to start leaves nothing behind.
 //!
+//! Mapped devices, whose tables change, are `mapped`'s.
+//!
 //! Invariants: R6 through [`crate::limits`]; R9: a flush that fails on the way out is reported, not
 //! repeated.
 //!
@@ -25,6 +27,7 @@ pub mod config;
 mod error;
 mod faults;
 mod flush;
+mod mapped;
 mod new_file;
 mod notices;
 mod permits;
@@ -57,6 +60,7 @@ pub use config::{Config, ConfigError};
 pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
+pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub(crate) use notices::action_word;
 pub use notices::{Notice, NoticeKind};
 pub use raid::{RaidMessage, RaidRequest};
@@ -512,6 +516,7 @@ impl Control {
         };
         // Whoever stops waits for what is pending below.
         entries.iter().filter_map(Entry::error).for_each(|error| error.resume_pending());
+        entries.iter().filter_map(Entry::mapped).for_each(|mapped| mapped.let_go());
         let mut problems = Vec::new();
         for entry in entries {
             tracing::debug!(bdev = entry.name(), "stopping");
@@ -532,6 +537,9 @@ impl Control {
     fn stop_entry(&self, entry: &Entry) -> Result<(), String> {
         if let Some(raid) = entry.raid() {
             return raid.stop().map_err(|error| error.to_string());
+        }
+        if let Some(mapped) = entry.mapped() {
+            return mapped.stop();
         }
         if let Some(error) = entry.error().filter(|error| error.has_cache()) {
             return self.empty_cache(error).map_err(|error| error.to_string());

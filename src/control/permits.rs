@@ -215,7 +215,10 @@ fn units(registry: &Registry) -> BTreeMap<String, BTreeSet<usize>> {
             Some(Claim::Split { parts }) => {
                 parts.iter().for_each(|part| below.entry(part).or_default().push(at));
             }
-            Some(Claim::Log { .. } | Claim::Spare { .. }) | None => {}
+            Some(Claim::Mapped { devices, .. }) => {
+                devices.iter().for_each(|above| below.entry(above).or_default().push(at));
+            }
+            Some(Claim::Log { .. } | Claim::Spare { .. } | Claim::Removal) | None => {}
         }
     }
     // What a bdev is made of came before it: a walk in the order of creation meets the bottom first.

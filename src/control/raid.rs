@@ -261,6 +261,16 @@ fn check_distinct(
 }
 
 impl RaidRequest {
+    /// A bdev has another name.
+    pub(super) fn rename(&mut self, old: &str, new: &str) {
+        let members = self.members.iter_mut().flatten();
+        for name in members.chain(&mut self.log).chain(&mut self.spares) {
+            if name == old {
+                new.clone_into(name);
+            }
+        }
+    }
+
     fn into_spec(
         self,
         members: Vec<Option<Arc<dyn Bdev>>>,

@@ -11,12 +11,14 @@
 //! Not here: what the commands are called (`methods`), files (`cli`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ::raid::coordinator::pace::Rates;
 use ::raid::member::MemberState;
 use array::RaidBdev;
 use device::{Bdev, Limits};
 
+use super::mapped::{Mapped, Remade};
 use super::raid::RaidRequest;
 use super::registry::{Claim, Entry};
 use super::{BdevView, Control, Kind};
@@ -30,6 +32,8 @@ pub struct Recipe {
     pub view: BdevView,
     /// How the array was asked for, with its members of now; `None` for arrays with superblocks.
     pub raid: Option<RaidRequest>,
+    /// How a mapped device is made.
+    pub mapped: Option<Remade>,
     /// Bounds of the speed of the array's background actions, where they are not the service's.
     pub rates: Option<Rates>,
     /// Limits that were set for it.
@@ -41,6 +45,7 @@ struct Seen {
     kind: Kind,
     view: BdevView,
     request: Option<RaidRequest>,
+    mapped: Option<Arc<Mapped>>,
     limits: Limits,
 }
 
@@ -52,6 +57,7 @@ impl Control {
             let see = |entry: &Entry| Seen {
                 kind: entry.kind(),
                 view: BdevView::from(entry),
+                mapped: entry.mapped().cloned(),
                 request: state.requests.get(&entry.name()).cloned(),
                 limits: entry.counted.limits(),
             };
@@ -68,7 +74,7 @@ impl Control {
     }
 
     fn recipe(&self, seen: Seen, spares: &mut BTreeMap<String, Vec<String>>) -> Recipe {
-        let Seen { kind, view, request, limits } = seen;
+        let Seen { kind, view, request, mapped, limits } = seen;
         let spares = spares.remove(&view.bdev.info().name).unwrap_or_default();
         let raid = match (&view.raid, request) {
             (Some(raid), Some(request)) => Some(as_it_is(raid, request, spares)),
@@ -76,7 +82,8 @@ impl Control {
         };
         let rates = view.raid.as_ref().map(|raid| raid.snapshot().rates);
         let rates = rates.filter(|rates| *rates != self.defaults().rates);
-        Recipe { kind, view, raid, rates, limits }
+        let mapped = mapped.map(|mapped| mapped.remade());
+        Recipe { kind, view, raid, mapped, rates, limits }
     }
 }
 
@@ -100,6 +107,9 @@ fn parts(recipe: &Recipe) -> Vec<String> {
     if let Some(request) = &recipe.raid {
         let members = request.members.iter().flatten();
         return members.chain(&request.log).chain(&request.spares).cloned().collect();
+    }
+    if let Some(mapped) = &recipe.mapped {
+        return mapped.parts.clone();
     }
     let base = recipe.view.delay.as_ref().map(|delay| delay.base().info().name.clone());
     let base =
@@ -140,15 +150,13 @@ fn in_order(recipes: Vec<Recipe>) -> Vec<Recipe> {
 mod tests {
     use device::{DelayBdev, DelaySpec, NullBdev, NullSpec};
 
-    use std::sync::Arc;
-
     use super::*;
 
     fn recipe(kind: Kind, bdev: Arc<dyn Bdev>, delay: Option<Arc<DelayBdev>>) -> Recipe {
         let limits = Limits::default();
         let view =
             BdevView { bdev, raid: None, error: None, delay, part: None, claim: None, limits };
-        Recipe { kind, view, raid: None, rates: None, limits }
+        Recipe { kind, view, raid: None, mapped: None, rates: None, limits }
     }
 
     fn null(name: &str) -> Arc<dyn Bdev> {

@@ -14,6 +14,7 @@
 //!
 //! Not here: making and stopping bdevs (`super`), and any lock: a registry is a plain value.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use raid::units::Slot;
 use uuid::Uuid;
 
 use super::error::ControlError;
+use super::mapped::Mapped;
 use super::new_file::NewFile;
 use super::split::Part;
 use crate::limits;
@@ -46,6 +48,8 @@ pub enum Kind {
     Split,
     /// An array.
     Raid,
+    /// A mapped device, over what its table says.
+    Mapped,
 }
 
 impl Kind {
@@ -53,9 +57,23 @@ impl Kind {
     pub(crate) fn with_article(self) -> String {
         match self {
             Self::Aio | Self::Error => format!("an {self}"),
-            Self::Null | Self::Malloc | Self::Uring | Self::Delay | Self::Split | Self::Raid => {
+            Self::Null
+            | Self::Malloc
+            | Self::Uring
+            | Self::Delay
+            | Self::Split
+            | Self::Raid
+            | Self::Mapped => {
                 format!("a {self}")
             }
+        }
+    }
+
+    /// The method that deletes one.
+    pub(crate) fn deleted_with(self) -> String {
+        match self {
+            Self::Mapped => "dm_remove".to_owned(),
+            _ => format!("bdev_{self}_delete"),
         }
     }
 }
@@ -71,6 +89,7 @@ impl fmt::Display for Kind {
             Self::Delay => "delay",
             Self::Split => "split",
             Self::Raid => "raid",
+            Self::Mapped => "mapped",
         })
     }
 }
@@ -105,6 +124,15 @@ pub enum Claim {
         /// Of which array; `None`: of any.
         array: Option<String>,
     },
+    /// It stands in tables of mapped devices.
+    Mapped {
+        /// Their names.
+        devices: Vec<String>,
+        /// Whether one of them uses it for an array, so that nobody else may.
+        exclusive: bool,
+    },
+    /// It is being removed.
+    Removal,
 }
 
 /// That a bdev is a member of an array.
@@ -126,6 +154,16 @@ impl Claim {
             Self::Split { parts } => parts.first().map_or("", String::as_str),
             Self::Log { array } => array,
             Self::Spare { array } => array.as_deref().unwrap_or(POOL),
+            Self::Mapped { devices, .. } => devices.first().map_or("", String::as_str),
+            Self::Removal => "",
+        }
+    }
+
+    /// How many have it.
+    pub(crate) fn users(&self) -> u32 {
+        match self {
+            Self::Mapped { devices, .. } => u32::try_from(devices.len()).unwrap_or(u32::MAX),
+            _ => 1,
         }
     }
 
@@ -141,6 +179,10 @@ impl Claim {
             Self::Split { .. } => "delete its parts first, with bdev_split_delete".to_owned(),
             Self::Log { .. } => "delete the array first".to_owned(),
             Self::Spare { .. } => "take it back with bdev_raid_remove_base_bdev".to_owned(),
+            Self::Mapped { .. } => {
+                "remove that first with dm_remove, or load another table".to_owned()
+            }
+            Self::Removal => "it is gone in a moment".to_owned(),
         }
     }
 }
@@ -161,6 +203,10 @@ impl fmt::Display for Claim {
                 write!(f, "claimed by array {array:?} as a spare")
             }
             Self::Spare { array: None } => f.write_str("claimed as a spare of any array"),
+            Self::Mapped { devices, .. } => {
+                write!(f, "claimed by the tables of mapped devices {}", devices.join(", "))
+            }
+            Self::Removal => f.write_str("being removed"),
         }
     }
 }
@@ -178,6 +224,7 @@ pub(crate) enum Backing {
     Delay(Arc<DelayBdev>),
     Split(Part),
     Raid(Arc<RaidBdev>),
+    Mapped(Arc<Mapped>),
 }
 
 impl Backing {
@@ -191,6 +238,7 @@ impl Backing {
             Self::Delay(_) => Kind::Delay,
             Self::Split(_) => Kind::Split,
             Self::Raid(_) => Kind::Raid,
+            Self::Mapped(_) => Kind::Mapped,
         }
     }
 }
@@ -218,6 +266,14 @@ impl Entry {
     pub(crate) fn raid(&self) -> Option<&Arc<RaidBdev>> {
         match &self.backing {
             Backing::Raid(raid) => Some(raid),
+            _ => None,
+        }
+    }
+
+    /// The mapped device, if it is one.
+    pub(crate) fn mapped(&self) -> Option<&Arc<Mapped>> {
+        match &self.backing {
+            Backing::Mapped(mapped) => Some(mapped),
             _ => None,
         }
     }
@@ -463,11 +519,59 @@ impl Registry {
         self.entries.iter_mut().for_each(Entry::keep_file);
     }
 
-    /// Takes all bdevs out; the last one made comes first, so arrays come before their members.
+    /// Marks one bdev as used.
+    pub(crate) fn claim_named(&mut self, name: &str, claim: Claim) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.answers_to(name)) {
+            entry.claim = Some(claim);
+        }
+    }
+
+    /// Sets the claims of mapped devices anew, as `claim_of` says by name.
+    pub(crate) fn set_mapped_claims(&mut self, mut claim_of: impl FnMut(&str) -> Option<Claim>) {
+        for entry in &mut self.entries {
+            let claim = claim_of(&entry.name());
+            if matches!(entry.claim, None | Some(Claim::Mapped { .. })) {
+                entry.claim = claim;
+            }
+        }
+    }
+
+    /// The names of what a bdev is made of.
+    pub(crate) fn parts(&self, name: &str) -> Vec<String> {
+        let is_part = |entry: &&Entry| match &entry.claim {
+            Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
+                users.iter().any(|user| user == name)
+            }
+            Some(claim) => claim.holder() == name,
+            None => false,
+        };
+        self.entries.iter().filter(is_part).map(Entry::name).collect()
+    }
+
+    /// Takes all bdevs out, each before what it is made of: of those that nobody uses any more, the last
+    /// one made comes first. Mapped devices can be made of what is younger than they are.
     pub(crate) fn drain_backwards(&mut self) -> Vec<Entry> {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.reverse();
-        entries
+        let mut drained = Vec::with_capacity(self.entries.len());
+        while !self.entries.is_empty() {
+            let users = |entry: &Entry| match &entry.claim {
+                None | Some(Claim::Removal) => Vec::new(),
+                Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
+                    users.clone()
+                }
+                Some(claim) => vec![claim.holder().to_owned()],
+            };
+            let names: BTreeSet<String> = self.entries.iter().map(Entry::name).collect();
+            let is_free = |entry: &Entry| users(entry).iter().all(|user| !names.contains(user));
+            let free: Vec<bool> = self.entries.iter().map(is_free).collect();
+            // Nothing is made of itself; should it seem so, the order is as good as any.
+            let stuck = free.iter().all(|free| !free);
+            let entries = std::mem::take(&mut self.entries);
+            let (now, later) =
+                entries.into_iter().zip(free).partition::<Vec<_>, _>(|e| e.1 || stuck);
+            self.entries = later.into_iter().map(|(entry, _)| entry).collect();
+            drained.extend(now.into_iter().rev().map(|(entry, _)| entry));
+        }
+        drained
     }
 }
 

@@ -198,7 +198,9 @@ impl Monitor {
                     control.assemble_waiting();
                 }
             }
+            control.remove_deferred();
             if let Some(event) = event {
+                let event = control.note_mapped(event);
                 control.notices.push_raid(&event);
                 handle(&control, &event);
                 control.tell_changed();

@@ -12,6 +12,7 @@
 
 mod bdev;
 mod boot;
+mod dm;
 mod faults;
 mod framework;
 mod log;
@@ -138,6 +139,21 @@ const HANDLERS: &[Handler] = &[
     handler::<p::BdevRaidSetOptions>(),
     handler::<p::BdevExamine>(),
     handler::<p::BdevWaitForExamine>(),
+    handler::<p::DmCreate>(),
+    handler::<p::DmTableLoad>(),
+    handler::<p::DmTableClear>(),
+    handler::<p::DmSuspend>(),
+    handler::<p::DmResume>(),
+    handler::<p::DmRemove>(),
+    handler::<p::DmRename>(),
+    handler::<p::DmMessage>(),
+    handler::<p::DmStatus>(),
+    handler::<p::DmTable>(),
+    handler::<p::DmDeps>(),
+    handler::<p::DmInfo>(),
+    handler::<p::DmLs>(),
+    handler::<p::DmWait>(),
+    handler::<p::DmTargets>(),
 ];
 
 fn find(name: &str) -> Option<&'static Handler> {
@@ -179,7 +195,9 @@ impl Methods {
     /// What has changed is on the disk before it is answered.
     fn save_state(&self, method: &str) -> Result<(), RpcError> {
         // By SPDK's custom, which ours follow; where it misleads, the file only is looked at in vain.
-        if method.contains("_get_") {
+        let looks =
+            ["dm_status", "dm_table", "dm_deps", "dm_info", "dm_ls", "dm_wait", "dm_targets"];
+        if method.contains("_get_") || looks.contains(&method) {
             return Ok(());
         }
         let Some(state) = &self.boot.state else { return Ok(()) };
@@ -193,6 +211,7 @@ impl Methods {
     fn forget(&self, method: &str, params: Option<&Value>, error: &RpcError) -> bool {
         let (Some(state), Some(params)) = (&self.boot.state, params) else { return false };
         let gone = error.code == -i64::from(errno::ENODEV) && method.ends_with("_delete");
+        let gone = gone || error.code == -i64::from(errno::ENXIO) && method == "dm_remove";
         let part = || params["base_bdev"].as_str().map(|base| format!("{base}p0"));
         let name = params["name"].as_str().map(str::to_owned).or_else(part);
         gone && name.is_some_and(|name| state.forget(&name))

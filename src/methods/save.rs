@@ -17,7 +17,7 @@ use rpc::schema::Params;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::control::{Claim, Control, Kind, RaidRequest, Recipe};
+use crate::control::{Claim, Control, Kind, RaidRequest, Recipe, Remade};
 
 /// The subsystem that the calls are of.
 pub(super) const SUBSYSTEM: &str = "bdev";
@@ -92,6 +92,12 @@ fn creation(recipe: &Recipe) -> Option<Value> {
             })
         }
         Kind::Raid => call(array(recipe.raid.clone()?)),
+        Kind::Mapped => {
+            let Remade { uuid, table, readonly, .. } = recipe.mapped.clone()?;
+            let bdev_uuid = Some(info.uuid);
+            let uuid = (!uuid.is_empty()).then_some(uuid);
+            call(p::DmCreate { name, table, uuid, bdev_uuid, readonly })
+        }
     })
 }
 

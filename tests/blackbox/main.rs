@@ -16,6 +16,7 @@
 //! | `rig` | the service in the test's own process, with a data path |
 //! | `crash` | kill -9 under load, and what is there afterwards |
 //! | `failing` | members and logs that fail while an array runs |
+//! | `dm` | mapped devices: verbs, conformance to a kernel, `raid456 dm`, tables changed under load |
 //! | `known` | known arrays, and why one is not put together |
 //! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
@@ -27,6 +28,7 @@ mod bdevs;
 mod client;
 mod crash;
 mod daemon;
+mod dm;
 mod failing;
 mod faults;
 mod known;

@@ -45,6 +45,10 @@ pub(crate) struct Conductor {
     pub(crate) core: Coordinator,
     orders: Orders,
     log: Option<Member>,
+    /// The devices of the superblocks, where they are not on the members.
+    pub(crate) metadata: Option<BTreeMap<Slot, Member>>,
+    /// Members without such a device, of which a superblock was to be written.
+    unrecorded: Vec<Slot>,
     superblocks: BTreeMap<Slot, SuperblockWrite>,
     events: Option<Sender<ArrayEvent>>,
     stopped: Option<Sender<()>>,
@@ -64,6 +68,8 @@ impl Conductor {
             core,
             orders: Orders::new(),
             log,
+            metadata: None,
+            unrecorded: Vec::new(),
             superblocks: BTreeMap::new(),
             events,
             stopped: None,
@@ -77,7 +83,7 @@ impl Conductor {
     /// action is paced its reactor stays awake: timers are too coarse for it.
     pub(crate) fn can_sleep(&self) -> bool {
         let running = matches!(self.core.action(), Action::Running(_));
-        !self.stirred && !running && self.orders.is_empty()
+        !self.stirred && !running && self.orders.is_empty() && self.unrecorded.is_empty()
     }
 
     fn is_due(&self, now: Ticks) -> bool {
@@ -270,6 +276,37 @@ impl ArrayShard {
         count
     }
 
+    /// Completions of the metadata devices; one that does not answer in time has failed.
+    pub(crate) fn poll_metadata(&mut self, now: Ticks) -> usize {
+        let Some(conductor) = &mut self.conductor else { return 0 };
+        let Some(devices) = &mut conductor.metadata else { return 0 };
+        let mut done = std::mem::take(&mut conductor.done);
+        for device in devices.values_mut() {
+            device.poll(now.0, &mut done);
+            if device.is_overdue(now.0, self.common.io_timeout_ns) {
+                let dead = Member::dead(IoStatus::TimedOut);
+                let device = std::mem::replace(device, dead);
+                done.extend(device.abandon(IoStatus::TimedOut, &mut self.graveyard));
+            }
+        }
+        let unrecorded = std::mem::take(&mut conductor.unrecorded);
+        let count = done.len() + unrecorded.len();
+        for slot in unrecorded {
+            self.superblock_step(now, slot, true);
+        }
+        for completion in done.drain(..) {
+            let ok = completion.status.is_ok();
+            match Purpose::of(completion.io.token) {
+                Purpose::Superblock { slot } => self.superblock_step(now, slot, ok),
+                purpose => panic!("{purpose:?} is not for a metadata device"),
+            }
+        }
+        if let Some(conductor) = &mut self.conductor {
+            conductor.done = done;
+        }
+        count
+    }
+
     fn write_superblock(&mut self, now: Ticks, slot: Slot) {
         let mut bytes = IoBufMut::heap(SUPERBLOCK_BYTES);
         let target: &mut [u8; SUPERBLOCK_BYTES] =
@@ -294,7 +331,16 @@ impl ArrayShard {
             }
             Step::Flush(_) => BdevIo::flush(token),
         };
-        self.submit_to_member(slot, io);
+        let now = self.now;
+        let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        match &mut conductor.metadata {
+            None => self.submit_to_member(slot, io),
+            Some(devices) => match devices.get_mut(&slot) {
+                Some(device) => device.submit(io, now.0),
+                // What there is to record of it stands in the others'.
+                None => conductor.unrecorded.push(slot),
+            },
+        }
     }
 
     /// A write or flush of a superblock ended: on to the next step, or the coordinator is told.

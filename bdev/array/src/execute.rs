@@ -30,7 +30,7 @@ impl ArrayShard {
             Action::Read(access) => self.read_member(access),
             Action::Compute { op, recipe } => {
                 let mut bench = Workbench {
-                    kernel: self.common.kernel,
+                    kernel: self.common.kernel(),
                     core: &self.core,
                     pieces: &self.pieces,
                     buffers: &mut self.buffers,

@@ -37,6 +37,7 @@ mod segments;
 mod shard;
 mod spec;
 mod start;
+mod tuning;
 
 pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
@@ -45,3 +46,4 @@ pub use spec::{
     RaidSpec, RemoveError, RestError, ShardSnapshot,
 };
 pub use start::{mark_spare, occupant, probe, wipe};
+pub use tuning::Tuning;

@@ -23,6 +23,7 @@ use crate::spec::{
     RemoveError, RestError, ShardSnapshot,
 };
 use crate::start::{self, Foundation};
+use crate::tuning::{self, Tuning};
 use crossbeam::channel::{Sender, bounded};
 use crossbeam::utils::CachePadded;
 use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
@@ -40,9 +41,10 @@ use raid::superblock::Superblock;
 use raid::units::Slot;
 use reactor::{Cx, PollerId, ReactorHandle, Ticks, TimerId};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -50,9 +52,9 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct RaidBdev {
     key: u64,
-    common: Arc<Common>,
+    pub(crate) common: Arc<Common>,
     geometry: Arc<Geometry>,
-    reactors: Vec<ReactorHandle>,
+    pub(crate) reactors: Vec<ReactorHandle>,
     log: Option<String>,
     control: Mutex<ControlState>,
 }
@@ -89,8 +91,10 @@ impl RaidBdev {
             permit: options.permit,
             io_timeout: options.io_timeout,
             events: options.events.clone(),
+            tuning: options.tuning,
         };
-        Self::build(reactors, info, geometry, spec.members, foundation, behaviour)
+        let devices = Devices { members: spec.members, metadata: spec.options.metadata };
+        Self::build(reactors, info, geometry, devices, foundation, behaviour)
     }
 
     /// Starts a known array again, as its members' superblocks describe it.
@@ -102,7 +106,7 @@ impl RaidBdev {
         known: KnownRaid,
     ) -> Result<Arc<Self>, CreateError> {
         let superblock = &known.assembly.superblock;
-        let name = superblock.array_name.clone();
+        let name = known.name.clone().unwrap_or_else(|| superblock.array_name.clone());
         let reactor = first(reactors, &name)?;
         let geometry = Geometry::new(superblock.geometry_spec())
             .map_err(|source| CreateError::Geometry { name: name.clone(), source })?;
@@ -117,15 +121,17 @@ impl RaidBdev {
             permit: known.permit,
             io_timeout: known.io_timeout,
             events: known.events,
+            tuning: known.tuning,
         };
-        Self::build(reactors, info, geometry, known.members, foundation, behaviour)
+        let devices = Devices { members: known.members, metadata: known.metadata };
+        Self::build(reactors, info, geometry, devices, foundation, behaviour)
     }
 
     fn build(
         reactors: &[ReactorHandle],
         info: BdevInfo,
         geometry: Geometry,
-        members: Vec<Option<Arc<dyn Bdev>>>,
+        devices: Devices,
         foundation: Foundation,
         behaviour: Behaviour,
     ) -> Result<Arc<Self>, CreateError> {
@@ -133,6 +139,7 @@ impl RaidBdev {
         let forced = std::env::var("RAID456_PARITY").ok();
         let kernel = parity::select(forced.as_deref())
             .map_err(|source| CreateError::Kernel { name: info.name.clone(), source })?;
+        let kernel = AtomicUsize::new(tuning::place_of(kernel.name()).unwrap_or_default());
         let io_timeout_ns = u64::try_from(behaviour.io_timeout.as_nanos()).unwrap_or(u64::MAX);
         let host_bytes = reactors.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         let array = Arc::new(Self {
@@ -141,24 +148,31 @@ impl RaidBdev {
             geometry: Arc::new(geometry),
             reactors: reactors.to_vec(),
             log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
-            control: Mutex::new(ControlState { members, stopped: false }),
+            control: Mutex::new(ControlState { members: devices.members, stopped: false }),
         });
-        array.start(foundation, behaviour)?;
+        array.start(foundation, behaviour, devices.metadata)?;
         Ok(array)
     }
 
-    fn start(&self, foundation: Foundation, behaviour: Behaviour) -> Result<(), CreateError> {
+    fn start(
+        &self,
+        foundation: Foundation,
+        behaviour: Behaviour,
+        metadata: Vec<Option<Arc<dyn Bdev>>>,
+    ) -> Result<(), CreateError> {
         let control = self.lock();
         let mailboxes: Arc<[Mailbox]> =
             self.reactors.iter().map(|reactor| Mailbox::new(reactor.waker())).collect();
         let map = foundation.map.clone();
         let in_sync = foundation.log.in_sync_bits().clone();
         let (regions, stale) = (foundation.regions, foundation.stale.clone());
-        let mut chair = Some(Chair { foundation, behaviour });
+        let (tuning, count) = (behaviour.tuning, self.reactors.len());
+        let mut chair = Some(Chair { foundation, behaviour, metadata });
         for (index, reactor) in self.reactors.iter().enumerate() {
             let place = ShardPlace { index, count: self.reactors.len() };
             let mut core =
                 Shard::new(self.geometry.clone(), map.clone(), place, regions, in_sync.clone());
+            tuning::tune(&mut core, tuning, count);
             if !map.rebuilding().is_empty() {
                 let mut nothing = raid::event::Actions::new();
                 core.resume(map.clone(), Some(stale.clone()), Writes::Allowed, 0, &mut nothing);
@@ -533,7 +547,10 @@ impl RaidBdev {
         answer.ok().flatten()
     }
 
-    fn on_every_shard(&self, act: impl Fn(&mut ArrayShard, Ticks) + Clone + Send + 'static) {
+    pub(crate) fn on_every_shard(
+        &self,
+        act: impl Fn(&mut ArrayShard, Ticks) + Clone + Send + 'static,
+    ) {
         for index in 0..self.reactors.len() {
             self.on_shard(index, act.clone());
         }
@@ -576,6 +593,13 @@ struct Behaviour {
     permit: Permit,
     io_timeout: Duration,
     events: Option<Sender<ArrayEvent>>,
+    tuning: Tuning,
+}
+
+/// The devices of an array, by slot.
+struct Devices {
+    members: Vec<Option<Arc<dyn Bdev>>>,
+    metadata: Vec<Option<Arc<dyn Bdev>>>,
 }
 
 /// What the shard with the coordinator is given besides.
@@ -583,6 +607,7 @@ struct Behaviour {
 struct Chair {
     foundation: Foundation,
     behaviour: Behaviour,
+    metadata: Vec<Option<Arc<dyn Bdev>>>,
 }
 
 /// What travels to a reactor to become a shard there.
@@ -615,7 +640,17 @@ impl ShardSeed {
             None => None,
             Some(chair) => {
                 let log = chair.foundation.log_bdev.as_ref().map(&mut open).transpose()?;
-                Some(Box::new(conductor(chair, log, &self.core, self.place.count)))
+                let mut metadata = BTreeMap::new();
+                for (slot, device) in (0u8..).zip(&chair.metadata) {
+                    let slot = Slot(slot);
+                    if let Some(device) = device {
+                        metadata.insert(slot, open(device)?);
+                    }
+                }
+                let apart = !chair.metadata.is_empty();
+                let mut conductor = conductor(chair, log, &self.core, self.place.count);
+                conductor.metadata = apart.then_some(metadata);
+                Some(Box::new(conductor))
             }
         };
         let post = Post::new(self.mailboxes);
@@ -636,7 +671,7 @@ impl ShardSeed {
 }
 
 fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> Conductor {
-    let Chair { foundation, behaviour } = chair;
+    let Chair { foundation, behaviour, .. } = chair;
     let geometry = core.geometry();
     let coordinator = Coordinator::new(CoordinatorSpec {
         log: foundation.log,
@@ -651,6 +686,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         behind: foundation.behind,
         policy: behaviour.policy,
         rates: behaviour.rates,
+        frozen: behaviour.tuning.frozen,
         permit: behaviour.permit,
     });
     Conductor::new(coordinator, log, behaviour.events)
@@ -713,7 +749,12 @@ impl Seen {
 
 impl ArrayShard {
     fn status(&self) -> (ShardSnapshot, Option<Seen>) {
-        let shard = ShardSnapshot { core: *self.core.counters(), shell: self.counters };
+        let shard = ShardSnapshot {
+            core: *self.core.counters(),
+            shell: self.counters,
+            host_ops: self.core.host_ops(),
+            hosts: self.hosts.len(),
+        };
         (shard, self.conductor.as_ref().map(|conductor| Seen::of(&conductor.core)))
     }
 }

@@ -38,14 +38,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use uuid::Uuid;
 
 /// What the shards of one array have in common.
 #[derive(Debug)]
 pub(crate) struct Common {
     pub(crate) info: Arc<BdevInfo>,
-    pub(crate) kernel: &'static dyn Kernel,
+    /// The kernel in use: its place among `parity::available()`.
+    pub(crate) kernel: AtomicUsize,
     /// How long a request may be with a member.
     pub(crate) io_timeout_ns: u64,
     /// Bytes that hosts have read and written, by shard: each is written by its own shard only.
@@ -53,6 +54,11 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// The kernel in use.
+    pub(crate) fn kernel(&self) -> &'static dyn Kernel {
+        parity::available()[self.kernel.load(Ordering::Relaxed)]
+    }
+
     /// Bytes that hosts have read and written so far, on all shards.
     pub(crate) fn foreground_bytes(&self) -> u64 {
         self.host_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
@@ -123,6 +129,8 @@ pub struct ShellCounters {
     pub local_pieces: u64,
     /// Bytes of host requests answered well.
     pub host_bytes: u64,
+    /// Most host requests at a time, but for reads that went straight to a member.
+    pub hosts_most: u64,
 }
 
 /// The shard.
@@ -265,6 +273,7 @@ impl ArrayShard {
         }
         self.clients[client as usize].in_flight += 1;
         let host = self.hosts.insert(Host::new(client, io)).expect("there is a vacant entry");
+        self.counters.hosts_most = self.counters.hosts_most.max(self.hosts.len() as u64);
         match self.may_issue() {
             true => self.issue(host),
             false => self.held.push_back(host),
@@ -358,6 +367,7 @@ impl ArrayShard {
         self.now = now;
         let mut progress = self.poll_members(now);
         progress += self.poll_log(now);
+        progress += self.poll_metadata(now);
         for _ in 0..MESSAGES_PER_TURN_MAX {
             let Some(message) = self.post.take(self.index) else { break };
             self.on_message(now, message);

@@ -3,6 +3,7 @@
 //! Not here: making it (`raid_bdev`).
 
 use crate::limits::IO_TIMEOUT_S;
+use crate::tuning::Tuning;
 use crossbeam::channel::Sender;
 use device::blocking::BlockingError;
 use device::{Bdev, OpenError};
@@ -78,6 +79,17 @@ pub struct RaidOptions {
     pub force: bool,
     /// Who is told of what happens to the array.
     pub events: Option<Sender<ArrayEvent>>,
+    /// Parity is made anew, whatever the log says (dm's `sync`).
+    pub resync: bool,
+    /// Members that are there, and hold nothing of the array yet.
+    pub rebuild: SlotSet,
+    /// Bytes of each member that are used, whole strips; absent: all that the smallest has.
+    pub component_bytes: Option<u64>,
+    /// Devices for the superblocks, by slot, in the members' place (dm-raid's metadata devices); empty:
+    /// none.
+    pub metadata: Vec<Option<Arc<dyn Bdev>>>,
+    /// What can also be changed while the array runs.
+    pub tuning: Tuning,
 }
 
 impl Default for RaidOptions {
@@ -92,6 +104,11 @@ impl Default for RaidOptions {
             io_timeout: Duration::from_secs(IO_TIMEOUT_S),
             force: false,
             events: None,
+            resync: false,
+            rebuild: SlotSet::empty(),
+            component_bytes: None,
+            metadata: Vec::new(),
+            tuning: Tuning::default(),
         }
     }
 }
@@ -117,6 +134,14 @@ pub struct KnownRaid {
     pub force: bool,
     /// Who is told of what happens to the array.
     pub events: Option<Sender<ArrayEvent>>,
+    /// Name of the bdev, where it is another than the superblock says.
+    pub name: Option<String>,
+    /// Devices of the superblocks, by slot, where they are not on the members.
+    pub metadata: Vec<Option<Arc<dyn Bdev>>>,
+    /// Parity is made anew, whatever is recorded.
+    pub resync: bool,
+    /// What can also be changed while the array runs.
+    pub tuning: Tuning,
 }
 
 /// Why an array could not be made.
@@ -201,6 +226,29 @@ pub enum CreateError {
         other: String,
         /// Its strips.
         other_strips: u64,
+    },
+    /// A member to be rebuilt is not there.
+    #[error("raid bdev {name}: slot {slot} is to be rebuilt, and has no member: give it one")]
+    RebuildsNobody {
+        /// The array.
+        name: String,
+        /// The slot.
+        slot: usize,
+    },
+    /// A size that is no whole number of strips, or that a member does not have.
+    #[error(
+        "raid bdev {name}: base bdev {member} has {size_bytes} bytes, too few: its data offset and \
+         {component_bytes} bytes of data take more"
+    )]
+    ComponentTooLarge {
+        /// The array.
+        name: String,
+        /// The member.
+        member: String,
+        /// Its size.
+        size_bytes: u64,
+        /// As asked for.
+        component_bytes: u64,
     },
     /// A member has something else on it.
     #[error(
@@ -339,6 +387,8 @@ impl CreateError {
         match self {
             Self::Geometry { .. }
             | Self::NoMember { .. }
+            | Self::RebuildsNobody { .. }
+            | Self::ComponentTooLarge { .. }
             | Self::TooManyMissing { .. }
             | Self::DuplicateMember { .. }
             | Self::MemberTooSmall { .. }
@@ -555,7 +605,12 @@ pub(crate) fn geometry(spec: &RaidSpec) -> Result<Geometry, CreateError> {
     shape(u64::from(spec.strip_bytes))?;
     let component_bytes = component_bytes(spec)?;
     let geometry = shape(component_bytes.unwrap_or(u64::from(spec.strip_bytes)))?;
-    let missing = spec.members.iter().filter(|member| member.is_none()).count();
+    let rebuild = spec.options.rebuild;
+    let absent = |slot: &usize| spec.members.get(*slot).is_none_or(Option::is_none);
+    if let Some(slot) = rebuild.iter().map(|slot| slot.index()).find(absent) {
+        return Err(CreateError::RebuildsNobody { name: name(), slot });
+    }
+    let missing = spec.members.iter().filter(|member| member.is_none()).count() + rebuild.len();
     let allowed = geometry.parity_strips();
     if component_bytes.is_none() {
         return Err(CreateError::NoMember { name: name(), members, needed: members - allowed });
@@ -585,6 +640,9 @@ fn check_duplicates(spec: &RaidSpec) -> Result<(), CreateError> {
 
 /// Bytes that every member has for data, in whole strips; `None` when no member is present.
 fn component_bytes(spec: &RaidSpec) -> Result<Option<u64>, CreateError> {
+    if let Some(component_bytes) = spec.options.component_bytes {
+        return given_component(spec, component_bytes);
+    }
     let strip_bytes = u64::from(spec.strip_bytes.max(1));
     let mut found: Option<(u64, String)> = None;
     for (member, &offset_bytes) in spec.members.iter().zip(&spec.data_offsets_bytes) {
@@ -615,6 +673,26 @@ fn component_bytes(spec: &RaidSpec) -> Result<Option<u64>, CreateError> {
         }
     }
     Ok(found.map(|(strips, _)| strips * strip_bytes))
+}
+
+/// The size that was asked for, if every member has it.
+fn given_component(spec: &RaidSpec, component_bytes: u64) -> Result<Option<u64>, CreateError> {
+    let mut found = None;
+    for (member, &offset_bytes) in spec.members.iter().zip(&spec.data_offsets_bytes) {
+        let Some(member) = member else { continue };
+        let size_bytes = member.info().size_bytes();
+        if size_bytes < offset_bytes.saturating_add(component_bytes) {
+            let (name, member) = (spec.name.clone(), member.info().name.clone());
+            return Err(CreateError::ComponentTooLarge {
+                name,
+                member,
+                size_bytes,
+                component_bytes,
+            });
+        }
+        found = Some(component_bytes);
+    }
+    Ok(found)
 }
 
 /// One member of an array, as it is now.
@@ -682,6 +760,10 @@ pub struct ShardSnapshot {
     pub core: raid::event::ShardCounters,
     /// Work of the shell.
     pub shell: crate::shard::ShellCounters,
+    /// Stripe operations that carry host data now.
+    pub host_ops: usize,
+    /// Host requests under way, but for reads that went straight to a member.
+    pub hosts: usize,
 }
 
 impl RaidSnapshot {

@@ -28,7 +28,7 @@ use raid::superblock::{
     MemberRecord, MemberRecordState, NoValidCopy, Pair, ReadFailed, SUPERBLOCK_BYTES, Shape,
     Shutdown, Superblock,
 };
-use raid::units::SlotSet;
+use raid::units::{Slot, SlotSet};
 use reactor::ReactorHandle;
 use reactor::memory::IoBufMut;
 use std::sync::Arc;
@@ -176,10 +176,11 @@ pub(crate) fn new_array(
 ) -> Result<Foundation, CreateError> {
     let options = &spec.options;
     let regions = regions(&spec.name, geometry, options.region_bytes)?;
-    if options.superblock {
+    if options.superblock && options.metadata.is_empty() {
         check_members(reactor, spec)?;
     }
-    let states = spec.members.iter().map(|member| match member {
+    let states = (0u8..).zip(&spec.members).map(|(slot, member)| match member {
+        Some(_) if options.rebuild.contains(Slot(slot)) => MemberState::Rebuilding,
         Some(_) => MemberState::InSync,
         None => MemberState::Missing,
     });
@@ -197,7 +198,7 @@ pub(crate) fn new_array(
         log.assume_in_sync();
     }
     Ok(Foundation {
-        stale: Bitmap::new(regions.count(), false),
+        stale: Bitmap::new(regions.count(), !options.rebuild.is_empty()),
         superblock: options.superblock.then(|| new_superblock(spec, info, geometry, regions)),
         behind: SlotSet::empty(),
         log_bdev: options.log.clone(),
@@ -239,7 +240,8 @@ fn new_log(
     map: &MemberMap,
 ) -> Result<DirtyLog, CreateError> {
     let degraded = !map.is_optimal();
-    let sync = match (spec.assume_clean, spec.options.superblock, degraded) {
+    let new = spec.options.superblock || spec.options.resync;
+    let sync = match (spec.assume_clean, new, degraded) {
         (true, ..) | (_, true, true) => SyncOption::NoSync,
         (false, true, false) => SyncOption::Sync,
         (false, false, _) => SyncOption::Default,
@@ -294,8 +296,14 @@ fn new_superblock(
     geometry: &Geometry,
     regions: Regions,
 ) -> Superblock {
-    let members = spec.members.iter().zip(&spec.data_offsets_bytes).map(|(member, &offset)| {
+    let offsets = spec.data_offsets_bytes.iter();
+    let members = (0u8..).zip(spec.members.iter().zip(offsets)).map(|(slot, (member, &offset))| {
+        let rebuilt = spec.options.rebuild.contains(Slot(slot));
         let (member_uuid, state) = match member {
+            Some(_) if rebuilt => {
+                let state = MemberRecordState::Rebuilding { recovered_to_bytes: 0, partial: false };
+                (Uuid::new_v4(), state)
+            }
             Some(_) => (Uuid::new_v4(), MemberRecordState::InSync),
             None => (Uuid::nil(), MemberRecordState::Missing { since: 1 }),
         };
@@ -353,6 +361,7 @@ pub(crate) fn known_array(
         None => DirtyLog::new(regions.count(), Initially::InSync),
     };
     let log = match how {
+        _ if known.resync && !known.assembly.is_degraded() => all_dirty(&log_bdev)?,
         Start::InSyncTo { bytes } => {
             let mut log = DirtyLog::new(regions.count(), Initially::InSync);
             if bytes != IN_SYNC_EVERYWHERE {

@@ -13,7 +13,7 @@
 
 mod support;
 
-use array::{KnownRaid, RaidBdev, RaidOptions, RaidSpec, probe};
+use array::{KnownRaid, RaidBdev, RaidOptions, RaidSpec, Tuning, probe};
 use device::{Bdev, BdevIo, ErrorBdev, ErrorSpec, IoOp};
 use raid::assemble::{Candidate, Patience, Seat, Verdict, assemble};
 use raid::coordinator::Action;
@@ -153,6 +153,10 @@ impl World {
             io_timeout,
             force: false,
             events: None,
+            name: None,
+            metadata: Vec::new(),
+            resync: false,
+            tuning: Tuning::default(),
             behind: assembly.behind(&candidates),
             assembly: *assembly,
         };

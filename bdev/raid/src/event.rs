@@ -289,6 +289,8 @@ pub struct ShardCounters {
     pub replans: u64,
     /// Strips that a member could not read and that were rewritten and read back.
     pub mends: u64,
+    /// Most stripe operations with host data at a time.
+    pub host_ops_most: u64,
 }
 
 impl ShardCounters {

@@ -6,7 +6,7 @@
 //! ```text
 //!            acquire              granted              last write ends
 //!   absent ----------> requested ---------> held(n) <------------------> held(0)
-//!     ^                                                                    | idle for LEASE_IDLE_NS,
+//!     ^                                                                    | idle for long enough,
 //!     +--------------------------------------------------------------------+ or evicted: table full
 //! ```
 //!
@@ -45,13 +45,19 @@ pub enum Acquire {
 pub struct LeaseTable {
     leases: RegionMap<Lease>,
     hand: u32,
+    idle_ns: u64,
 }
 
 impl LeaseTable {
-    /// An empty table for `capacity` regions.
+    /// An empty table for `capacity` regions, whose leases are kept for [`LEASE_IDLE_NS`].
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { leases: RegionMap::new(capacity), hand: 0 }
+        Self { leases: RegionMap::new(capacity), hand: 0, idle_ns: LEASE_IDLE_NS }
+    }
+
+    /// Changes for how long a lease is kept that nobody uses.
+    pub fn set_idle_ns(&mut self, idle_ns: u64) {
+        self.idle_ns = idle_ns;
     }
 
     /// Takes a share of the region's lease for one write. `evicted` is called with the region that had
@@ -101,14 +107,14 @@ impl LeaseTable {
         }
     }
 
-    /// Drops every lease that has been idle for [`LEASE_IDLE_NS`] and names it to `dropped`; with
+    /// Drops every lease that has been idle for long enough and names it to `dropped`; with
     /// `all`, every idle lease.
     pub fn expire(&mut self, now_ns: u64, all: bool, mut dropped: impl FnMut(u64)) {
         for position in 0..self.leases.capacity() {
             let Some((region, &lease)) = self.leases.at(position) else { continue };
             let expired = match lease {
                 Lease::Held { writes: 0, idle_since_ns } => {
-                    all || now_ns.saturating_sub(idle_since_ns) >= LEASE_IDLE_NS
+                    all || now_ns.saturating_sub(idle_since_ns) >= self.idle_ns
                 }
                 Lease::Held { .. } | Lease::Requested => false,
             };

@@ -32,6 +32,9 @@ pub const BAND_BYTES_MIN: u32 = 4 << 10;
 /// Stripe operations that one shard has queued or in flight: the stripe cache of md and dm-raid45.
 pub const STRIPE_OPS_MAX: usize = 512;
 
+/// Fewest stripe operations of hosts that a shard is left with, however small the stripe cache.
+pub const STRIPE_OPS_MIN: usize = 1;
+
 /// Requests (each the part of a host request that falls into one stripe) admitted to one shard.
 pub const PIECES_MAX: usize = 512;
 
@@ -44,8 +47,8 @@ pub const FRAGMENTS_PER_OP_MAX: u32 = 256;
 /// Regions that one shard holds a lease on, or waits for one, at a time.
 pub const LEASES_MAX: usize = 4096;
 
-/// Time that a shard keeps the lease of a region in which it no longer writes: md's default
-/// `daemon_sleep` of 5 s (linux-raid.md, section 5.8).
+/// Time that a shard keeps the lease of a region in which it no longer writes, unless another is asked
+/// for: md's default `daemon_sleep` of 5 s (linux-raid.md, section 5.8).
 pub const LEASE_IDLE_NS: u64 = 5_000_000_000;
 
 /// Most bytes of the dirty log's area that are read or written at once: the whole log of most arrays,

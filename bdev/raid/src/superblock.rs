@@ -206,7 +206,7 @@ pub struct MemberRecord {
     /// [`Missing`](MemberRecordState::Missing).
     pub member_uuid: Uuid,
     /// Where the array's data begins on it, or would begin: at least [`DATA_OFFSET_BYTES_MIN`], a
-    /// multiple of the block.
+    /// multiple of the block; or 0 on every member, if superblocks are on devices of their own.
     pub data_offset_bytes: u64,
     /// Its state.
     pub state: MemberRecordState,
@@ -257,6 +257,12 @@ impl Superblock {
         let Shape { strip_bytes, component_bytes, .. } = self.shape;
         let stripes = component_bytes / u64::from(strip_bytes.max(1));
         Regions::new(self.region_bytes, strip_bytes.max(1), stripes).count()
+    }
+
+    /// Whether superblocks are on devices of their own, as with dm-raid, and not on the members.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        self.members.iter().all(|member| member.data_offset_bytes == 0)
     }
 
     /// What the array's geometry is made from. [`Geometry::new`](crate::geometry::Geometry::new)

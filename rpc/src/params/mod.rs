@@ -123,6 +123,7 @@ macro_rules! words {
 }
 
 mod bdev;
+mod dm;
 mod faults;
 mod framework;
 mod log;
@@ -135,6 +136,10 @@ pub use bdev::{
     BdevAioCreate, BdevAioDelete, BdevAioRescan, BdevGetBdevs, BdevMallocCreate, BdevMallocDelete,
     BdevNullCreate, BdevNullDelete, BdevNullResize, BdevUringCreate, BdevUringDelete,
     BdevUringRescan,
+};
+pub use dm::{
+    DmCreate, DmDeps, DmInfo, DmLs, DmMessage, DmRemove, DmRename, DmResume, DmStatus, DmSuspend,
+    DmTable, DmTableClear, DmTableLoad, DmTargets, DmWait,
 };
 pub use faults::{
     BdevDelayCreate, BdevDelayDelete, BdevDelayUpdateLatency, BdevErrorCreate, BdevErrorDelete,
@@ -237,6 +242,21 @@ pub const METHODS: &[Method] = &[
     BdevRaidSetOptions::METHOD,
     BdevExamine::METHOD,
     BdevWaitForExamine::METHOD,
+    DmCreate::METHOD,
+    DmTableLoad::METHOD,
+    DmTableClear::METHOD,
+    DmSuspend::METHOD,
+    DmResume::METHOD,
+    DmRemove::METHOD,
+    DmRename::METHOD,
+    DmMessage::METHOD,
+    DmStatus::METHOD,
+    DmTable::METHOD,
+    DmDeps::METHOD,
+    DmInfo::METHOD,
+    DmLs::METHOD,
+    DmWait::METHOD,
+    DmTargets::METHOD,
 ];
 
 /// The method of that name or alias.

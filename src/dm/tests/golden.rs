@@ -6,42 +6,8 @@ use super::super::raid::RaidTable;
 use super::super::status::{JournalHealth, MemberHealth, RaidState, SyncAction};
 use super::super::words::{Words, split};
 use super::super::{Device, DeviceName, Errno, Start, Table, TableError, Target, log};
-use golden::dmtable::{GoldenTable, Outcome, statuses, tables};
+use golden::dmtable::{GoldenTable, INTENDED, Outcome, statuses, tables};
 use raid::dirty_log::{LogFailure, LogHealth};
-
-/// Where we mean to differ from the kernel: words of a table, our answer, and why. Each has to occur.
-const INTENDED: &[(&str, &str, &str)] = &[
-    (
-        "delta_disks",
-        "delta_disks: adding and removing members is not supported yet",
-        "the kernel takes it, and does nothing with it without space for a reshape",
-    ),
-    (
-        "data_offset 2048",
-        "data_offset: space for a reshape is not supported yet",
-        "the kernel takes it for new sets that leave room, and finds no space for others",
-    ),
-    (
-        "journal_dev /dev/ram12 4",
-        "journal_dev: a journal is not supported yet",
-        "the kernel has journals",
-    ),
-    (
-        "journal_dev /dev/ram12 journal_mode writeback",
-        "journal_dev: a journal is not supported yet",
-        "the kernel has journals",
-    ),
-    (
-        "raid4 1 128 2",
-        "Failed to run raid array",
-        "md runs two members, which are a mirror in disguise; our arrays begin with three",
-    ),
-    (
-        "- /dev/ram0 - /dev/ram0",
-        "Duplicate RAID device",
-        "the kernel warns and goes on; here a bdev has one user, and raid45 has the sentence",
-    ),
-];
 
 /// RAM disks of 16 MiB, and linear devices over them, by name and by number.
 fn ram(name: &str) -> Option<Device> {

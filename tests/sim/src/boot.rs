@@ -521,14 +521,14 @@ fn reactors(
     map: &MemberMap,
     in_sync: &Bitmap,
 ) -> Vec<Reactor> {
+    let core = |index| {
+        let place = ShardPlace { index, count: swarm.shards };
+        let mut core = Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone());
+        core.set_host_ops_max(swarm.host_ops_max);
+        core
+    };
     let reactor = |index| Reactor {
-        core: Shard::new(
-            geometry.clone(),
-            map.clone(),
-            ShardPlace { index, count: swarm.shards },
-            regions,
-            in_sync.clone(),
-        ),
+        core: core(index),
         buffers: BTreeMap::new(),
         buffer_bytes: 0,
         pieces: BTreeMap::new(),
@@ -566,6 +566,7 @@ fn spec(
         behind: SlotSet::empty(),
         policy: Policy { log: swarm.on_log_failure, member: swarm.on_member_failure },
         rates: Rates::default(),
+        frozen: false,
         permit: Permit::Granted,
     }
 }

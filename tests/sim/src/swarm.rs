@@ -139,6 +139,8 @@ pub struct Swarm {
     pub force: bool,
     /// Whether a repair or check is asked for now and then.
     pub checks: bool,
+    /// Most stripe operations of hosts on each shard.
+    pub host_ops_max: usize,
     /// The faults.
     pub faults: Faults,
 }
@@ -205,6 +207,7 @@ impl Swarm {
             returns: prng.percent(60),
             force: prng.percent(30),
             checks: prng.percent(20),
+            host_ops_max: prng.pick(&[1, 2, 8, 512, 512]),
             faults: Faults::draw(prng, lost_max > 0),
         }
     }

@@ -124,12 +124,12 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn new(rates: Rates, permit: Permit) -> Self {
+    pub(super) fn new(rates: Rates, permit: Permit, frozen: bool) -> Self {
         Self {
             rates,
             permit,
             told_delayed: None,
-            frozen: false,
+            frozen,
             requested: None,
             pass: None,
             exhausted: false,

@@ -99,6 +99,8 @@ pub struct CoordinatorSpec {
     pub policy: Policy,
     /// How fast background actions go.
     pub rates: pace::Rates,
+    /// Whether none starts before one is requested.
+    pub frozen: bool,
     /// Whether they may work from the start.
     pub permit: Permit,
 }
@@ -135,7 +137,7 @@ impl Coordinator {
             flushes: Flushes::new(regions),
             change: Change::new(),
             ledger: Ledger::new(spec.superblock, spec.behind),
-            background: Background::new(spec.rates, spec.permit),
+            background: Background::new(spec.rates, spec.permit, spec.frozen),
             stop: Stop::No,
             log: spec.log,
             log_health: spec.log_health,

@@ -6,6 +6,9 @@
 //!                                     >= max           wait
 //! ```
 //!
+//! With a share, as dm-raid45 has it, `min` does not count: while hosts are at work an action does that
+//! percentage of what they do over the same time, and no more.
+//!
 //! So `min` is what the action takes from a busy array, `max` what it takes from an idle one. Speeds are
 //! bytes a second on each member. Time and the hosts' activity are arguments.
 //!
@@ -20,13 +23,15 @@ pub struct Rates {
     pub min_bytes_per_s: u64,
     /// What it never takes more than; `u64::MAX` for no bound.
     pub max_bytes_per_s: u64,
+    /// Percent of what hosts read and write that it takes from a busy array, instead of the minimum.
+    pub share_percent: Option<u32>,
 }
 
 impl Default for Rates {
     /// md's minimum of 1000 KiB/s, and no maximum: md's 200000 KiB/s would hold an NVMe device to a
     /// fraction of what it can do while nobody else wants it.
     fn default() -> Self {
-        Self { min_bytes_per_s: 1000 << 10, max_bytes_per_s: u64::MAX }
+        Self { min_bytes_per_s: 1000 << 10, max_bytes_per_s: u64::MAX, share_percent: None }
     }
 }
 
@@ -42,12 +47,20 @@ pub enum Verdict {
     },
 }
 
+/// How things were at a time.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    at_ns: u64,
+    done_bytes: u64,
+    foreground_bytes: u64,
+}
+
 /// The pace of one action.
 #[derive(Debug, Clone)]
 pub struct Pace {
     rates: Rates,
-    /// (time, bytes done) now and then, oldest first; the speed is measured from the oldest.
-    marks: [(u64, u64); PACE_MARKS],
+    /// How things were now and then, oldest first; the speed is measured from the oldest.
+    marks: [Mark; PACE_MARKS],
     newest: usize,
     done_bytes: u64,
     foreground_seen: u64,
@@ -57,7 +70,8 @@ impl Pace {
     /// The pace of an action that starts now.
     #[must_use]
     pub fn new(rates: Rates, now_ns: u64, foreground_bytes: u64) -> Self {
-        let marks = [(now_ns, 0); PACE_MARKS];
+        let mark = Mark { at_ns: now_ns, done_bytes: 0, foreground_bytes };
+        let marks = [mark; PACE_MARKS];
         Self { rates, marks, newest: 0, done_bytes: 0, foreground_seen: foreground_bytes }
     }
 
@@ -69,10 +83,10 @@ impl Pace {
     /// Counts work that is done, in bytes of each member.
     pub fn done(&mut self, bytes: u64, now_ns: u64) {
         self.done_bytes += bytes;
-        let (marked_ns, _) = self.marks[self.newest];
-        if now_ns.saturating_sub(marked_ns) >= PACE_MARK_NS {
+        if now_ns.saturating_sub(self.marks[self.newest].at_ns) >= PACE_MARK_NS {
             self.newest = (self.newest + 1) % PACE_MARKS;
-            self.marks[self.newest] = (now_ns, self.done_bytes);
+            let (done_bytes, foreground_bytes) = (self.done_bytes, self.foreground_seen);
+            self.marks[self.newest] = Mark { at_ns: now_ns, done_bytes, foreground_bytes };
         }
     }
 
@@ -81,8 +95,19 @@ impl Pace {
         let busy = foreground_bytes.saturating_sub(self.foreground_seen) > BUSY_BYTES;
         self.foreground_seen = foreground_bytes;
         let until = |rate| self.time_of(rate).clamp(now_ns, now_ns + PACE_WAIT_MAX_NS);
-        let slow_enough = until(self.rates.max_bytes_per_s.max(self.rates.min_bytes_per_s));
-        let owed = until(self.rates.min_bytes_per_s);
+        let Rates { min_bytes_per_s, max_bytes_per_s, share_percent } = self.rates;
+        if let Some(percent) = share_percent {
+            let until_ns = until(max_bytes_per_s);
+            return match () {
+                () if until_ns > now_ns => Verdict::Wait { until_ns },
+                () if busy && self.has_its_share(percent, foreground_bytes) => {
+                    Verdict::Wait { until_ns: now_ns + PACE_BUSY_WAIT_NS }
+                }
+                () => Verdict::Go,
+            };
+        }
+        let slow_enough = until(max_bytes_per_s.max(min_bytes_per_s));
+        let owed = until(min_bytes_per_s);
         match () {
             () if slow_enough > now_ns => Verdict::Wait { until_ns: slow_enough },
             () if owed > now_ns && busy => {
@@ -95,20 +120,28 @@ impl Pace {
     /// Speed over the last half minute, in bytes a second.
     #[must_use]
     pub fn speed_bytes_per_s(&self, now_ns: u64) -> u64 {
-        let (since_ns, bytes) = self.oldest();
-        let elapsed_ns = u128::from(now_ns.saturating_sub(since_ns).max(1));
-        let speed = u128::from(self.done_bytes - bytes) * 1_000_000_000 / elapsed_ns;
+        let Mark { at_ns, done_bytes, .. } = self.oldest();
+        let elapsed_ns = u128::from(now_ns.saturating_sub(at_ns).max(1));
+        let speed = u128::from(self.done_bytes - done_bytes) * 1_000_000_000 / elapsed_ns;
         u64::try_from(speed).unwrap_or(u64::MAX)
     }
 
     /// When what is done since the oldest mark is no more than `rate` allows.
     fn time_of(&self, rate: u64) -> u64 {
-        let (since_ns, bytes) = self.oldest();
-        let ns = u128::from(self.done_bytes - bytes) * 1_000_000_000 / u128::from(rate.max(1));
-        since_ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
+        let Mark { at_ns, done_bytes, .. } = self.oldest();
+        let ns = u128::from(self.done_bytes - done_bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        at_ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
-    fn oldest(&self) -> (u64, u64) {
+    /// Whether that percentage of what hosts have done since the oldest mark is done.
+    fn has_its_share(&self, percent: u32, foreground_bytes: u64) -> bool {
+        let oldest = self.oldest();
+        let done = u128::from(self.done_bytes - oldest.done_bytes) * 100;
+        let hosts = u128::from(foreground_bytes.saturating_sub(oldest.foreground_bytes));
+        done > hosts * u128::from(percent)
+    }
+
+    fn oldest(&self) -> Mark {
         self.marks[(self.newest + 1) % PACE_MARKS]
     }
 }
@@ -147,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_busy_array_gives_the_minimum_and_an_idle_one_the_maximum() {
-        let rates = Rates { min_bytes_per_s: 2 * MIB, max_bytes_per_s: 50 * MIB };
+        let rates =
+            Rates { min_bytes_per_s: 2 * MIB, max_bytes_per_s: 50 * MIB, ..Rates::default() };
         let busy = run(rates, true, 1_000_000);
         assert!((19 * MIB / 10..=22 * MIB / 10).contains(&busy), "{busy}");
         let idle = run(rates, false, 1_000_000);
@@ -159,9 +193,35 @@ mod tests {
         assert_eq!(run(Rates::default(), false, S / 1000), 1000 * MIB);
     }
 
+    /// Goal: a share is one of what hosts do, and only while they do something. Method: hosts that do a
+    /// MiB at each look, at several shares.
+    #[test]
+    fn a_share_follows_what_hosts_do() {
+        for percent in [1, 10, 50, 100] {
+            let rates = Rates { share_percent: Some(percent), ..Rates::default() };
+            let mut pace = Pace::new(rates, 0, 0);
+            let (mut now, mut done, mut foreground) = (0, 0, 0);
+            while now < 60 * S {
+                foreground += MIB;
+                match pace.verdict(now, foreground) {
+                    Verdict::Go => {
+                        done += MIB;
+                        pace.done(MIB, now);
+                        now += S / 1000;
+                    }
+                    Verdict::Wait { until_ns } => now = until_ns,
+                }
+            }
+            let share = done * 100 / foreground;
+            assert!((u64::from(percent)..=u64::from(percent) + 10).contains(&share), "{share}");
+            assert_eq!(run(rates, false, S / 1000), 1000 * MIB, "idle hosts cost nothing");
+        }
+    }
+
     #[test]
     fn a_minimum_above_the_maximum_wins() {
-        let rates = Rates { min_bytes_per_s: 20 * MIB, max_bytes_per_s: 10 * MIB };
+        let rates =
+            Rates { min_bytes_per_s: 20 * MIB, max_bytes_per_s: 10 * MIB, ..Rates::default() };
         let speed = run(rates, true, 1_000_000);
         assert!((19 * MIB..=21 * MIB).contains(&speed), "{speed}");
     }

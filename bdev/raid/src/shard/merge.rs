@@ -35,6 +35,7 @@ impl Shard {
     fn absorb(&mut self, id: OpId, other_id: OpId) {
         self.table.unlink(&mut self.ops, other_id);
         let other = self.ops.remove(other_id);
+        self.host_ops -= 1;
         let tail = self.ops[id].fragments_tail;
         self.fragments[tail].next = other.fragments;
         let op = &mut self.ops[id];

@@ -30,7 +30,9 @@ use crate::event::{
 };
 use crate::geometry::Geometry;
 use crate::lease::LeaseTable;
-use crate::limits::{FRAGMENTS_MAX, LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX, band_bytes};
+use crate::limits::{
+    FRAGMENTS_MAX, LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX, STRIPE_OPS_MIN, band_bytes,
+};
 use crate::member::{MemberMap, MemberState};
 use crate::plan::Parities;
 use crate::rectangle;
@@ -100,6 +102,9 @@ pub struct Shard {
     pieces: Slab<Piece>,
     fragments: Slab<Fragment>,
     ops: Slab<StripeOp>,
+    /// Operations that carry host data, and most of them.
+    host_ops: usize,
+    host_ops_max: usize,
     table: StripeTable,
     leases: LeaseTable,
     /// Operations to start at the end of the turn.
@@ -152,6 +157,8 @@ impl Shard {
             pieces: Slab::new(PIECES_MAX),
             fragments: Slab::new(FRAGMENTS_MAX),
             ops: Slab::new(STRIPE_OPS_MAX),
+            host_ops: 0,
+            host_ops_max: STRIPE_OPS_MAX,
             table: StripeTable::new(STRIPE_OPS_MAX),
             leases: LeaseTable::new(LEASES_MAX),
             staged: VecDeque::with_capacity(STRIPE_OPS_MAX),
@@ -199,8 +206,9 @@ impl Shard {
         if self.gate != Gate::Open {
             return;
         }
-        for _ in 0..self.staged.len() {
-            let Some(id) = self.staged.pop_front() else { break };
+        // Those that end at once, because too much is lost, make room for others, which nobody would start
+        // later: there may be no further turn.
+        while let Some(id) = self.staged.pop_front() {
             self.try_start(id, now_ns, out);
         }
     }
@@ -222,10 +230,40 @@ impl Shard {
         }
     }
 
-    /// Gives back the leases of regions that have been idle for `limits::LEASE_IDLE_NS`; with `all`,
+    /// Gives back the leases of regions that have been idle for long enough; with `all`,
     /// those of every idle region.
     pub fn return_leases(&mut self, now_ns: u64, all: bool, out: &mut Actions) {
         self.leases.expire(now_ns, all, |region| out.push_back(Action::ReturnLease { region }));
+    }
+
+    /// Changes for how long a region stays marked in which nobody writes any more: md's `daemon_sleep`.
+    pub fn set_lease_idle_ns(&mut self, idle_ns: u64) {
+        self.leases.set_idle_ns(idle_ns);
+    }
+
+    /// Changes how many stripe operations may carry host data at a time: md's `stripe_cache_size`. Those
+    /// that are too many already end as usual. Operations of background actions, and those that mend, do
+    /// not count, so that neither starves.
+    pub fn set_host_ops_max(&mut self, max: usize) {
+        self.host_ops_max = max.clamp(STRIPE_OPS_MIN, STRIPE_OPS_MAX);
+        self.cut();
+    }
+
+    /// Most stripe operations that carry host data at a time.
+    #[must_use]
+    pub fn host_ops_max(&self) -> usize {
+        self.host_ops_max
+    }
+
+    /// Stripe operations that carry host data.
+    #[must_use]
+    pub fn host_ops(&self) -> usize {
+        self.host_ops
+    }
+
+    /// Whether host pieces wait though the tables have room.
+    fn is_throttled(&self) -> bool {
+        self.host_ops >= self.host_ops_max
     }
 
     /// Lets what is in flight end and starts nothing more, until [`Self::resume`]. Pieces are still
@@ -384,7 +422,8 @@ impl Shard {
                     self.uncut.pop_front();
                 }
                 Some(part) => {
-                    if self.ops.vacant() == 0 || self.fragments.vacant() == 0 {
+                    let full = self.ops.vacant() == 0 || self.fragments.vacant() == 0;
+                    if full || self.is_throttled() {
                         return;
                     }
                     self.pieces[id].next_row = part.row_end;
@@ -411,6 +450,8 @@ impl Shard {
         };
         let strips = RoleSet::first_n(usize::from(part.last) + 1)
             .difference(RoleSet::first_n(usize::from(part.first)));
+        self.host_ops += 1;
+        self.counters.host_ops_most = self.counters.host_ops_most.max(self.host_ops as u64);
         self.queue_op(StripeOp {
             kind,
             stripe: spec.stripe,

@@ -385,6 +385,9 @@ impl Shard {
         self.table.unlink(&mut self.ops, id);
         let op = self.ops.remove(id);
         self.active -= 1;
+        if matches!(op.kind, OpKind::Read | OpKind::Write { .. }) {
+            self.host_ops -= 1;
+        }
         if op.leased {
             self.leases.release(self.regions.of(op.stripe), now_ns);
         }

@@ -43,7 +43,8 @@ impl Shard {
         self.continue_sync(out);
     }
 
-    /// Queues the next bands of the walk, or ends it. Host pieces that wait for room come first.
+    /// Queues the next bands of the walk, or ends it. Host pieces that wait for room come first, unless it
+    /// is only their own share that is used up.
     pub(super) fn continue_sync(&mut self, out: &mut Actions) {
         let Some(mut walk) = self.sync.take() else { return };
         while walk.in_flight < SYNC_OPS_MAX && walk.ok && walk.stripe < walk.work.end {
@@ -52,7 +53,8 @@ impl Shard {
                 walk.stripe += 1;
                 continue;
             }
-            if self.ops.vacant() == 0 || !self.uncut.is_empty() {
+            let hosts_wait = !self.uncut.is_empty() && !self.is_throttled();
+            if self.ops.vacant() == 0 || hosts_wait {
                 break;
             }
             let row_end = (walk.row + self.band_bytes).min(self.geometry.strip_bytes());

@@ -6,6 +6,8 @@
 //! requests in flight at the same time never overlap in bytes, so the model is exact, but they share
 //! rows and stripes all the time. A failing seed is printed.
 
+mod stripe_cache;
+
 use super::*;
 use crate::coordinator::pace::Rates;
 use crate::coordinator::{
@@ -101,6 +103,7 @@ impl World {
             behind: crate::units::SlotSet::empty(),
             policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
             rates: Rates::default(),
+            frozen: false,
         });
         let mut contents = vec![vec![0; stripes * STRIP]; members];
         if initially == Initially::OutOfSync {

@@ -146,9 +146,8 @@ impl Superblock {
         let name = |part: &str| format!("members[{slot}].{part}");
         let Shape { block_size_bytes, component_bytes, .. } = self.shape;
         let (offset, most) = (record.data_offset_bytes, u64::MAX - component_bytes);
-        if !(DATA_OFFSET_BYTES_MIN..=most).contains(&offset)
-            || !offset.is_multiple_of(u64::from(block_size_bytes))
-        {
+        let in_place = (DATA_OFFSET_BYTES_MIN..=most).contains(&offset) || self.is_apart();
+        if !in_place || !offset.is_multiple_of(u64::from(block_size_bytes)) {
             let right = format!(
                 "a multiple of a block, {block_size_bytes}, from {DATA_OFFSET_BYTES_MIN} to {most}"
             );
