@@ -77,7 +77,6 @@ pub struct DirtyLog {
     in_sync: Bitmap,
     recovering: Bitmap,
     cursor: u64,
-    distrusted: bool,
     disk: Option<Disk>,
 }
 
@@ -104,7 +103,6 @@ impl DirtyLog {
             in_sync: Bitmap::new(regions, in_sync),
             recovering: Bitmap::new(regions, false),
             cursor: 0,
-            distrusted: false,
             disk: None,
         }
     }
@@ -126,7 +124,6 @@ impl DirtyLog {
             recovering: Bitmap::new(clean.len(), false),
             clean,
             cursor: 0,
-            distrusted: false,
             disk: Some(Disk { area, touched: Bitmap::new(area.blocks(), true), marked: true }),
         }
     }
@@ -138,21 +135,10 @@ impl DirtyLog {
         }
     }
 
-    /// No write to the region is in flight any more. Changes nothing after [`Self::distrust`].
+    /// No write to the region is in flight any more.
     pub fn clear(&mut self, region: u64) {
-        if !self.distrusted && !self.clean.set(region, true) {
+        if !self.clean.set(region, true) {
             self.touch(region, false);
-        }
-    }
-
-    /// A member did not do its flush: what was written before may be lost on it, so every region is
-    /// marked, and none is ever cleared again (**R9**). dm-log's `flush_failed`.
-    pub fn distrust(&mut self) {
-        self.distrusted = true;
-        self.clean.fill(false);
-        if let Some(disk) = &mut self.disk {
-            disk.touched.fill(true);
-            disk.marked = true;
         }
     }
 

@@ -187,16 +187,6 @@ fn after_a_crash_what_was_dirty_is_resync_work() {
 }
 
 #[test]
-fn a_log_that_is_distrusted_is_dirty_for_good() {
-    let mut log = written(fresh(DiskArea::new(512, 10_000), SyncOption::NoSync));
-    log.distrust();
-    assert_eq!((log.dirty_count(), log.touched()), (10_000, Touched::Marked));
-    log.clear(5);
-    assert_eq!((log.is_clean(5), log.sync_count()), (false, 10_000));
-    assert_eq!(log.take_touched(u64::MAX), Some(0..2560));
-}
-
-#[test]
 fn errors_name_both_numbers_and_the_device() {
     let area = DiskArea::new(512, 20_480);
     assert_eq!(area.check_fits("nvme0", 3584), Ok(()));

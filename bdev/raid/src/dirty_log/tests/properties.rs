@@ -18,7 +18,6 @@ enum Step {
     Mark(u64),
     Clear(u64),
     Sync(u64, bool),
-    Distrust,
     Write(u64),
 }
 
@@ -27,7 +26,6 @@ fn step() -> impl Strategy<Value = Step> {
         20 => any::<u64>().prop_map(Step::Mark),
         20 => any::<u64>().prop_map(Step::Clear),
         5 => (any::<u64>(), any::<bool>()).prop_map(|(region, in_sync)| Step::Sync(region, in_sync)),
-        1 => Just(Step::Distrust),
         10 => (0..5000u64).prop_map(Step::Write),
     ]
 }
@@ -131,7 +129,6 @@ proptest! {
                 }
                 Step::Clear(region) => log.clear(region % regions),
                 Step::Sync(region, in_sync) => log.set_region_sync(region % regions, in_sync),
-                Step::Distrust => log.distrust(),
                 Step::Write(max_bytes) => {
                     write(&mut log, &mut device, max_bytes);
                 }
