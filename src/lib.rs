@@ -72,7 +72,8 @@
 //! | `parity` | P and Q over bytes | nothing | instruction set files | core::arch |
 //! | `raid` | the pure core: geometry, planner, stripe machine, dirty log, superblocks, coordinator | nothing | forbidden | core, alloc when an array is built |
 //! | `reactor` | pinned poll loops, messages, timers, clock, buffers | nothing | memory | threads, clock |
-//! | `device` | bdevs and channels, every backend | reactor | uring, aio, malloc's memory | io_uring, AIO, files |
+//! | `nvme` | the language of NVMe and NVMe/TCP: commands, structures, PDUs, their streams | nothing | forbidden | core, alloc when a connection is made |
+//! | `device` | bdevs and channels, every backend; the NVMe/TCP initiator's core | nvme, reactor | uring, aio, malloc's memory | io_uring, AIO, files |
 //! | `array` | the raid bdev: core, kernels and channels on reactors | raid, parity, reactor, device | forbidden | |
 //! | `rpc` | JSON-RPC 2.0: codec, server, client, schema | nothing of ours | forbidden | sockets |
 //! | `perf` | load generator, benches | reactor, device, array, parity | to open ISA-L only | files |
@@ -87,6 +88,7 @@
 //! | [`control`] | reactors, the registry of bdevs, their lifecycle |
 //! | [`log`] | the log on stderr |
 //! | [`dm`] | the language of device-mapper: tables, status, messages; pure |
+//! | [`nvmf`] | the NVMe/TCP target's core: connections, controllers, subsystems; pure, and wired to nothing yet |
 //! | [`limits`] | the service's bounds |
 //!
 //! # The way of a request
@@ -186,6 +188,7 @@
 //! | every layout, plan and failure set at small sizes, symbolically | `bdev/raid` |
 //! | every kernel against the reference | `bdev/parity/tests` |
 //! | every backend against a byte array | `bdev/device` |
+//! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
 //! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
 //! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load | `tests/blackbox` |
@@ -204,3 +207,4 @@ pub mod dm;
 pub mod limits;
 pub mod log;
 pub mod methods;
+pub mod nvmf;

@@ -18,7 +18,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("parity", &[]),
     ("raid", &[]),
     ("reactor", &[]),
-    ("device", &["reactor"]),
+    ("nvme", &[]),
+    ("device", &["nvme", "reactor"]),
     ("array", &["device", "parity", "raid", "reactor"]),
     ("rpc", &[]),
     ("perf", &["array", "device", "parity", "reactor"]),
@@ -26,7 +27,21 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("e2e", &[]),
     ("fuzz", &["raid", "raid456", "rpc"]),
     ("sim", &["parity", "raid"]),
-    ("raid456", &["array", "device", "parity", "perf", "raid", "reactor", "rpc"]),
+    ("raid456", &["array", "device", "nvme", "parity", "perf", "raid", "reactor", "rpc"]),
+];
+
+/// What a machine that decides and never acts has nothing to do with.
+const OUTSIDE_WORLD: &[&str] = &[
+    "crate::control",
+    "crate::methods",
+    "crate::cli",
+    "std::fs",
+    "std::net",
+    "std::thread",
+    "std::time",
+    "std::process",
+    "std::env",
+    "std::os",
 ];
 
 /// What the sources below a path may not name, and why.
@@ -40,6 +55,11 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         "bdev/parity/src/",
         &["std::fs", "std::net", "std::thread", "std::time", "std::process"],
         "kernels see slices and nothing else",
+    ),
+    (
+        "bdev/nvme/src/",
+        &["std::fs", "std::net", "std::thread", "std::time", "std::process", "std::env", "std::os"],
+        "the language of NVMe is bytes and numbers",
     ),
     (
         "src/dm/",
@@ -57,6 +77,10 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
         ],
         "the language of device-mapper is text and numbers",
     ),
+    ("src/nvmf/connection", OUTSIDE_WORLD, "a connection is bytes in and bytes out"),
+    ("src/nvmf/controller", OUTSIDE_WORLD, "a controller answers, and does nothing"),
+    ("src/nvmf/nvm", OUTSIDE_WORLD, "commands are judged, not executed"),
+    ("src/nvmf/subsystem", OUTSIDE_WORLD, "the model is told what there is"),
     ("src/control/", &["crate::methods", "crate::cli"], "control knows no JSON-RPC method"),
     ("src/methods/", &["crate::cli"], "methods know no command line"),
 ];

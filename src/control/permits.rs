@@ -145,7 +145,7 @@ impl Control {
             .registry
             .entries()
             .iter()
-            .filter_map(|entry| Some((entry.name().to_owned(), Arc::clone(entry.raid()?))))
+            .filter_map(|entry| Some((entry.name(), Arc::clone(entry.raid()?))))
             .collect();
         let units = units(&state.registry);
         let mut contenders: Vec<Contender> = arrays

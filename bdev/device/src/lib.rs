@@ -37,6 +37,7 @@
 //! | `mapped` | device-mapper's devices: a table over other bdevs, changed under load |
 //! | `resize` | bdevs that change their size |
 //! | `split` | a window of another bdev |
+//! | [`nvme_tcp`] | the core of an NVMe/TCP initiator: a queue, its commands, bringing a controller up; no socket yet |
 //! | `due` | waking a reactor for what becomes due |
 //! | `counted` | statistics, latency histograms and limits around any bdev |
 //!
@@ -79,6 +80,7 @@ pub mod limits;
 mod malloc;
 mod mapped;
 mod null;
+pub mod nvme_tcp;
 mod resize;
 mod split;
 mod stacked;

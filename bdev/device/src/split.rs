@@ -85,18 +85,17 @@ impl SplitBdev {
     /// [`SplitError`] for a window that is not inside of its base.
     pub fn create(spec: SplitSpec) -> Result<Arc<Self>, SplitError> {
         let SplitSpec { name, uuid, base, offset_blocks, num_blocks } = spec;
-        let of_base = base.info();
-        let base_blocks = of_base.num_blocks;
+        let base_blocks = base.info().num_blocks;
         if num_blocks == 0
             || offset_blocks > base_blocks
             || num_blocks > base_blocks - offset_blocks
         {
-            let base = of_base.name.clone();
+            let base = base.info().name.clone();
             return Err(SplitError::Outside { name, offset_blocks, num_blocks, base, base_blocks });
         }
-        let uuid = uuid.unwrap_or_else(|| uuid_of(of_base.uuid, offset_blocks, num_blocks));
+        let uuid = uuid.unwrap_or_else(|| uuid_of(base.info().uuid, offset_blocks, num_blocks));
         let likeness = Likeness::new(name, Some(uuid), "Split Disk");
-        let info = BdevInfo { num_blocks, ..likeness.of(&of_base) };
+        let info = BdevInfo { num_blocks, ..likeness.of(&base.info()) };
         Ok(Arc::new(Self { info: Arc::new(info), base, offset_blocks }))
     }
 

@@ -9,6 +9,7 @@
 //! | `config` | configuration files | refusals name the file |
 //! | `superblock` | superblocks, their pairs, and foreign ones | what is read encodes to the same bytes |
 //! | `dirty_log` | dirty logs | counts, marks and writes agree with the bits |
+//! | `nvmf_connection` | connections of NVMe/TCP hosts | a host understands every byte that comes back; nothing is left at the end |
 //!
 //! ```sh
 //! .ci/run fuzz                                                      # a while of each
