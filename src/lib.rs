@@ -208,7 +208,7 @@ pub mod dm;
 pub mod limits;
 pub mod log;
 pub mod methods;
-pub mod nvmf;
 pub mod metrics;
+pub mod nvmf;
 pub mod status;
 pub mod web;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::survey::{ArraySurvey, Survey};
 use crate::control::{Control, WaitingRaid, unix_ms};
 use crate::limits::STATUS_EVENTS_MAX;
-use crate::metrics::{action_word, array_state, log_word, member_word};
+use crate::metrics::{array_state, log_word, member_word, sync_word};
 
 /// How well it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -308,7 +308,7 @@ fn running(
         writes_held: snapshot.waiting_for_owner,
         members: members.collect(),
         spares,
-        sync_action: action_word(snapshot.action).to_owned(),
+        sync_action: sync_word(snapshot.action).to_owned(),
         sync: sync(snapshot),
         mismatches: snapshot.checked_mismatched_rows() * 8,
         checked_unix_ms: array.checked_unix_ms,
@@ -366,7 +366,7 @@ fn waiting(raid: &WaitingRaid) -> ArrayStatus {
         writes_held: false,
         members: raid.members.iter().map(member).collect(),
         spares: Vec::new(),
-        sync_action: action_word(Action::Idle).to_owned(),
+        sync_action: sync_word(Action::Idle).to_owned(),
         sync: None,
         mismatches: 0,
         checked_unix_ms: None,

@@ -5,14 +5,14 @@
 use array::{RaidSnapshot, ShardSnapshot};
 use raid::coordinator::Action;
 use raid::dirty_log::LogHealth;
-use raid::event::{FailCause, ShardCounters, WorkKind};
+use raid::event::{FailCause, ShardCounters};
 use raid::member::MemberState;
 use raid::plan::WriteKind;
 
 use super::families::{Families, Family};
 use super::seconds;
-use crate::control::Survey;
 use crate::control::survey::ArraySurvey;
+use crate::control::{Survey, action_word};
 
 const ARRAY_STATES: [&str; 4] = ["online", "degraded", "failed", "configuring"];
 const MEMBER_STATES: [&str; 4] = ["in_sync", "rebuilding", "faulty", "missing"];
@@ -36,15 +36,12 @@ pub(crate) fn member_word(state: MemberState) -> &'static str {
     }
 }
 
-/// md's words.
-pub(crate) fn action_word(action: Action) -> &'static str {
+/// md's words. An action that waits for its turn is that action.
+pub(crate) fn sync_word(action: Action) -> &'static str {
     match action {
         Action::Idle => "idle",
         Action::Frozen => "frozen",
-        Action::Running(WorkKind::Resync) => "resync",
-        Action::Running(WorkKind::Rebuild) => "recover",
-        Action::Running(WorkKind::Check) => "check",
-        Action::Running(WorkKind::Repair) => "repair",
+        Action::Running(kind) | Action::Delayed(kind) => action_word(kind),
     }
 }
 
@@ -227,7 +224,7 @@ fn for_members(survey: &Survey, mut each: impl FnMut(&str, &str, &str, Place)) {
 fn background(survey: &Survey, families: &mut Families) {
     families.gauge("raid_sync_action", "What goes on in the background.", |family| {
         for array in &survey.arrays {
-            let now = action_word(array.snapshot.action);
+            let now = sync_word(array.snapshot.action);
             family.states(&[("array", name(array))], "action", &ACTIONS, |word| word == now);
         }
     });

@@ -107,6 +107,7 @@ fn identity(survey: &Survey, families: &mut Families) {
             let role = match claim {
                 Claim::Member(_) => "member",
                 Claim::Base { .. } => "base",
+                Claim::Split { .. } => "split",
                 Claim::Log { .. } => "log",
                 Claim::Spare { .. } => "spare",
             };

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use prometheus::TextEncoder;
 use reactor::{Ticks, clock};
 
-pub(crate) use arrays::{action_word, array_state, log_word, member_word};
+pub(crate) use arrays::{array_state, log_word, member_word, sync_word};
 pub use families::{Families, Family};
 
 use crate::control::{Control, Survey};
