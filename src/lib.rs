@@ -3,11 +3,11 @@
 //! # The picture
 //!
 //! ```text
-//!   orchestrator, raid456 CLI      (NVMe/TCP hosts)        (Prometheus)
+//!   orchestrator, raid456 CLI      (NVMe/TCP hosts)   Prometheus, browsers
 //!         | JSON-RPC                  | PDUs                   | GET /metrics
 //!   +-----v------+             +------v------+           +-----v-----+
-//!   | control    |             | nvmf        |           | metrics   |    src/    the service
-//!   | methods    |             | target      |           |           |
+//!   | control    |             | nvmf        |           | web       |    src/    the service
+//!   | methods    |             | target      |           | metrics   |
 //!   +-----+------+             +------+------+           +-----+-----+
 //!         | commands                  | BdevIo                 | snapshots
 //!   ======|===========================|========================|=======  one pinned reactor per core
@@ -84,8 +84,11 @@
 //! | module | what |
 //! |---|---|
 //! | [`cli`] | argv, output, signals, exit codes |
+//! | [`web`] | HTTP: metrics, health, the status page |
 //! | [`methods`] | JSON-RPC methods; running a configuration file |
-//! | [`control`] | reactors, the registry of bdevs, their lifecycle |
+//! | [`status`] | the state of everything in one document, and how well that is |
+//! | [`metrics`] | Prometheus's metrics, made of a survey |
+//! | [`control`] | reactors, the registry of bdevs, their lifecycle; the survey of all of it |
 //! | [`log`] | the log on stderr |
 //! | [`dm`] | the language of device-mapper: tables, status, messages; pure |
 //! | [`nvmf`] | the NVMe/TCP target's core: connections, controllers, subsystems; pure, and wired to nothing yet |
@@ -194,6 +197,7 @@
 //! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
+//! | a real Prometheus through a failure and a rebuild, the status page in a browser, the operator's guide followed, the systemd unit | `tests/blackbox`, where the tools are |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |
 //! | layers, unsafe files, tidiness | `tests/tidy.rs` |
 //!
@@ -207,4 +211,7 @@ pub mod dm;
 pub mod limits;
 pub mod log;
 pub mod methods;
+pub mod metrics;
 pub mod nvmf;
+pub mod status;
+pub mod web;

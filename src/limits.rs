@@ -54,4 +54,36 @@ pub const SWITCHES_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Longest that a call waits for a bdev, whatever it asks for: a day.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Bdevs that one message to a reactor looks at: about 20 us of one turn. More of them are looked at in
+/// the turns after it.
+pub const LOOKS_PER_MESSAGE: usize = 32;
+
+/// How long a survey waits for reactors; a healthy one answers within microseconds.
+pub const SURVEY_TIME_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often a survey tries to have the registry before it goes by what it last said, and how long it
+/// waits in between.
+pub const REGISTRY_TRIES: u32 = 10;
+/// See [`REGISTRY_TRIES`].
+pub const REGISTRY_TRY_WAIT: Duration = Duration::from_millis(1);
+
+/// Connections of the HTTP server at a time; one more takes the place of the oldest that says nothing.
+pub const HTTP_CONNECTIONS_MAX: usize = 64;
+
+/// Longest head of a request to it, in bytes.
+pub const HTTP_HEAD_BYTES_MAX: usize = 8192;
+
+/// How long a client may take for the head of its request ...
+pub const HTTP_HEAD_TIME: Duration = Duration::from_secs(5);
+/// ... to take the answer ...
+pub const HTTP_WRITE_TIME: Duration = Duration::from_secs(30);
+/// ... and to close its side after that.
+pub const HTTP_LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// How long the HTTP server pauses when it cannot accept.
+pub const HTTP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Events that the status page and `raid456 status` show.
+pub const STATUS_EVENTS_MAX: usize = 50;
+
 const _: () = assert!(BDEVS_MAX * 4096 <= rpc::limits::RESPONSE_BYTES_MAX);

@@ -81,7 +81,16 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("src/nvmf/controller", OUTSIDE_WORLD, "a controller answers, and does nothing"),
     ("src/nvmf/nvm", OUTSIDE_WORLD, "commands are judged, not executed"),
     ("src/nvmf/subsystem", OUTSIDE_WORLD, "the model is told what there is"),
-    ("src/control/", &["crate::methods", "crate::cli"], "control knows no JSON-RPC method"),
+    (
+        "src/control/",
+        &["crate::methods", "crate::cli", "crate::metrics", "crate::status", "crate::web"],
+        "control knows no JSON-RPC method and nobody who looks on",
+    ),
+    (
+        "src/metrics/",
+        &["crate::methods", "crate::cli", "crate::status", "crate::web"],
+        "metrics are made of a survey",
+    ),
     ("src/methods/", &["crate::cli"], "methods know no command line"),
 ];
 

@@ -7,20 +7,29 @@
 //! | [`perf`] | a load on a bdev, in this process |
 //! | [`dm`] | dmsetup's verbs, on a running service |
 //! | [`dd`] | copies between bdevs and files, in this process |
+//! | [`status`] | how everything is, with an exit code for monitoring |
+//! | [`docs`] | manual pages and completions |
+//! | [`top`] | what goes on, again and again |
 //!
 //! Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed (with a message), 2
-//! wrong usage (clap's).
+//! wrong usage (clap's). `status` has its own.
 //!
 //! Not here: what the commands do beyond arguments, output and signals.
 
 pub mod dd;
 pub mod dm;
+pub mod docs;
 pub mod perf;
 pub mod rpc;
 pub mod serve;
 mod session;
+pub mod status;
+mod supervisor;
+pub mod top;
+mod units;
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -31,6 +40,9 @@ use crate::log;
 
 /// Where a service listens unless it is told otherwise.
 pub const SOCKET_PATH: &str = "/var/tmp/raid456.sock";
+
+/// The variable that says otherwise, for the service and its clients.
+pub const SOCKET_VARIABLE: &str = "RAID456_SOCKET";
 
 /// RAID 4/5/6 for NVMe in user space.
 #[derive(Debug, Parser)]
@@ -60,6 +72,12 @@ pub enum Command {
     Perf(perf::PerfArgs),
     /// Copy between bdevs of a configuration and files
     Dd(dd::DdArgs),
+    /// Tell how a running service is; exit code 0 healthy, 1 warning, 2 critical, 3 unknown
+    Status(status::StatusArgs),
+    /// Show what a running service does, again and again
+    Top(top::TopArgs),
+    /// Make manual pages and shell completions
+    Docs(docs::DocsArgs),
 }
 
 /// How reactors are to run: the options that all commands with reactors share.
@@ -100,7 +118,7 @@ impl From<&ReactorArgs> for Options {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Not through the log: that may be filtered, and this is the answer to the caller.
             match error.downcast_ref::<dm::Refused>() {
@@ -112,19 +130,38 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
+fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
     // Only a service tells what it does; the tools say what they have to say as their result.
     let default_level = match &cli.command {
         Command::Serve(_) => "info",
-        Command::Rpc(_) | Command::Dm(_) | Command::Perf(_) | Command::Dd(_) => "warn",
+        Command::Rpc(_)
+        | Command::Dm(_)
+        | Command::Perf(_)
+        | Command::Dd(_)
+        | Command::Status(_)
+        | Command::Top(_)
+        | Command::Docs(_) => "warn",
     };
     log::start(cli.log.as_deref(), default_level, cli.log_format)?;
     match cli.command {
-        Command::Serve(args) => serve::run(args),
-        Command::Rpc(args) => rpc::run(args),
-        Command::Dm(args) => dm::run(args),
-        Command::Perf(args) => perf::run(args),
-        Command::Dd(args) => dd::run(args),
+        Command::Serve(args) => serve::run(args)?,
+        Command::Rpc(args) => rpc::run(args)?,
+        Command::Dm(args) => dm::run(args)?,
+        Command::Perf(args) => perf::run(args)?,
+        Command::Dd(args) => dd::run(args)?,
+        Command::Docs(args) => docs::run(args)?,
+        Command::Status(args) => return status::run(args),
+        Command::Top(args) => return top::run(args),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a result.
+fn print(text: &str) -> Result<(), Box<dyn Error>> {
+    // A reader that has seen enough (`| head`) is no failure.
+    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
 }
 
@@ -167,6 +204,11 @@ mod tests {
              --cores 0 --verify --json out.json",
             "raid456 dd --config a.json --ib r0 --of file --bs 1m --count 8 --skip 1 --seek 2",
             "raid456 dd --config a.json --if file --ob r0",
+            "raid456 serve --metrics 9456",
+            "raid456 serve --metrics 0.0.0.0:9456 --config a.json",
+            "raid456 serve --metrics",
+            "raid456 status --json -s /tmp/s",
+            "raid456 top -n 2 --interval 0.5 --json --no-members r0",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));
             assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());

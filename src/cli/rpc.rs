@@ -3,21 +3,20 @@
 //! Not here: how words become parameters (`rpc::cli_args`), the protocol (`rpc::client`).
 
 use std::error::Error;
-use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory};
 use rpc::{Client, cli_args, limits, params, reference};
 
-use super::{Cli, SOCKET_PATH};
+use super::{Cli, SOCKET_PATH, SOCKET_VARIABLE, print};
 
 /// Arguments of `raid456 rpc`.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct RpcArgs {
     /// Unix socket of the service
-    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH)]
+    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE)]
     pub socket: PathBuf,
     /// Seconds to wait for the reply
     #[arg(short, long, value_name = "SECONDS", default_value_t = limits::CALL_TIME_LIMIT.as_secs())]
@@ -61,12 +60,4 @@ fn explain(method: Option<&str>) -> Result<(), Box<dyn Error>> {
     let method = params::find(name)
         .ok_or_else(|| format!("{name}: there is no such method; rpc_get_methods lists all"))?;
     print(&reference::help(method))
-}
-
-fn print(text: &str) -> Result<(), Box<dyn Error>> {
-    // A reader that has seen enough (`| head`) is no failure.
-    match writeln!(std::io::stdout(), "{}", text.trim_end()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

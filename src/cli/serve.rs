@@ -25,9 +25,11 @@ use rpc::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{ReactorArgs, SOCKET_PATH};
+use super::supervisor::Supervisor;
+use super::{ReactorArgs, SOCKET_PATH, SOCKET_VARIABLE};
 use crate::control::{Config, Control, Options};
 use crate::methods::{Boot, Methods, Store};
+use crate::web::{self, HttpServer, Listen};
 
 /// Arguments of `raid456 serve`.
 #[derive(Debug, Args)]
@@ -45,8 +47,12 @@ pub struct ServeArgs {
     #[arg(long, value_name = "METHOD,...", value_delimiter = ',')]
     pub rpcs_allowed: Option<Vec<String>>,
     /// Unix socket to serve JSON-RPC on
-    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH)]
+    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE)]
     pub rpc_socket: PathBuf,
+    /// Serve metrics for Prometheus, health and a status page over HTTP: HOST:PORT, or a PORT of this machine
+    /// [with the option alone: 127.0.0.1:9456]
+    #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "9456")]
+    pub metrics: Option<Listen>,
     /// How long after the start arrays wait for members that are missing, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     pub patience: u64,
@@ -64,17 +70,24 @@ pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // First, so that a signal during the start ends it in order too.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let config = args.config.map(Config::load).transpose()?;
+    let listen = args.metrics.or_else(|| config.as_ref().and_then(|c| c.metrics().cloned()));
     let boot = Arc::new(Boot::new(config, args.state.map(Store::new), args.rpcs_allowed));
     let mut options = Options::from(&args.reactors);
     options.patience = Duration::from_secs(args.patience);
+    let mut supervisor = Supervisor::from_environment();
     let control = Control::start(options)?;
     let methods = Methods::new(Arc::clone(&control), Arc::clone(&boot));
+    let meter = methods.meter();
     let server = Server::start(&args.rpc_socket, Arc::new(methods))?;
+    let web = listen.map(|listen| web::serve(&listen, &control, vec![meter])).transpose()?;
     let started = if args.wait_for_rpc { Ok(()) } else { boot.run(&control) };
     let outcome = match started {
         Ok(()) => {
-            announce(&server, &control);
+            let line = announcement(&server, &control, web.as_ref());
+            announce(&line);
+            supervisor.ready(&control, &line);
             wait_for(&mut signals);
+            supervisor.stopping();
             boot.outcome()
         }
         Err(error) => Err(error.into()),
@@ -82,6 +95,7 @@ pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // Nothing new comes in any more, then what is in flight ends, then all of it is made durable.
     server.stop();
     let stopped = control.shutdown();
+    drop(web);
     outcome?;
     stopped?;
     tracing::info!("stopped");
@@ -89,18 +103,20 @@ pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
 }
 
 /// The one line that supervisors and tests wait for.
-fn announce(server: &Server, control: &Control) {
+fn announcement(server: &Server, control: &Control, web: Option<&HttpServer>) -> String {
     let cores: Vec<_> = control.reactors().iter().map(|reactor| reactor.core()).collect();
     let names: Vec<_> = control.bdevs().iter().map(|view| view.bdev.info().name.clone()).collect();
     let names = if names.is_empty() { "none".to_owned() } else { names.join(" ") };
     let path = server.path().display();
     let what = if control.is_started() { "ready" } else { "waits for framework_start_init" };
-    // A supervisor that does not read is no reason to stop.
+    let web = web.map_or(String::new(), |web| format!("; metrics: http://{}", web.address()));
+    format!("{what}: socket {path}; reactors on cores {cores:?}; bdevs: {names}{web}")
+}
+
+fn announce(line: &str) {
+    // Whoever started it and does not read is no reason to stop.
     let mut stdout = std::io::stdout();
-    drop(writeln!(
-        stdout,
-        "raid456 {what}: socket {path}; reactors on cores {cores:?}; bdevs: {names}"
-    ));
+    drop(writeln!(stdout, "raid456 {line}"));
     drop(stdout.flush());
 }
 

@@ -199,7 +199,11 @@ impl Control {
 
     /// Arrays of which superblocks were found, and that do not run.
     pub fn waiting_raids(&self) -> Vec<WaitingRaid> {
-        let state = self.state();
+        Self::waiting_in(&self.state())
+    }
+
+    /// The same for those who hold the state.
+    pub(super) fn waiting_in(state: &State) -> Vec<WaitingRaid> {
         let idle = |uuid: &Uuid| state.registry.find(&uuid.to_string()).is_none();
         let describe = |uuid: Uuid| {
             let freshest = state.known.of(uuid).max_by_key(|candidate| candidate.found.events)?;

@@ -1,7 +1,8 @@
 //! The configuration file: SPDK's shape, read whole and checked before anything of it is run.
 //!
 //! ```text
-//!   { "subsystems": [                                    other members of the root are ignored
+//!   { "metrics": { "listen": "127.0.0.1:9456" },         ours; other members of the root are ignored
+//!     "subsystems": [
 //!       { "subsystem": "bdev",
 //!         "config": [                                    may be null or missing
 //!           { "method": "bdev_null_create", "params": {...} },
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use rpc::RpcError;
 use serde_json::{Map, Value};
 
+use super::listen::{Listen, NoAddress};
 use crate::limits::CONFIG_BYTES_MAX;
 
 /// The subsystems that entries may stand in, by SPDK's names, each behind those that it depends on.
@@ -117,6 +119,7 @@ pub struct ConfigEntry {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     path: PathBuf,
+    metrics: Option<Listen>,
     entries: Vec<ConfigEntry>,
 }
 
@@ -147,17 +150,24 @@ impl Config {
         let root: Value = serde_json::from_slice(text)
             .map_err(|source| ConfigError::NotJson { path: path.to_owned(), source })?;
         let mut entries = Vec::new();
-        read_root(&root, &mut entries).map_err(|(place, problem)| ConfigError::Shape {
+        let wrong = |(place, problem): Problem| ConfigError::Shape {
             path: path.to_owned(),
             place: place.to_string(),
             problem,
-        })?;
-        Ok(Self { path: path.to_owned(), entries })
+        };
+        read_root(&root, &mut entries).map_err(wrong)?;
+        let metrics = read_metrics(&root).map_err(wrong)?;
+        Ok(Self { path: path.to_owned(), metrics, entries })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where metrics and the status page are to be had.
+    pub fn metrics(&self) -> Option<&Listen> {
+        self.metrics.as_ref()
     }
 
     /// The calls in their order.
@@ -188,6 +198,22 @@ fn read_root(root: &Value, entries: &mut Vec<ConfigEntry>) -> Result<(), Problem
         read_subsystem(index, subsystem, entries)?;
     }
     Ok(())
+}
+
+/// Where metrics are to be had. SPDK has no such member, so it is looked at closely.
+fn read_metrics(root: &Value) -> Result<Option<Listen>, Problem> {
+    let wrong = |problem: String| (Place::default(), problem);
+    let Some(metrics) = root.get("metrics").filter(|metrics| !metrics.is_null()) else {
+        return Ok(None);
+    };
+    let shape = || wrong("\"metrics\" should be { \"listen\": \"HOST:PORT\" }".to_owned());
+    let members = metrics.as_object().ok_or_else(shape)?;
+    let listen = members.get("listen").and_then(Value::as_str).ok_or_else(shape)?;
+    if members.len() > 1 {
+        return Err(shape());
+    }
+    let listen = listen.parse().map_err(|error: NoAddress| wrong(format!("metrics: {error}")))?;
+    Ok(Some(listen))
 }
 
 fn read_subsystem(
@@ -286,6 +312,26 @@ mod tests {
                 ("c", false, "subsystems[3] \"bdev\", config[1][1]"),
                 ("d", true, "subsystems[3] \"bdev\", config[2]"),
             ]
+        );
+    }
+
+    /// Goal: where metrics are to be had is taken, or refused with what would be right.
+    #[test]
+    fn metrics_have_an_address() {
+        let metrics = |text: &str| parse(&format!(r#"{{"metrics":{text},"subsystems":[]}}"#));
+        assert_eq!(metrics("null").unwrap().metrics(), None);
+        let listen = metrics(r#"{"listen":"127.0.0.1:1"}"#).unwrap();
+        assert_eq!(listen.metrics().unwrap().to_string(), "127.0.0.1:1");
+        for text in ["3", "{}", r#"{"listen":7}"#, r#"{"listen":"1","port":2}"#] {
+            let error = metrics(text).unwrap_err().to_string();
+            let expected =
+                "config a.json: root: \"metrics\" should be { \"listen\": \"HOST:PORT\" }";
+            assert_eq!(error, expected);
+        }
+        let error = metrics(r#"{"listen":":80"}"#).unwrap_err().to_string();
+        assert!(
+            error.starts_with("config a.json: root: metrics: \":80\" is no address"),
+            "{error}"
         );
     }
 

@@ -27,6 +27,7 @@ pub mod config;
 mod error;
 mod faults;
 mod flush;
+mod listen;
 mod mapped;
 mod new_file;
 mod notices;
@@ -37,11 +38,14 @@ mod registry;
 mod resize;
 mod spares;
 mod split;
+pub mod survey;
 mod switches;
+mod wall;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +64,7 @@ pub use config::{Config, ConfigError};
 pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
+pub use listen::{Listen, NoAddress};
 pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub(crate) use notices::action_word;
 pub use notices::{Notice, NoticeKind};
@@ -68,6 +73,8 @@ pub use reactor::StartError;
 pub use recipe::Recipe;
 pub use registry::{Claim, Kind, Membership};
 pub use split::Part;
+pub use survey::Survey;
+pub use wall::unix_ms;
 pub use watch::{ReactorView, ThreadView};
 
 use crate::limits;
@@ -75,6 +82,7 @@ use assembly::Known;
 use new_file::NewFile;
 use notices::Notices;
 use registry::{Backing, Entry, Registry};
+use survey::LastListing;
 use switches::SwitchMonitor;
 use watch::ChangeHook;
 
@@ -218,6 +226,9 @@ pub struct Control {
     notices: Notices,
     hook: ChangeHook,
     switches: SwitchMonitor,
+    last_listing: LastListing,
+    /// Whether the lifecycle is `Running`, for those who do not want to wait for the state.
+    serving: AtomicBool,
     /// Whenever a bdev has come or gone, or the service has stopped.
     changed: Condvar,
 }
@@ -246,6 +257,8 @@ impl Control {
             notices: Notices::default(),
             hook: ChangeHook::default(),
             switches: SwitchMonitor::default(),
+            last_listing: LastListing::default(),
+            serving: AtomicBool::new(false),
             handles: reactors.handles().to_vec(),
             reactors: Mutex::new(Some(reactors)),
             state: Mutex::new(State {
@@ -287,6 +300,7 @@ impl Control {
         if state.lifecycle == Lifecycle::Starting {
             state.lifecycle = Lifecycle::Running;
             state.registry.keep_files();
+            self.serving.store(true, Ordering::Release);
         }
         drop(state);
         if self.patience.is_zero() {
@@ -297,6 +311,11 @@ impl Control {
     /// Whether [`finish_startup`](Self::finish_startup) was called.
     pub fn is_started(&self) -> bool {
         self.state().lifecycle != Lifecycle::Starting
+    }
+
+    /// Whether it is between its start and its end. Does not wait for commands that are under way.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Ordering::Acquire)
     }
 
     /// The bdev of that name or alias.
@@ -511,6 +530,7 @@ impl Control {
         let entries = {
             let mut state = self.state();
             state.lifecycle = Lifecycle::Stopped;
+            self.serving.store(false, Ordering::Release);
             self.changed.notify_all();
             state.registry.drain_backwards()
         };

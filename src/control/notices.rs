@@ -9,7 +9,7 @@
 //!
 //! Not here: what is done about an event (`spares`).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 
 use array::ArrayEvent;
@@ -17,6 +17,7 @@ use raid::coordinator::RaidEvent;
 use raid::event::WorkKind;
 
 use super::lock;
+use super::wall::unix_ms;
 use crate::limits::EVENTS_KEPT_MAX;
 
 /// What kind of event it is.
@@ -89,6 +90,8 @@ impl NoticeKind {
 pub struct Notice {
     /// Its number, one more than that of the one before.
     pub id: u64,
+    /// When it was, in milliseconds since 1970.
+    pub at_unix_ms: u64,
     /// What kind it is.
     pub kind: NoticeKind,
     /// Name of the bdev.
@@ -105,6 +108,8 @@ pub(crate) struct Notices(Mutex<Ring>);
 struct Ring {
     next_id: u64,
     kept: VecDeque<Notice>,
+    /// When the last check or repair of an array ended.
+    checked_unix_ms: BTreeMap<String, u64>,
 }
 
 impl Notices {
@@ -116,7 +121,11 @@ impl Notices {
         if ring.kept.len() == EVENTS_KEPT_MAX {
             ring.kept.pop_front();
         }
-        let notice = Notice { id: ring.next_id, kind, bdev: bdev.to_owned(), detail };
+        if kind == NoticeKind::BdevUnregister {
+            ring.checked_unix_ms.remove(bdev);
+        }
+        let (id, bdev) = (ring.next_id, bdev.to_owned());
+        let notice = Notice { id, at_unix_ms: unix_ms(), kind, bdev, detail };
         ring.next_id += 1;
         ring.kept.push_back(notice);
     }
@@ -146,7 +155,22 @@ impl Notices {
                 (NoticeKind::RaidSyncEnded, Some(format!("{}{how}", action_word(*kind))))
             }
         };
+        if let RaidEvent::SyncEnded { kind: WorkKind::Check | WorkKind::Repair, complete: true } =
+            event
+        {
+            lock(&self.0).checked_unix_ms.insert(array.clone(), unix_ms());
+        }
         self.push(kind, array, detail);
+    }
+
+    /// The last `max` events, the newest first.
+    pub(crate) fn last(&self, max: usize) -> Vec<Notice> {
+        lock(&self.0).kept.iter().rev().take(max).cloned().collect()
+    }
+
+    /// When the last check or repair of all of an array ended, in milliseconds since 1970.
+    pub(crate) fn checked_unix_ms(&self, array: &str) -> Option<u64> {
+        lock(&self.0).checked_unix_ms.get(array).copied()
     }
 
     /// At most `max` events from number `id` on, the oldest first.

@@ -87,6 +87,11 @@ impl Control {
         self.notices.since(id, max)
     }
 
+    /// The last `max` events, the newest first.
+    pub fn last_notices(&self, max: usize) -> Vec<Notice> {
+        self.notices.last(max)
+    }
+
     /// What the reactors have done.
     pub fn reactor_views(&self) -> Vec<ReactorView> {
         let view = |reactor: &reactor::ReactorHandle| ReactorView {

@@ -16,6 +16,7 @@ mod dm;
 mod faults;
 mod framework;
 mod log;
+mod meter;
 mod raid;
 mod replay;
 mod resize;
@@ -23,11 +24,13 @@ mod save;
 mod split;
 mod state;
 mod stats;
+mod status;
 mod threads;
 
 use std::fmt::Display;
 use std::sync::Arc;
 
+use reactor::clock;
 use rpc::error::{errno, errno_text};
 use rpc::params as p;
 use rpc::schema::{Method, Params};
@@ -38,6 +41,7 @@ use serde_json::Value;
 use crate::control::{Control, ControlError};
 
 pub use boot::{Boot, BootError};
+pub use meter::Meter;
 pub use state::Store;
 
 /// What a call may look at beside its parameters.
@@ -136,6 +140,7 @@ const HANDLERS: &[Handler] = &[
     handler::<p::BdevRaidAssemble>(),
     handler::<p::BdevRaidMessage>(),
     handler::<p::BdevRaidSetRates>(),
+    handler::<p::BdevRaidSetTrace>(),
     handler::<p::BdevRaidSetOptions>(),
     handler::<p::BdevExamine>(),
     handler::<p::BdevWaitForExamine>(),
@@ -154,6 +159,7 @@ const HANDLERS: &[Handler] = &[
     handler::<p::DmLs>(),
     handler::<p::DmWait>(),
     handler::<p::DmTargets>(),
+    handler::<p::Raid456GetStatus>(),
 ];
 
 fn find(name: &str) -> Option<&'static Handler> {
@@ -175,6 +181,7 @@ fn run<P: Call>(context: Context<'_>, params: Option<Value>) -> Result<Value, Rp
 pub struct Methods {
     control: Arc<Control>,
     boot: Arc<Boot>,
+    meter: Arc<Meter>,
 }
 
 impl Methods {
@@ -189,7 +196,29 @@ impl Methods {
                 }
             }));
         }
-        Self { control, boot }
+        Self { control, boot, meter: Arc::default() }
+    }
+
+    /// What is counted of the calls.
+    pub fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    fn dispatch(
+        &self,
+        handler: &Handler,
+        params: Option<Value>,
+        caller: &Caller,
+    ) -> Result<Value, RpcError> {
+        handler.method.check_phase(self.control.is_started())?;
+        let context = Context { control: &self.control, caller, boot: &self.boot };
+        let name = handler.method.name;
+        let kept = self.boot.state.is_some().then(|| params.clone()).flatten();
+        let outcome = match (handler.run)(context, params) {
+            Err(error) if self.forget(name, kept.as_ref(), &error) => Ok(Value::from(true)),
+            outcome => outcome,
+        };
+        outcome.and_then(|result| self.save_state(name).map(|()| result))
     }
 
     /// What has changed is on the disk before it is answered.
@@ -233,18 +262,17 @@ impl Service for Methods {
         params: Option<Value>,
         caller: &Caller,
     ) -> Result<Value, RpcError> {
+        let begin = clock::now();
         let handler = find(method).filter(|handler| self.boot.allows(&handler.method));
-        let handler = handler.ok_or_else(|| RpcError::method_not_found(method))?;
-        handler.method.check_phase(self.control.is_started())?;
-        tracing::debug!(method, "rpc");
-        let context = Context { control: &self.control, caller, boot: &self.boot };
-        let name = handler.method.name;
-        let kept = self.boot.state.is_some().then(|| params.clone()).flatten();
-        let outcome = match (handler.run)(context, params) {
-            Err(error) if self.forget(name, kept.as_ref(), &error) => Ok(Value::from(true)),
-            outcome => outcome,
+        let outcome = match handler {
+            None => Err(RpcError::method_not_found(method)),
+            Some(handler) => {
+                tracing::debug!(method, "rpc");
+                self.dispatch(handler, params, caller)
+            }
         };
-        let outcome = outcome.and_then(|result| self.save_state(name).map(|()| result));
+        let code = outcome.as_ref().map_or_else(|error| error.code, |_| 0);
+        self.meter.record(handler.map(|h| h.method.name), code, clock::now() - begin);
         outcome.inspect_err(|error| {
             tracing::info!(method, code = error.code, error = error.message, "rpc refused");
         })

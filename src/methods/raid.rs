@@ -22,8 +22,8 @@ use rpc::error::errno_text;
 use rpc::params::{
     BdevExamine, BdevRaidAddBaseBdev, BdevRaidAddSpare, BdevRaidAssemble, BdevRaidCreate,
     BdevRaidDelete, BdevRaidGetBdevs, BdevRaidMessage, BdevRaidRemoveBaseBdev, BdevRaidSetOptions,
-    BdevRaidSetRates, BdevWaitForExamine, Category, DataOffset, OnFailure, OnLogFailure, RaidLevel,
-    RaidWord,
+    BdevRaidSetRates, BdevRaidSetTrace, BdevWaitForExamine, Category, DataOffset, OnFailure,
+    OnLogFailure, RaidLevel, RaidWord,
 };
 use rpc::results::{
     BaseBdevEntry, RaidEntry, RaidInfo, RaidLog, RaidProcess, RaidProgress, RaidState,
@@ -192,6 +192,15 @@ impl Call for BdevRaidSetRates {
             }
         };
         context.control.set_rates(&self.name, change).map_err(|error| refused(&error))?;
+        Ok(Value::from(true))
+    }
+}
+
+impl Call for BdevRaidSetTrace {
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        let raid = context.control.raid(&self.name).map_err(|error| refused(&error))?;
+        raid.trace(if self.enable { self.requests } else { 0 });
+        tracing::info!(array = self.name, on = self.enable, requests = self.requests, "trace");
         Ok(Value::from(true))
     }
 }

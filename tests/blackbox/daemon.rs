@@ -22,7 +22,7 @@ use tempfile::TempDir;
 /// Longest that anything here may take; far more than it does, because machines may be busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_raid456");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_raid456");
 
 /// A place of its own for one test.
 pub(crate) struct Place {
@@ -118,6 +118,13 @@ impl Place {
         self.launch(self.serve(args))
     }
 
+    /// The same with these variables in its environment.
+    pub(crate) fn start_in(&self, variables: &[(&str, &str)], args: &[&OsStr]) -> Daemon {
+        let mut command = self.serve(args);
+        command.envs(variables.iter().copied());
+        self.launch(command)
+    }
+
     /// Starts a daemon whose memory, as far as the allocator has it, is in one piece: what it still holds
     /// is what is in use, and not what one arena for each of many threads has left over.
     pub(crate) fn start_in_one_arena(&self) -> Daemon {
@@ -165,7 +172,7 @@ impl Place {
 }
 
 /// Runs a command that ends by itself.
-fn output_of(mut command: Command) -> Output {
+pub(crate) fn output_of(mut command: Command) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let child = command.spawn().unwrap();
     let pid = Pid::from_child(&child);

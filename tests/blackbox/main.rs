@@ -17,6 +17,12 @@
 //! | `crash` | kill -9 under load, and what is there afterwards |
 //! | `failing` | members and logs that fail while an array runs |
 //! | `dm` | mapped devices: verbs, conformance to a kernel, `raid456 dm`, tables changed under load |
+//! | `observe` | metrics, health, `status`, `top` |
+//! | `documents` | every block of commands in the operator's guide |
+//! | `page` | the status page in a browser |
+//! | `packaging` | systemd unit and its protocol, manual pages, completions, manifests |
+//! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
+//! | `tools` | programs that a machine may not have |
 //! | `known` | known arrays, and why one is not put together |
 //! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
@@ -29,14 +35,20 @@ mod client;
 mod crash;
 mod daemon;
 mod dm;
+mod documents;
 mod failing;
 mod faults;
 mod known;
 mod lifecycle;
+mod observe;
+mod packaging;
+mod page;
+mod prometheus;
 mod refusals;
 mod rig;
 mod sharing;
 mod soak;
 mod spdk;
 mod stock;
+mod tools;
 mod wire;

@@ -25,11 +25,21 @@ impl ArrayChannel {
 
 impl IoChannel for ArrayChannel {
     fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
-        self.shard.borrow_mut().submit(self.client, io)
+        let mut shard = self.shard.borrow_mut();
+        if shard.tracer.is_on() {
+            return shard.submit_traced(self.client, io);
+        }
+        shard.submit(self.client, io)
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
-        self.shard.borrow_mut().take_done(self.client, COMPLETIONS_PER_POLL_MAX, done)
+        let mut shard = self.shard.borrow_mut();
+        let from = done.len();
+        let count = shard.take_done(self.client, COMPLETIONS_PER_POLL_MAX, done);
+        if shard.tracer.has_followed() {
+            shard.trace_answers(self.client, &done[from..]);
+        }
+        count
     }
 }
 

@@ -21,8 +21,8 @@ use raid::coordinator::{Action, Coordinator, Input, Order, Orders, RaidEvent};
 use raid::event::{Event, FailCause};
 use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES};
 use raid::units::Slot;
-use reactor::Ticks;
 use reactor::memory::{IoBuf, IoBufMut};
+use reactor::{Latencies, Ticks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -55,6 +55,9 @@ pub(crate) struct Conductor {
     /// Something has happened since the coordinator was last unplugged.
     stirred: bool,
     due_ns: Option<u64>,
+    /// When the commit under way began.
+    commit_since: Option<Ticks>,
+    pub(crate) log_latencies: Latencies,
     done: Vec<Completion>,
 }
 
@@ -75,6 +78,8 @@ impl Conductor {
             stopped: None,
             stirred: true,
             due_ns: None,
+            commit_since: None,
+            log_latencies: Latencies::default(),
             done: Vec::new(),
         }
     }
@@ -102,8 +107,15 @@ impl ArrayShard {
             self.tell_all(now, Command::Abandon { slot, status: IoStatus::TimedOut });
         }
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        let on_log = matches!(input, Input::LogWritten { .. } | Input::LogFlushed { .. });
         conductor.core.handle(now.0, input, &mut conductor.orders);
         conductor.stirred = true;
+        if on_log
+            && conductor.core.is_log_idle()
+            && let Some(since) = conductor.commit_since.take()
+        {
+            conductor.log_latencies.record((now - since).0);
+        }
     }
 
     /// Changes something about the coordinator, which is here.
@@ -247,8 +259,10 @@ impl ArrayShard {
     }
 
     fn submit_to_log(&mut self, now: Ticks, io: BdevIo) {
-        let log = self.conductor.as_mut().and_then(|conductor| conductor.log.as_mut());
-        log.expect("a log that is written has a bdev").submit(io, now.0);
+        let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        conductor.commit_since.get_or_insert(now);
+        let log = conductor.log.as_mut().expect("a log that is written has a bdev");
+        log.submit(io, now.0);
     }
 
     /// Completions of the log bdev; one that does not answer in time has failed.

@@ -29,6 +29,8 @@ impl ArrayShard {
             }
             Action::Read(access) => self.read_member(access),
             Action::Compute { op, recipe } => {
+                let height = u64::from(self.core.op(op).len_bytes());
+                self.counters.computed_bytes += height * recipe.strips() as u64;
                 let mut bench = Workbench {
                     kernel: self.common.kernel(),
                     core: &self.core,

@@ -11,6 +11,7 @@
 //!              member channels
 //!
 //!   raid_bdev (control thread): create, assemble, add and remove members, stop
+//!   look      what shards and coordinator know, put together
 //!   start     (control thread): what an array starts with: superblocks and log are read
 //! ```
 //!
@@ -29,6 +30,7 @@ mod execute;
 mod host;
 mod issue;
 pub mod limits;
+mod look;
 mod member;
 mod message;
 mod piece;
@@ -37,13 +39,15 @@ mod segments;
 mod shard;
 mod spec;
 mod start;
+mod trace;
 mod tuning;
 
+pub use look::ShardLook;
 pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
 pub use spec::{
-    AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidOptions, RaidSnapshot,
-    RaidSpec, RemoveError, RestError, ShardSnapshot,
+    AddError, ArrayEvent, CreateError, KnownRaid, MemberErrors, MemberSnapshot, RaidOptions,
+    RaidSnapshot, RaidSpec, RemoveError, RestError, ShardSnapshot,
 };
 pub use start::{mark_spare, occupant, probe, wipe};
 pub use tuning::Tuning;

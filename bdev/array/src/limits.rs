@@ -22,6 +22,9 @@ pub const CLIENTS_MAX: usize = 4096;
 /// Requests that one device has from one shard at a time; more wait for their turn.
 pub const MEMBER_IN_FLIGHT_MAX: usize = 1024;
 
+/// Requests under way that one shard follows for its log at a time; others pass by.
+pub const TRACED_IN_FLIGHT_MAX: usize = 256;
+
 /// How often a shard looks for idle leases, and for requests that take too long.
 pub const LEASE_CHECK_NS: u64 = 500_000_000;
 

@@ -15,12 +15,13 @@
 use crate::channel::ArrayChannel;
 use crate::conduct::Conductor;
 use crate::limits::{DRAIN_BLOCKED_S, LEASE_CHECK_NS, QUIESCE_TIMEOUT_S};
+use crate::look::Seen;
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
 use crate::spec::{
-    self, AddError, ArrayEvent, CreateError, KnownRaid, MemberSnapshot, RaidSnapshot, RaidSpec,
-    RemoveError, RestError, ShardSnapshot,
+    self, AddError, ArrayEvent, CreateError, KnownRaid, RaidSnapshot, RaidSpec, RemoveError,
+    RestError,
 };
 use crate::start::{self, Foundation};
 use crate::tuning::{self, Tuning};
@@ -29,22 +30,20 @@ use crossbeam::utils::CachePadded;
 use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{
-    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Permit, Policy, Progress,
-    Scope,
+    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Permit, Policy, Scope,
 };
 use raid::dirty_log::LogHealth;
 use raid::event::{FailCause, WorkKind};
 use raid::geometry::Geometry;
-use raid::member::{MemberMap, MemberState};
+use raid::member::MemberState;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::Superblock;
 use raid::units::Slot;
 use reactor::{Cx, PollerId, ReactorHandle, Ticks, TimerId};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -56,19 +55,15 @@ pub struct RaidBdev {
     geometry: Arc<Geometry>,
     pub(crate) reactors: Vec<ReactorHandle>,
     log: Option<String>,
-    control: Mutex<ControlState>,
-}
-
-/// What only control threads change.
-#[derive(Debug)]
-struct ControlState {
-    members: Vec<Option<Arc<dyn Bdev>>>,
-    stopped: bool,
+    /// The devices in the slots; held for a moment only, so that looking on never waits for a command.
+    seats: Mutex<Vec<Option<Arc<dyn Bdev>>>>,
+    /// One command at a time: whether the array is stopped.
+    control: Mutex<bool>,
 }
 
 /// What a reactor keeps of an array: the shard, and the poller that drives it.
-struct Local {
-    shard: std::rc::Rc<RefCell<ArrayShard>>,
+pub(crate) struct Local {
+    pub(crate) shard: std::rc::Rc<RefCell<ArrayShard>>,
     poller: Cell<Option<PollerId>>,
     timer: Cell<Option<TimerId>>,
 }
@@ -148,7 +143,8 @@ impl RaidBdev {
             geometry: Arc::new(geometry),
             reactors: reactors.to_vec(),
             log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
-            control: Mutex::new(ControlState { members: devices.members, stopped: false }),
+            seats: Mutex::new(devices.members),
+            control: Mutex::new(false),
         });
         array.start(foundation, behaviour, devices.metadata)?;
         Ok(array)
@@ -160,7 +156,8 @@ impl RaidBdev {
         behaviour: Behaviour,
         metadata: Vec<Option<Arc<dyn Bdev>>>,
     ) -> Result<(), CreateError> {
-        let control = self.lock();
+        let _command = self.lock();
+        let members = self.members();
         let mailboxes: Arc<[Mailbox]> =
             self.reactors.iter().map(|reactor| Mailbox::new(reactor.waker())).collect();
         let map = foundation.map.clone();
@@ -182,7 +179,7 @@ impl RaidBdev {
                 common: self.common.clone(),
                 core,
                 place,
-                members: control.members.clone(),
+                members: members.clone(),
                 chair: chair.take(),
                 mailboxes: mailboxes.clone(),
             };
@@ -207,27 +204,27 @@ impl RaidBdev {
     /// When there is no such member, or the array cannot do without it.
     pub fn remove_member(&self, slot: Slot) -> Result<(), RemoveError> {
         let snapshot = self.snapshot();
-        let mut control = self.lock();
-        let state = self.check_remove(&control, &snapshot, slot)?;
+        let _command = self.lock();
+        let state = self.check_remove(&snapshot, slot)?;
         if matches!(state, MemberState::InSync | MemberState::Rebuilding) {
             self.on_shard(0, move |shard, now| {
                 shard.coordinate(now, Input::MemberFailed { slot, cause: FailCause::Removed });
             });
             self.wait_for(|state| state.map.missing().contains(slot))?;
         }
-        control.members[slot.index()] = None;
+        self.seats()[slot.index()] = None;
         Ok(())
     }
 
     fn check_remove(
         &self,
-        control: &ControlState,
         snapshot: &RaidSnapshot,
         slot: Slot,
     ) -> Result<MemberState, RemoveError> {
         let name = || self.common.info.name.clone();
-        if !matches!(control.members.get(slot.index()), Some(Some(_))) {
-            let present = (0..control.members.len()).filter(|&i| control.members[i].is_some());
+        let members = self.members();
+        if !matches!(members.get(slot.index()), Some(Some(_))) {
+            let present = (0..members.len()).filter(|&i| members[i].is_some());
             let present = present.collect();
             return Err(RemoveError::NoMember { name: name(), slot: slot.index(), present });
         }
@@ -263,7 +260,7 @@ impl RaidBdev {
     ) -> Result<Slot, AddError> {
         let name = || self.common.info.name.clone();
         let snapshot = self.snapshot();
-        let mut control = self.lock();
+        let _command = self.lock();
         let slot = match slot {
             Some(slot) => slot,
             None => snapshot.missing().next().ok_or_else(|| AddError::NoSlot { name: name() })?,
@@ -289,7 +286,7 @@ impl RaidBdev {
             self.on_every_shard(|shard, _| shard.unprepare());
             return Err(error.into());
         }
-        control.members[slot.index()] = Some(bdev.clone());
+        self.seats()[slot.index()] = Some(bdev.clone());
         Ok(slot)
     }
 
@@ -377,52 +374,14 @@ impl RaidBdev {
         self.on_shard(0, action).flatten().unwrap_or(Action::Idle)
     }
 
+    /// Has so many requests of each reactor be followed in the log, from now on; 0 for no more.
+    pub fn trace(&self, requests: u64) {
+        self.on_every_shard(move |shard, _| shard.tracer.follow(requests));
+    }
+
     /// The owner has taken note of what failed: held writes go on.
     pub fn allow_writes(&self) {
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
-    }
-
-    /// The array as it is now.
-    #[must_use]
-    pub fn snapshot(&self) -> RaidSnapshot {
-        let mut shards = Vec::new();
-        let mut state = None;
-        for index in 0..self.reactors.len() {
-            if let Some((shard, seen)) = self.on_shard(index, |shard, _| shard.status()) {
-                shards.push(shard);
-                state = state.or(seen);
-            }
-        }
-        let control = self.lock();
-        let state = state.unwrap_or_else(|| Seen::stopped(control.members.len()));
-        let members = (0u8..).zip(&control.members).map(|(slot, member)| MemberSnapshot {
-            name: member.as_ref().map(|member| member.info().name.clone()),
-            uuid: member.as_ref().map(|member| member.info().uuid),
-            state: state.map.state(Slot(slot)),
-            data_offset_bytes: self.geometry.data_offset_bytes(Slot(slot)),
-            data_size_bytes: self.geometry.component_bytes(),
-        });
-        RaidSnapshot {
-            level: self.geometry.level(),
-            layout: self.geometry.layout(),
-            strip_bytes: self.geometry.strip_bytes(),
-            members: members.collect(),
-            action: state.action,
-            progress: state.progress,
-            last_action: state.last_action,
-            log_health: state.log_health,
-            log: self.log.clone(),
-            superblock: state.events.is_some(),
-            events: state.events.unwrap_or(0),
-            waiting_for_owner: state.waiting_for_owner,
-            broken: state.map.is_broken(self.geometry.parity_strips()),
-            rates: state.rates,
-            regions: state.regions,
-            regions_in_sync: state.regions_in_sync,
-            regions_dirty: state.regions_dirty,
-            mismatched_rows: state.mismatched_rows,
-            shards,
-        }
     }
 
     /// What the members' superblocks say now, for arrays that have them.
@@ -437,7 +396,21 @@ impl RaidBdev {
     /// The devices in the slots, whatever their state.
     #[must_use]
     pub fn members(&self) -> Vec<Option<Arc<dyn Bdev>>> {
-        self.lock().members.clone()
+        self.seats().clone()
+    }
+
+    /// Name of the log bdev, where there is one.
+    #[must_use]
+    pub fn log_name(&self) -> Option<&str> {
+        self.log.as_deref()
+    }
+
+    pub(crate) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(crate) fn reactors(&self) -> &[ReactorHandle] {
+        &self.reactors
     }
 
     /// Where bytes lie.
@@ -453,7 +426,7 @@ impl RaidBdev {
     /// # Errors
     /// When requests do not end, or too many members have failed; the array is stopped nevertheless.
     pub fn stop(&self) -> Result<(), RestError> {
-        if self.lock().stopped {
+        if *self.lock() {
             return Ok(());
         }
         let snapshot = self.snapshot();
@@ -462,9 +435,8 @@ impl RaidBdev {
         // Members may have failed the last flush.
         let broken = self.snapshot().broken;
         self.uproot();
-        let mut control = self.lock();
-        control.stopped = true;
-        control.members.iter_mut().for_each(|member| *member = None);
+        *self.lock() = true;
+        self.seats().iter_mut().for_each(|member| *member = None);
         rested.and_then(|()| match broken {
             true => Err(RestError::Broken { name: self.common.info.name.clone() }),
             false => Ok(()),
@@ -497,7 +469,7 @@ impl RaidBdev {
     /// Waits until the coordinator is in a state.
     fn wait_for(&self, is_so: impl Fn(&Seen) -> bool) -> Result<(), RestError> {
         self.poll_until(QUIESCE_TIMEOUT_S, || {
-            let seen = self.on_shard(0, |shard, _| shard.status().1);
+            let seen = self.on_shard(0, |shard, _| shard.see());
             seen.flatten().is_none_or(|seen| is_so(&seen))
         })
     }
@@ -556,9 +528,13 @@ impl RaidBdev {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, ControlState> {
+    fn lock(&self) -> MutexGuard<'_, bool> {
         // A control thread that panicked has left no change half done: states are set last.
-        self.control.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seats(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn Bdev>>>> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -690,73 +666,6 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         permit: behaviour.permit,
     });
     Conductor::new(coordinator, log, behaviour.events)
-}
-
-/// What shard 0 tells about the array.
-#[derive(Debug, Clone)]
-struct Seen {
-    map: MemberMap,
-    action: Action,
-    progress: Option<Progress>,
-    last_action: Option<WorkKind>,
-    log_health: LogHealth,
-    events: Option<u64>,
-    waiting_for_owner: bool,
-    rates: Rates,
-    regions: u64,
-    regions_in_sync: u64,
-    regions_dirty: u64,
-    mismatched_rows: u64,
-}
-
-impl Seen {
-    fn of(coordinator: &Coordinator) -> Self {
-        let log = coordinator.log();
-        Self {
-            map: coordinator.map().clone(),
-            action: coordinator.action(),
-            progress: coordinator.progress(),
-            last_action: coordinator.last_action(),
-            log_health: coordinator.log_health(),
-            events: coordinator.superblocks().map(|superblock| superblock.events),
-            waiting_for_owner: coordinator.is_waiting_for_owner(),
-            rates: coordinator.rates(),
-            regions: log.regions(),
-            regions_in_sync: log.sync_count(),
-            regions_dirty: log.dirty_count(),
-            mismatched_rows: coordinator.mismatched_rows(),
-        }
-    }
-
-    /// Of an array that is not there any more.
-    fn stopped(members: usize) -> Self {
-        Self {
-            map: MemberMap::new(vec![MemberState::Missing; members]),
-            action: Action::Idle,
-            progress: None,
-            last_action: None,
-            log_health: LogHealth::Alive,
-            events: None,
-            waiting_for_owner: false,
-            rates: Rates::default(),
-            regions: 0,
-            regions_in_sync: 0,
-            regions_dirty: 0,
-            mismatched_rows: 0,
-        }
-    }
-}
-
-impl ArrayShard {
-    fn status(&self) -> (ShardSnapshot, Option<Seen>) {
-        let shard = ShardSnapshot {
-            core: *self.core.counters(),
-            shell: self.counters,
-            host_ops: self.core.host_ops(),
-            hosts: self.hosts.len(),
-        };
-        (shard, self.conductor.as_ref().map(|conductor| Seen::of(&conductor.core)))
-    }
 }
 
 fn info(

@@ -20,6 +20,8 @@ use crate::limits::{CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, MESSAGES_PER_TURN_MA
 use crate::member::{Graveyard, Member, Purpose};
 use crate::message::{PieceData, Post};
 use crate::piece::{OpBuffers, Pieces};
+use crate::spec::MemberErrors;
+use crate::trace::Tracer;
 use crossbeam::utils::CachePadded;
 use device::{BdevInfo, BdevIo, Completion, IoOp, IoStatus, Sgl};
 use parity::Kernel;
@@ -131,6 +133,21 @@ pub struct ShellCounters {
     pub host_bytes: u64,
     /// Most host requests at a time, but for reads that went straight to a member.
     pub hosts_most: u64,
+    /// Bytes of parity and of lost strips that were computed, or compared with what is there.
+    pub computed_bytes: u64,
+}
+
+impl ShellCounters {
+    /// Adds what another shard has counted.
+    pub fn merge(&mut self, other: &Self) {
+        self.direct_reads += other.direct_reads;
+        self.failed_direct_reads += other.failed_direct_reads;
+        self.forwards += other.forwards;
+        self.local_pieces += other.local_pieces;
+        self.host_bytes += other.host_bytes;
+        self.hosts_most += other.hosts_most;
+        self.computed_bytes += other.computed_bytes;
+    }
 }
 
 /// The shard.
@@ -171,6 +188,9 @@ pub(crate) struct ArrayShard {
     pub(crate) now: Ticks,
     next_check: Ticks,
     pub(crate) counters: ShellCounters,
+    pub(crate) tracer: Tracer,
+    /// Requests that members failed, by slot.
+    pub(crate) member_errors: Box<[MemberErrors]>,
 }
 
 /// What a shard is built from.
@@ -191,6 +211,7 @@ impl ArrayShard {
     pub(crate) fn new(parts: Parts, cx: &mut Cx) -> io::Result<Self> {
         let Parts { common, index, core, conductor, members, post } = parts;
         let geometry = core.geometry().clone();
+        let member_errors = vec![MemberErrors::default(); geometry.members()].into_boxed_slice();
         let band = band_bytes(geometry.members(), geometry.strip_bytes());
         let scratch = scratch_bytes(geometry.members(), geometry.strip_bytes());
         Ok(Self {
@@ -223,6 +244,8 @@ impl ArrayShard {
             now: Ticks(0),
             next_check: Ticks(0),
             counters: ShellCounters::default(),
+            tracer: Tracer::default(),
+            member_errors,
         })
     }
 
@@ -244,10 +267,11 @@ impl ArrayShard {
     }
 
     /// A user is gone: what it has in flight ends unheard.
-    pub(crate) fn remove_client(&mut self, client: u32) {
-        let client = &mut self.clients[client as usize];
+    pub(crate) fn remove_client(&mut self, id: u32) {
+        let client = &mut self.clients[id as usize];
         client.open = false;
         client.done.clear();
+        self.tracer.forget(id);
     }
 
     /// Takes a host request.
@@ -279,6 +303,24 @@ impl ArrayShard {
             false => self.held.push_back(host),
         }
         Ok(())
+    }
+
+    /// The same for a request that is followed.
+    #[cold]
+    pub(crate) fn submit_traced(&mut self, client: u32, io: BdevIo) -> Result<(), BdevIo> {
+        let array = &self.common.info.name;
+        self.tracer.submitted(array, client, &io, self.now);
+        let outcome = self.submit(client, io);
+        if outcome.is_err() {
+            self.tracer.handed_back(&self.common.info.name);
+        }
+        outcome
+    }
+
+    /// Answers go to a user, some of which may be followed.
+    #[cold]
+    pub(crate) fn trace_answers(&mut self, client: u32, done: &[Completion]) {
+        self.tracer.answered(&self.common.info.name, client, done, self.now);
     }
 
     /// Whether new requests are refused. Every direct read keeps an entry in reserve, should its member
@@ -435,6 +477,9 @@ impl ArrayShard {
 
     fn on_completion(&mut self, now: Ticks, completion: Completion) {
         let purpose = Purpose::of(completion.io.token);
+        if !completion.status.is_ok() {
+            self.count_error(purpose, &completion);
+        }
         if completion.status == IoStatus::Gone
             && let Some(slot) = self.slot_of(purpose)
         {
@@ -473,6 +518,20 @@ impl ArrayShard {
                 self.tell_coordinator(now, Input::MemberFlushed { slot, ok });
             }
             Purpose::Superblock { slot } => self.superblock_step(now, slot, ok),
+        }
+    }
+
+    /// A request that came back failed. Those that were given up with their member count for nothing.
+    #[cold]
+    fn count_error(&mut self, purpose: Purpose, Completion { io, status }: &Completion) {
+        let Some(slot) = self.slot_of(purpose).filter(|_| *status != IoStatus::Aborted) else {
+            return;
+        };
+        let errors = &mut self.member_errors[slot.index()];
+        match io.op {
+            IoOp::Read { .. } => errors.reads += 1,
+            IoOp::Flush => errors.flushes += 1,
+            IoOp::Write { .. } | IoOp::Unmap | IoOp::WriteZeroes { .. } => errors.writes += 1,
         }
     }
 
@@ -536,7 +595,10 @@ impl ArrayShard {
         }
         if let Some((slot, member)) = self.joining.take() {
             match map.writable().contains(slot) {
-                true => self.members[slot.index()] = Some(member),
+                true => {
+                    self.members[slot.index()] = Some(member);
+                    self.member_errors[slot.index()] = MemberErrors::default();
+                }
                 false => self.joining = Some((slot, member)),
             }
         }

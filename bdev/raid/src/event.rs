@@ -68,6 +68,19 @@ pub enum FailCause {
     Removed,
 }
 
+impl FailCause {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Write,
+        Self::Read,
+        Self::Flush,
+        Self::Superblock,
+        Self::TimedOut,
+        Self::Gone,
+        Self::Removed,
+    ];
+}
+
 impl std::fmt::Display for FailCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -283,6 +296,10 @@ pub struct ShardCounters {
     pub merges: u64,
     /// Operations that waited for an overlapping one.
     pub conflicts: u64,
+    /// How long they waited until they started, all together, in nanoseconds.
+    pub conflict_wait_ns: u64,
+    /// Operations that waited for the lease of their region.
+    pub lease_waits: u64,
     /// Operations that waited for scratch memory or a lease slot.
     pub starvations: u64,
     /// Operations planned again because a strip could not be read.
@@ -294,6 +311,21 @@ pub struct ShardCounters {
 }
 
 impl ShardCounters {
+    /// Adds what another shard has counted.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.writes.iter_mut().zip(other.writes) {
+            *sum += count;
+        }
+        self.degraded_reads += other.degraded_reads;
+        self.merges += other.merges;
+        self.conflicts += other.conflicts;
+        self.conflict_wait_ns += other.conflict_wait_ns;
+        self.lease_waits += other.lease_waits;
+        self.starvations += other.starvations;
+        self.replans += other.replans;
+        self.mends += other.mends;
+    }
+
     /// The writes of one kind.
     #[must_use]
     pub fn writes_of(&self, kind: WriteKind) -> u64 {

@@ -147,6 +147,23 @@ pub enum Recipe {
     Check(Parities),
 }
 
+impl Recipe {
+    /// Strips that it computes, or compares with what it computes.
+    #[must_use]
+    pub fn strips(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Delta(parities) | Self::Generate(parities) | Self::Check(parities) => {
+                parities.count()
+            }
+            Self::Recover(recovery) => recovery.outputs().len(),
+            Self::RecoverThenGenerate(recovery, parities) => {
+                recovery.outputs().len() + parities.count()
+            }
+        }
+    }
+}
+
 /// Kind of a planned write, for statistics and for choosing kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WriteKind {

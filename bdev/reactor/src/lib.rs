@@ -25,7 +25,7 @@
 //! | `sleep` | going to sleep and being woken |
 //! | `turn` | the turn itself |
 //! | `thread`, `local`, `affinity` | who turns: pinned threads, or a test |
-//! | `cx`, `stats` | what code on a reactor reaches; what it counts |
+//! | `cx`, `stats`, `latency` | what code on a reactor reaches; what it counts; how long things take |
 //!
 //! Invariants: R6 (everything is bounded, `limits`) and the memory rules of [`memory`].
 //!
@@ -38,6 +38,7 @@ pub mod cpuset;
 mod cx;
 mod handle;
 mod inbox;
+mod latency;
 pub mod limits;
 mod local;
 pub mod memory;
@@ -53,6 +54,7 @@ pub use cpuset::CpuSet;
 pub use cx::{Cx, TurnClock};
 pub use handle::{ReactorHandle, Stopped};
 pub use inbox::Message;
+pub use latency::{LATENCY_BOUNDS, Latencies};
 pub use local::LocalReactor;
 pub use poller::{Layer, Poller, PollerId, PollerStats};
 pub use sleep::{Interest, Waker, WatchId};

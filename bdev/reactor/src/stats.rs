@@ -4,7 +4,7 @@
 //! and costs no more than a plain integer. Readers see each counter whole, but not all of them at
 //! one moment.
 //!
-//! Not here: latency histograms and names for Prometheus.
+//! Not here: latencies (`latency`), names for Prometheus (the service).
 
 use crate::clock::Ticks;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -130,6 +130,7 @@ mod log;
 mod raid;
 mod split;
 mod stats;
+mod status;
 mod threads;
 
 pub use bdev::{
@@ -159,14 +160,15 @@ pub use log::{
 pub use raid::{
     BaseBdevs, BdevExamine, BdevRaidAddBaseBdev, BdevRaidAddSpare, BdevRaidAssemble,
     BdevRaidCreate, BdevRaidDelete, BdevRaidGetBdevs, BdevRaidMessage, BdevRaidRemoveBaseBdev,
-    BdevRaidSetOptions, BdevRaidSetRates, BdevWaitForExamine, Category, DataOffset, OnFailure,
-    OnLogFailure, RaidLevel, RaidWord,
+    BdevRaidSetOptions, BdevRaidSetRates, BdevRaidSetTrace, BdevWaitForExamine, Category,
+    DataOffset, OnFailure, OnLogFailure, RaidLevel, RaidWord,
 };
 pub use split::{BdevSplitCreate, BdevSplitDelete};
 pub use stats::{
     BdevEnableHistogram, BdevGetHistogram, BdevGetHistogramBorders, BdevGetIostat, BdevResetIostat,
     BdevSetOptions, BdevSetQosLimit, ResetMode,
 };
+pub use status::Raid456GetStatus;
 pub use threads::{
     FrameworkMonitorContextSwitch, FrameworkSetScheduler, IobufGetStats, ThreadSetCpumask,
 };
@@ -239,6 +241,7 @@ pub const METHODS: &[Method] = &[
     BdevRaidAssemble::METHOD,
     BdevRaidMessage::METHOD,
     BdevRaidSetRates::METHOD,
+    BdevRaidSetTrace::METHOD,
     BdevRaidSetOptions::METHOD,
     BdevExamine::METHOD,
     BdevWaitForExamine::METHOD,
@@ -257,6 +260,7 @@ pub const METHODS: &[Method] = &[
     DmLs::METHOD,
     DmWait::METHOD,
     DmTargets::METHOD,
+    Raid456GetStatus::METHOD,
 ];
 
 /// The method of that name or alias.

@@ -159,6 +159,20 @@ params! {
 }
 
 params! {
+    /// Has requests of an array be followed in the log, one by one: what is asked for, and what comes of it after how long.
+    /// It ends by itself. Each line costs its reactor a system call.
+    #[method("bdev_raid_set_trace", Runtime, "true")]
+    pub struct BdevRaidSetTrace {
+        /// The array's name.
+        name: String,
+        /// Whether requests are followed.
+        enable: bool,
+        /// How many, on each reactor.
+        requests: u64 = 1000,
+    }
+}
+
+params! {
     /// Sets what arrays are given that are made or assembled from now on.
     /// A running array is told with bdev_raid_set_rates.
     #[method("bdev_raid_set_options", Both, "true")]

@@ -68,6 +68,8 @@ const UPSTREAM: &[(&str, &str)] = &[
     ("bdev_null_resize", "name:string! new_size:uint64!"),
     ("bdev_raid_add_base_bdev", "raid_bdev:string! base_bdev:string!"),
     ("bdev_raid_add_spare", ""),
+    ("bdev_raid_set_trace", ""),
+    ("raid456_get_status", ""),
     ("bdev_raid_assemble", ""),
     ("bdev_raid_message", ""),
     ("bdev_raid_set_rates", ""),
@@ -185,6 +187,7 @@ const EXTENSIONS: &[(&str, &[&str])] = &[
     ("bdev_raid_assemble", &["name", "force"]),
     ("bdev_raid_message", &["name", "message"]),
     ("bdev_raid_set_rates", &["name", "min_kb_per_s", "max_kb_per_s"]),
+    ("bdev_raid_set_trace", &["name", "enable", "requests"]),
     ("bdev_raid_remove_base_bdev", &["base_bdev", "raid_bdev"]),
 ];
 
@@ -236,6 +239,7 @@ fn every_declared_method_is_registered_once() {
         include_str!("raid.rs"),
         include_str!("threads.rs"),
         include_str!("split.rs"),
+        include_str!("status.rs"),
     ];
     let declared: usize = sources.iter().map(|source| source.matches("#[method(").count()).sum();
     assert_eq!(declared, METHODS.len());

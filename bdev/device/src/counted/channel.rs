@@ -165,7 +165,9 @@ impl CountedChannel {
         if let Some(Watched { token, since }) = self.watched
             && let Some(seen) = done.iter().find(|completion| completion.io.token == token)
         {
-            self.meter.note_extreme(IoKind::of(&seen.io.op), now - since);
+            if seen.status.is_ok() {
+                self.meter.note_latency(IoKind::of(&seen.io.op), now - since);
+            }
             self.watched = None;
         }
     }

@@ -91,6 +91,14 @@ impl Counted {
             .collect()
     }
 
+    /// What this reactor knows, for those who ask it for many bdevs at once: channels that are open, and
+    /// what was done. `None` if it never had a channel.
+    #[must_use]
+    pub fn look(&self, cx: &Cx) -> Option<(u32, IoStats)> {
+        let meter = cx.find_local::<Meter>(self.shared.key)?;
+        Some((meter.channels(), meter.snapshot(Reset::None)))
+    }
+
     /// Begins an empty histogram of one kind of requests, or all; one that is there already ends.
     ///
     /// # Errors

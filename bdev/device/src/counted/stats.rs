@@ -12,7 +12,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
 
-use reactor::{Cx, Ticks};
+use reactor::{Cx, Latencies, Ticks};
 
 use super::histogram::{Histogram, HistogramSpec};
 use crate::due::Due;
@@ -98,14 +98,24 @@ impl StatusCounts {
     pub fn iter(&self) -> impl Iterator<Item = (IoStatus, u64)> {
         IoStatus::ALL.into_iter().zip(self.0)
     }
+
+    fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.0.iter_mut().zip(other.0) {
+            *sum += count;
+        }
+    }
 }
 
 /// What has been done with a bdev.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IoStats {
     kinds: [KindStats; IoKind::ALL.len()],
+    /// Those of requests that were watched.
+    latencies: [Latencies; IoKind::ALL.len()],
     /// What failed.
     pub failed: StatusCounts,
+    /// The same by kind.
+    failed_of: [StatusCounts; IoKind::ALL.len()],
 }
 
 impl IoStats {
@@ -115,13 +125,41 @@ impl IoStats {
         &self.kinds[kind as usize]
     }
 
+    /// How long requests of one kind took that were done and watched: all of them while there is a limit
+    /// or a histogram, else one at a time on each channel, which is a fair sample.
+    #[must_use]
+    pub fn latencies_of(&self, kind: IoKind) -> &Latencies {
+        &self.latencies[kind as usize]
+    }
+
+    /// Requests of one kind that failed.
+    #[must_use]
+    pub fn failed_of(&self, kind: IoKind) -> &StatusCounts {
+        &self.failed_of[kind as usize]
+    }
+
+    fn fail(&mut self, kind: IoKind, status: IoStatus) {
+        self.failed.0[status as usize] += 1;
+        self.failed_of[kind as usize].0[status as usize] += 1;
+    }
+
+    #[inline]
+    fn note_latency(&mut self, kind: IoKind, latency: Ticks) {
+        self.kinds[kind as usize].note_extreme(latency);
+        self.latencies[kind as usize].record(latency.0);
+    }
+
     /// Adds what another reactor has counted.
     pub fn merge(&mut self, other: &Self) {
         for (sum, kind) in self.kinds.iter_mut().zip(&other.kinds) {
             sum.merge(kind);
         }
-        for (sum, count) in self.failed.0.iter_mut().zip(other.failed.0) {
-            *sum += count;
+        for (sum, latencies) in self.latencies.iter_mut().zip(&other.latencies) {
+            sum.merge(latencies);
+        }
+        self.failed.merge(&other.failed);
+        for (sum, failed) in self.failed_of.iter_mut().zip(&other.failed_of) {
+            sum.merge(failed);
         }
     }
 }
@@ -200,7 +238,7 @@ impl Meter {
                 count += 1;
             }
             if count == 0 {
-                now.failed.0[first.status as usize] += 1;
+                now.fail(kind, first.status);
                 in_flight[kind as usize] -= 1;
                 rest = &rest[1..];
                 continue;
@@ -212,25 +250,25 @@ impl Meter {
         }
     }
 
-    /// How long one request took.
+    /// How long one request took that was done.
     #[inline]
-    pub(crate) fn note_extreme(&self, kind: IoKind, latency: Ticks) {
-        self.now.borrow_mut().kinds[kind as usize].note_extreme(latency);
+    pub(crate) fn note_latency(&self, kind: IoKind, latency: Ticks) {
+        self.now.borrow_mut().note_latency(kind, latency);
     }
 
     /// A request that was looked at by itself has come back.
     pub(crate) fn record_one(&self, Completion { io, status }: &Completion, latency: Ticks) {
         let mut now = self.now.borrow_mut();
+        let kind = IoKind::of(&io.op);
         if !status.is_ok() {
-            now.failed.0[*status as usize] += 1;
+            now.fail(kind, *status);
             return;
         }
-        let kind = IoKind::of(&io.op);
         let numbers = &mut now.kinds[kind as usize];
         numbers.ios += 1;
         numbers.bytes += io.len_bytes;
         numbers.latency_ns += latency.0;
-        numbers.note_extreme(latency);
+        now.note_latency(kind, latency);
         if let Some(recorder) = &mut *self.recorder.borrow_mut()
             && recorder.kind.is_none_or(|wanted| wanted == kind)
         {
@@ -245,7 +283,10 @@ impl Meter {
         match reset {
             Reset::None => {}
             Reset::All => *now = IoStats::default(),
-            Reset::Error => now.failed = StatusCounts::default(),
+            Reset::Error => {
+                let IoStats { failed, failed_of, .. } = IoStats::default();
+                (now.failed, now.failed_of) = (failed, failed_of);
+            }
             Reset::MaxMin => {
                 for kind in &mut now.kinds {
                     let KindStats { max_latency_ns, min_latency_ns, .. } = KindStats::default();
@@ -313,7 +354,7 @@ mod tests {
         ];
         meter.record(&back, &mut in_flight);
         assert_eq!(in_flight, [0; 5]);
-        meter.note_extreme(IoKind::Read, Ticks(2 * MICRO));
+        meter.note_latency(IoKind::Read, Ticks(2 * MICRO));
         meter
     }
 
@@ -333,12 +374,18 @@ mod tests {
         assert_eq!(seen.of(IoKind::Flush).ios, 1);
         let failed: Vec<_> = seen.failed.iter().filter(|(_, count)| *count > 0).collect();
         assert_eq!(failed, [(IoStatus::MediaError, 1)]);
+        assert_eq!(*seen.failed_of(IoKind::Write), seen.failed);
+        assert_eq!(*seen.failed_of(IoKind::Read), StatusCounts::default());
+        let latencies = IoKind::ALL.map(|kind| seen.latencies_of(kind).count());
+        assert_eq!(latencies, [2, 0, 0, 0, 0]);
+        assert_eq!(seen.latencies_of(IoKind::Read).counts()[..4], [0, 1, 0, 1]);
 
         let mut sum = IoStats::default();
         sum.merge(&seen);
         assert_eq!(sum, seen);
         sum.merge(&seen);
         assert_eq!(sum.of(IoKind::Read).ios, 4);
+        assert_eq!(sum.latencies_of(IoKind::Read).count(), 4);
         assert_eq!(sum.of(IoKind::Read).min_latency_ns, 2 * MICRO);
     }
 

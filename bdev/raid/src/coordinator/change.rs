@@ -34,6 +34,8 @@ struct Joining {
 pub(super) struct Change {
     /// Members that have to leave.
     failed: Vec<(Slot, FailCause)>,
+    /// How many have failed so far, by cause.
+    pub(super) failures: [u64; FailCause::ALL.len()],
     joining: Option<Joining>,
     /// Members that have been rebuilt and flushed.
     promoted: SlotSet,
@@ -54,6 +56,7 @@ impl Change {
     pub(super) fn new() -> Self {
         Self {
             failed: Vec::new(),
+            failures: [0; FailCause::ALL.len()],
             joining: None,
             promoted: SlotSet::empty(),
             pending: None,
@@ -87,6 +90,7 @@ impl Coordinator {
             return;
         }
         self.change.failed.push((slot, cause));
+        self.change.failures[cause as usize] += 1;
         self.begin_change(orders);
     }
 

@@ -43,10 +43,22 @@ struct Waiter {
     commit: u64,
 }
 
+/// What was written to a log bdev since the coordinator was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogCounters {
+    /// Commits with regions that were marked: written and flushed before anybody went on.
+    pub mark_commits: u64,
+    /// Commits in which regions were only cleared, which nobody waited for.
+    pub clear_commits: u64,
+    /// Leases that were not granted at once.
+    pub waits: u64,
+}
+
 /// Commits of one log.
 #[derive(Debug)]
 pub(super) struct Commit {
     state: State,
+    pub(super) counters: LogCounters,
     /// Number of the last commit that was begun.
     begun: u64,
     /// Number of the last one that is durable.
@@ -63,6 +75,7 @@ impl Commit {
     pub(super) fn new(leases: usize) -> Self {
         Self {
             state: State::Idle,
+            counters: LogCounters::default(),
             begun: 0,
             durable: 0,
             unflushed: false,
@@ -120,6 +133,10 @@ impl Coordinator {
         };
         self.commit.waiting.push_back(Waiter { shard, region, commit });
         self.grant(orders);
+        // Whoever still waits keeps their order, so this one would be the last.
+        let last = self.commit.waiting.back();
+        let waits = last.is_some_and(|last| last.shard == shard && last.region == region);
+        self.commit.counters.waits += u64::from(waits);
     }
 
     pub(super) fn release(&mut self, region: u64) {
@@ -160,11 +177,13 @@ impl Coordinator {
         if !self.commit.is_idle() || !self.log_health.is_alive() {
             return;
         }
-        let flush = match self.log.touched() {
+        let counters = &mut self.commit.counters;
+        let (flush, count) = match self.log.touched() {
             Touched::Nothing => return,
-            Touched::Cleared => false,
-            Touched::Marked => true,
+            Touched::Cleared => (false, &mut counters.clear_commits),
+            Touched::Marked => (true, &mut counters.mark_commits),
         };
+        *count += 1;
         let mut pending = 0;
         while let Some(range) = self.log.take_touched(LOG_IO_BYTES_MAX) {
             let (offset_bytes, len_bytes) = (range.start, range.end - range.start);

@@ -38,10 +38,12 @@ mod stop;
 
 pub use background::{Action, ActionError, Permit, Progress};
 pub use change::AddRefusal;
+pub use commit::LogCounters;
 pub use order::{Input, Order, Orders, RaidEvent, Scope};
 
 use crate::bitmap::Bitmap;
 use crate::dirty_log::{DirtyLog, LogFailure, LogHealth, Regions};
+use crate::event::FailCause;
 use crate::limits::LEASES_MAX;
 use crate::member::MemberMap;
 pub use crate::superblock::OnLogFailure;
@@ -203,6 +205,30 @@ impl Coordinator {
     #[must_use]
     pub fn log(&self) -> &DirtyLog {
         &self.log
+    }
+
+    /// Bytes of every member that one region stands for; the last region may be shorter.
+    #[must_use]
+    pub fn region_bytes(&self) -> u64 {
+        self.regions.stripes_per_region() * u64::from(self.strip_bytes)
+    }
+
+    /// What was written to the log bdev so far.
+    #[must_use]
+    pub fn log_counters(&self) -> LogCounters {
+        self.commit.counters
+    }
+
+    /// Whether the log bdev has nothing to do.
+    #[must_use]
+    pub fn is_log_idle(&self) -> bool {
+        self.commit.is_idle()
+    }
+
+    /// How often members were taken out of use, by cause in the order of `FailCause::ALL`.
+    #[must_use]
+    pub fn failures(&self) -> [u64; FailCause::ALL.len()] {
+        self.change.failures
     }
 
     /// How the log bdev is.

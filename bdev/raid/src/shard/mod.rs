@@ -399,6 +399,12 @@ impl Shard {
         &self.counters
     }
 
+    /// Regions that are leased, or asked for.
+    #[must_use]
+    pub fn leases(&self) -> usize {
+        self.leases.len()
+    }
+
     /// Operations past their queue.
     #[must_use]
     pub fn active(&self) -> usize {
@@ -463,6 +469,7 @@ impl Shard {
             targets: RoleSet::empty(),
             leased: false,
             phase: Phase::Queued,
+            blocked_since_ns: None,
             fragments: fragment,
             fragments_tail: fragment,
             fragment_count: 1,

@@ -21,6 +21,7 @@ use crate::event::{PieceId, WorkKind};
 use crate::geometry::Rotation;
 use crate::plan::{Recipe, WriteKind};
 use crate::units::{RoleSet, StripeId};
+use std::num::NonZeroU64;
 
 /// End of a list of indexes.
 pub const NONE: u32 = u32::MAX;
@@ -145,6 +146,8 @@ pub struct StripeOp {
     pub leased: bool,
     /// Where it is.
     pub phase: Phase,
+    /// Since when it has waited for an overlapping operation, if it has.
+    pub blocked_since_ns: Option<NonZeroU64>,
     /// First fragment of the host data.
     pub(super) fragments: u32,
     /// Last fragment.

@@ -9,6 +9,7 @@ use crate::lease::Acquire;
 use crate::limits::READ_ERRORS_MAX;
 use crate::plan::{Parities, ROLE_P, ROLE_Q, Recipe};
 use crate::units::{RoleSet, Slot, SlotSet, StripeId};
+use std::num::NonZeroU64;
 
 impl Shard {
     /// Starts a queued operation unless something in its stripe is before it. An index that is stale,
@@ -19,8 +20,14 @@ impl Shard {
         }
         self.merge_into(id);
         if self.table.is_blocked(&self.ops, id) {
-            self.counters.conflicts += 1;
+            if self.ops[id].blocked_since_ns.is_none() {
+                self.counters.conflicts += 1;
+                self.ops[id].blocked_since_ns = NonZeroU64::new(now_ns);
+            }
             return;
+        }
+        if let Some(since_ns) = self.ops[id].blocked_since_ns.take() {
+            self.counters.conflict_wait_ns += now_ns.saturating_sub(since_ns.get());
         }
         self.active += 1;
         if self.ops[id].needs_lease() {
@@ -60,6 +67,7 @@ impl Shard {
                 if answer == Acquire::Request {
                     out.push_back(Action::RequestLease { region });
                 }
+                self.counters.lease_waits += 1;
                 self.set_phase(id, Phase::Marking);
                 self.marking.push_back(id);
             }

@@ -120,6 +120,7 @@ impl Shard {
             fragments: NONE,
             fragments_tail: NONE,
             fragment_count: 0,
+            blocked_since_ns: None,
             next: NONE,
             prev: NONE,
         }
