@@ -40,8 +40,9 @@ use uuid::Uuid;
 
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
-/// Tells the stream of permits from that of everything else.
+/// Tell the streams of permits and of the stripe cache from that of everything else, so that seeds keep their runs.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
+const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 const LOG_UUID: Uuid = Uuid::from_bytes([0xbb; 16]);
 
 /// What a start is made from.
@@ -72,7 +73,9 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, plant: Plant, tracing: bool) -> Self {
         let mut prng = Prng::new(seed);
-        let swarm = Swarm::draw(&mut prng);
+        let mut swarm = Swarm::draw(&mut prng);
+        swarm.host_ops_max =
+            Prng::new(mix(seed ^ STRIPE_CACHE_STREAM)).pick(&[1, 2, 8, 512, 512, 512]);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
         let permits = Permits::draw(&mut permit_prng);
         let component = swarm.component_bytes();

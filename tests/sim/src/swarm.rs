@@ -6,6 +6,7 @@
 use crate::prng::Prng;
 use raid::coordinator::{OnLogFailure, OnMemberFailure};
 use raid::layout::{Layout, Level};
+use raid::limits::STRIPE_OPS_MAX;
 
 /// How blocks are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,7 @@ pub struct Swarm {
     pub force: bool,
     /// Whether a repair or check is asked for now and then.
     pub checks: bool,
-    /// Most stripe operations of hosts on each shard.
+    /// Most stripe operations of hosts on each shard; drawn from a stream of its own.
     pub host_ops_max: usize,
     /// The faults.
     pub faults: Faults,
@@ -207,7 +208,7 @@ impl Swarm {
             returns: prng.percent(60),
             force: prng.percent(30),
             checks: prng.percent(20),
-            host_ops_max: prng.pick(&[1, 2, 8, 512, 512]),
+            host_ops_max: STRIPE_OPS_MAX,
             faults: Faults::draw(prng, lost_max > 0),
         }
     }
