@@ -14,6 +14,9 @@ use super::limits::TRANSFER_BYTES_MAX;
 use super::transfer::Transfer;
 use super::view::{Namespace, View, check_ana};
 
+/// Most ranges, 256, in bytes.
+const LIST_BYTES_MAX: u32 = 256 * DsmRange::SIZE as u32;
+
 /// What a command wants of the bdev.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
@@ -30,6 +33,9 @@ pub enum Op {
     Deallocate {
         /// Ranges in the buffer.
         count: u16,
+        /// Bytes of the buffer: those of the ranges at least. Linux sends room for all 256 ranges
+        /// whatever the count.
+        list_bytes: u32,
         /// The host asked for it, and the bdev can.
         effective: bool,
     },
@@ -69,9 +75,7 @@ impl Request {
         match self.op {
             Op::Read => Transfer::ToHost { len_bytes },
             Op::Write { .. } | Op::Compare => Transfer::FromHost { len_bytes },
-            Op::Deallocate { count, .. } => {
-                Transfer::FromHost { len_bytes: u32::from(count) * DsmRange::SIZE as u32 }
-            }
+            Op::Deallocate { list_bytes, .. } => Transfer::FromHost { len_bytes: list_bytes },
             Op::Flush | Op::WriteZeroes { .. } | Op::Verify => Transfer::None,
         }
     }
@@ -146,7 +150,11 @@ fn op_of(sqe: &Sqe, namespace: &Namespace) -> Result<Op, Status> {
         io::DATASET_MANAGEMENT => {
             let count = (sqe.cdw10 & 0xff) as u16 + 1;
             let effective = sqe.cdw11 & DSM_DEALLOCATE != 0 && namespace.supported.unmap;
-            Ok(Op::Deallocate { count, effective })
+            let listed = u32::from(count) * DsmRange::SIZE as u32;
+            let given = sqe.sgl().len_bytes;
+            let list_bytes =
+                if (listed..=LIST_BYTES_MAX).contains(&given) { given } else { listed };
+            Ok(Op::Deallocate { count, list_bytes, effective })
         }
         _ => Err(Status::INVALID_OPCODE.finally()),
     }

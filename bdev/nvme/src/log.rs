@@ -293,8 +293,9 @@ pub mod discovery {
     pub const KIND_NVM: u8 = 2;
     /// SUBTYPE: the discovery subsystem that is asked.
     pub const KIND_CURRENT_DISCOVERY: u8 = 3;
-    /// TREQ: no secure channel is required, SQ flow control may be disabled.
-    pub const REQUIREMENTS: u8 = 2 | 1 << 2;
+    /// TREQ: nothing is said of secure channels, SQ flow control may be disabled. Tools of Linux ask
+    /// their kernel for TLS where one is said not to be required.
+    pub const REQUIREMENTS: u8 = 1 << 2;
     /// EFLAGS of the current discovery subsystem: explicit persistent connections are supported (bit 1).
     pub const FLAGS_PERSISTENT: u16 = 1 << 1;
 }

@@ -38,8 +38,13 @@ fn commands_become_requests() {
     let with = |opcode, cdw12| Sqe { cdw12: command(opcode).cdw12 | cdw12, ..command(opcode) };
     let zeroes = |fua, deallocate| request(Op::WriteZeroes { fua, deallocate });
     let (from, to) = (Transfer::FromHost { len_bytes: 1024 }, Transfer::ToHost { len_bytes: 1024 });
-    let dsm = |cdw11| Sqe { cdw10: 3, cdw11, ..command(io::DATASET_MANAGEMENT) };
-    let ranges = Transfer::FromHost { len_bytes: 64 };
+    let dsm = |cdw11, given| {
+        let sqe = Sqe { cdw10: 3, cdw11, ..command(io::DATASET_MANAGEMENT) };
+        sqe.with_sgl(Sgl::transport(given))
+    };
+    let deallocate =
+        |list_bytes, effective| plain(Op::Deallocate { count: 4, list_bytes, effective });
+    let ranges = |len_bytes| Transfer::FromHost { len_bytes };
     for (sqe, expected, transfer) in [
         (command(io::READ), request(Op::Read), to),
         (with(io::READ, CDW12_FUA), request(Op::Read), to),
@@ -51,8 +56,12 @@ fn commands_become_requests() {
         (command(io::WRITE_ZEROES), zeroes(false, false), Transfer::None),
         (with(io::WRITE_ZEROES, CDW12_DEAC), zeroes(false, true), Transfer::None),
         (with(io::WRITE_ZEROES, CDW12_DEAC | CDW12_FUA), zeroes(true, false), Transfer::None),
-        (dsm(DSM_DEALLOCATE), plain(Op::Deallocate { count: 4, effective: true }), ranges),
-        (dsm(1), plain(Op::Deallocate { count: 4, effective: false }), ranges),
+        (dsm(DSM_DEALLOCATE, 64), deallocate(64, true), ranges(64)),
+        (dsm(1, 64), deallocate(64, false), ranges(64)),
+        // As Linux sends it, as nobody should, and too short: that is for the descriptor to be refused.
+        (dsm(DSM_DEALLOCATE, 4096), deallocate(4096, true), ranges(4096)),
+        (dsm(DSM_DEALLOCATE, 4100), deallocate(64, true), ranges(64)),
+        (dsm(DSM_DEALLOCATE, 48), deallocate(64, true), ranges(64)),
     ] {
         assert_eq!(plan(&sqe, &view), Ok(expected), "{sqe:?}");
         assert_eq!(expected.transfer(), transfer, "{sqe:?}");
