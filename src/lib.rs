@@ -3,7 +3,7 @@
 //! # The picture
 //!
 //! ```text
-//!   orchestrator, raid456 CLI      (NVMe/TCP hosts)   Prometheus, browsers
+//!   orchestrator, raid456 CLI       NVMe/TCP hosts    Prometheus, browsers
 //!         | JSON-RPC                  | PDUs                   | GET /metrics
 //!   +-----v------+             +------v------+           +-----v-----+
 //!   | control    |             | nvmf        |           | web       |    src/    the service
@@ -21,12 +21,10 @@
 //!   +------------+  +--------+  +------+
 //! ```
 //!
-//! What stands in parentheses, and the two boxes below it, are planned and not there.
-//!
 //! Control code is straight-line code on ordinary threads: it sends a command to reactors and waits for
 //! the answer. The data path runs on the reactors and takes no lock, allocates nothing and makes no
 //! system call of its own per I/O: what belongs to one core is touched by that core only, and what is
-//! shared is immutable.
+//! shared is immutable. Sockets are read and written once a turn each, however many requests that carries.
 //!
 //! # Words
 //!
@@ -91,7 +89,8 @@
 //! | [`control`] | reactors, the registry of bdevs, their lifecycle; the survey of all of it |
 //! | [`log`] | the log on stderr |
 //! | [`dm`] | the language of device-mapper: tables, status, messages; pure |
-//! | [`nvmf`] | the NVMe/TCP target's core: connections, controllers, subsystems; pure, and wired to nothing yet |
+//! | [`nvmf`] | the NVMe/TCP target: connections, controllers, subsystems, which are pure; sockets and bdevs around them (`nvmf::shell`) |
+//! | [`keyring`] | secrets by name |
 //! | [`limits`] | the service's bounds |
 //!
 //! # The way of a request
@@ -175,6 +174,11 @@
 //! - Threads are pinned: the one scheduler is *static*, and a mask without a thread's core is refused (-95);
 //!   SPDK moves the thread.
 //! - A client may shut down its side of the connection and still gets every answer.
+//! - A bdev that is a namespace belongs to that namespace alone, and is not deleted under it; SPDK removes the
+//!   namespace when its bdev goes.
+//! - A host's new controller waits until no bdev has a request that its closed connections brought: an old
+//!   write never lands on a newer one. Two paths at a time are not kept from each other.
+//! - The discovery subsystem listens wherever another one does, and its log names all of their listeners.
 //!
 //! # Habits
 //!
@@ -208,6 +212,7 @@
 pub mod cli;
 pub mod control;
 pub mod dm;
+pub mod keyring;
 pub mod limits;
 pub mod log;
 pub mod methods;

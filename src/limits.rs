@@ -87,3 +87,55 @@ pub const HTTP_ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub const STATUS_EVENTS_MAX: usize = 50;
 
 const _: () = assert!(BDEVS_MAX * 4096 <= rpc::limits::RESPONSE_BYTES_MAX);
+
+/// Buffers of the NVMe/TCP target on one reactor, once there is a transport.
+pub const NVMF_BUFFER_BYTES_PER_REACTOR: usize = 32 << 20;
+
+/// Bytes of those that one connection may have at a time; one command always may.
+pub const NVMF_BUFFER_BYTES_PER_LINK_MAX: usize = 8 << 20;
+
+/// Bytes that are read from a socket before it is known where they belong.
+pub const NVMF_STAGE_BYTES: usize = 16 << 10;
+
+/// Reads from one connection in one turn.
+pub const NVMF_READS_PER_TURN_MAX: usize = 4;
+
+/// Gathered writes to one connection in one turn.
+pub const NVMF_WRITES_PER_TURN_MAX: usize = 2;
+
+/// Parts of one gathered write.
+pub const NVMF_SLICES_PER_WRITE_MAX: usize = 64;
+
+/// Connections that a reactor finds ready in one turn.
+pub const NVMF_EVENTS_PER_TURN_MAX: usize = 64;
+
+/// How long after it moved a connection is read every turn without asking first, in microseconds.
+pub const NVMF_HOT_US: u64 = 500;
+
+/// Connections to the target, over all listeners.
+pub const NVMF_CONNECTIONS_MAX: usize = 4096;
+
+/// Questions of reactors that wait for the target's desk.
+pub const NVMF_ASKS_MAX: usize = 1024;
+
+/// Connects that wait until requests of the same host's earlier connections have ended.
+pub const NVMF_PARKED_MAX: usize = 256;
+
+/// Connections that the kernel keeps until they are accepted.
+pub const NVMF_LISTEN_BACKLOG: i32 = 512;
+
+/// How long the target does not accept when the process has no file descriptor left.
+pub const NVMF_ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How long requests at a bdev may take to end when its namespace is removed; then its commands are
+/// answered all the same.
+pub const NVMF_DRAIN_TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether they have.
+pub const NVMF_DRAIN_SLICE: Duration = Duration::from_millis(2);
+
+/// Keys of the keyring.
+pub const KEYS_MAX: usize = 1024;
+
+/// Largest file of a key, in bytes.
+pub const KEY_FILE_BYTES_MAX: u64 = 4096;

@@ -110,6 +110,7 @@ fn coerce(ty: Type, text: &str) -> Option<Value> {
         },
         Type::I32 => text.parse::<i32>().ok().map(Value::from),
         Type::U8 => u8::try_from(number(text)?).ok().map(Value::from),
+        Type::U16 => u16::try_from(number(text)?).ok().map(Value::from),
         Type::U32 => u32::try_from(number(text)?).ok().map(Value::from),
         Type::U64 => number(text).map(Value::from),
         Type::DataOffset if text.contains(',') => {
@@ -119,6 +120,7 @@ fn coerce(ty: Type, text: &str) -> Option<Value> {
         Type::Names => Some(text.split(',').map(|name| Value::from(name.trim())).collect()),
         Type::Numbers => text.split(',').map(|text| number(text.trim()).map(Value::from)).collect(),
         Type::BaseBdevs => Some(text.split(',').map(|name| slot(name.trim())).collect()),
+        Type::Object(_) => serde_json::from_str::<Value>(text).ok().filter(Value::is_object),
         // Strings: whether it is the right one is for the server to say.
         Type::Text | Type::Uuid | Type::Word(_) | Type::RaidLevel => Some(text.into()),
     }

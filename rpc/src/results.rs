@@ -8,6 +8,7 @@
 //! Not here: what the values are.
 
 mod dm;
+mod nvmf;
 mod watch;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub use dm::{DmDepsOf, DmDeviceInfo, DmIo, DmListed, DmTarget, DmTargetVersion, DmTargetsOf};
+pub use nvmf::{
+    AddressEntry, AnaEntry, ControllerEntry, HostEntry, KeyEntry, ListenerEntry, NamespaceEntry,
+    NvmSubsystemPart, NvmfStatsReply, NvmfSubsystemEntry, PollGroupEntry, PollGroupTransport,
+    QpairEntry, TransportEntry,
+};
 pub use watch::{
     BdevIostat, BordersReply, ChannelIostat, ChannelIostatReply, ContextSwitchReply,
     HistogramReply, IoChannelEntry, IobufCounts, IobufEntry, Iostat, IostatReply, LwThread,

@@ -140,6 +140,8 @@ pub enum Type {
     I32,
     /// 0 to 255.
     U8,
+    /// 0 to 65535.
+    U16,
     /// 0 to 2^32-1.
     U32,
     /// 0 to 2^64-1.
@@ -160,6 +162,8 @@ pub enum Type {
     Numbers,
     /// One number of sectors for all members, or an array of one for each.
     DataOffset,
+    /// An object, which this describes with its article.
+    Object(&'static str),
 }
 
 impl fmt::Display for Type {
@@ -168,9 +172,11 @@ impl fmt::Display for Type {
             Self::Bool => f.write_str("true or false"),
             Self::I32 => write!(f, "a number from {} to {}", i32::MIN, i32::MAX),
             Self::U8 => write!(f, "a number from 0 to {}", u8::MAX),
+            Self::U16 => write!(f, "a number from 0 to {}", u16::MAX),
             Self::U32 => write!(f, "a number from 0 to {}", u32::MAX),
             Self::U64 => write!(f, "a number from 0 to {}", u64::MAX),
             Self::Text => f.write_str("a string that is not empty"),
+            Self::Object(what) => f.write_str(what),
             Self::Uuid => f.write_str("a UUID like \"67e55044-10b1-426f-9247-bb680e5fe0c8\""),
             Self::Word(words) => {
                 for (index, word) in words.iter().enumerate() {
@@ -263,6 +269,14 @@ impl Param for i32 {
 
 impl Param for u8 {
     const TYPE: Type = Type::U8;
+
+    fn from_json(value: &Value) -> Option<Self> {
+        whole(value)?.try_into().ok()
+    }
+}
+
+impl Param for u16 {
+    const TYPE: Type = Type::U16;
 
     fn from_json(value: &Value) -> Option<Self> {
         whole(value)?.try_into().ok()

@@ -45,7 +45,8 @@ impl Session {
             flag::register_conditional_shutdown(signal, KILLED, Arc::clone(&stop))?;
             flag::register(signal, Arc::clone(&stop))?;
         }
-        let config = Config::load(config)?;
+        // Tools use bdevs, and export none.
+        let config = Config::load(config)?.without("nvmf_");
         let mut options = Options::from(reactors);
         options.buffer_bytes = options.buffer_bytes.saturating_add(extra_bytes);
         let control = Control::start(options)?;

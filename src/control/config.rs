@@ -28,7 +28,7 @@ use super::listen::{Listen, NoAddress};
 use crate::limits::CONFIG_BYTES_MAX;
 
 /// The subsystems that entries may stand in, by SPDK's names, each behind those that it depends on.
-pub const SUBSYSTEMS: &[&str] = &["iobuf", "bdev"];
+pub const SUBSYSTEMS: &[&str] = &["iobuf", "keyring", "bdev", "nvmf"];
 
 /// Why a configuration cannot be used. Names the file and the place in it.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +163,13 @@ impl Config {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same without the calls of methods whose names begin so.
+    #[must_use]
+    pub fn without(mut self, prefix: &str) -> Self {
+        self.entries.retain(|entry| !entry.method.starts_with(prefix));
+        self
     }
 
     /// Where metrics and the status page are to be had.
@@ -353,7 +360,7 @@ mod tests {
             (
                 r#"{"subsystems":[{"subsystem":"bdve","config":[{"method":"a"}]}]}"#,
                 "config a.json: subsystems[0] \"bdve\": there is no subsystem \"bdve\": use \
-                 [\"iobuf\", \"bdev\"]",
+                 [\"iobuf\", \"keyring\", \"bdev\", \"nvmf\"]",
             ),
             (
                 r#"{"subsystems":[{"subsystem":"bdev","config":[{"method":"a"},{"name":"b"}]}]}"#,

@@ -252,6 +252,9 @@ pub enum ControlError {
     /// A verb of mapped devices was refused.
     #[error(transparent)]
     Mapped(#[from] MappedError),
+    /// The NVMe/TCP target refused.
+    #[error(transparent)]
+    Nvmf(#[from] crate::nvmf::shell::ServiceError),
     /// The service is on its way out.
     #[error("bdev {name:?}: the service is stopping")]
     Stopping {
@@ -296,6 +299,7 @@ impl ControlError {
             Self::NotSplit { .. } => errno::ENOENT,
             Self::Stop(_) | Self::NotFlushed(_) => errno::EIO,
             Self::Mapped(error) => error.errno(),
+            Self::Nvmf(_) => errno::EINVAL,
             Self::Stopping { .. } => errno::ESHUTDOWN,
         }
     }

@@ -31,6 +31,7 @@ mod listen;
 mod mapped;
 mod new_file;
 mod notices;
+mod nvmf;
 mod permits;
 mod raid;
 mod recipe;
@@ -68,6 +69,7 @@ pub use listen::{Listen, NoAddress};
 pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub(crate) use notices::action_word;
 pub use notices::{Notice, NoticeKind};
+pub use nvmf::NamespaceRequest;
 pub use raid::{RaidMessage, RaidRequest};
 pub use reactor::StartError;
 pub use recipe::Recipe;
@@ -77,7 +79,9 @@ pub use survey::Survey;
 pub use wall::unix_ms;
 pub use watch::{ReactorView, ThreadView};
 
+use crate::keyring::Keyring;
 use crate::limits;
+use crate::nvmf::shell::Service;
 use assembly::Known;
 use new_file::NewFile;
 use notices::Notices;
@@ -225,6 +229,8 @@ pub struct Control {
     events: Sender<ArrayEvent>,
     notices: Notices,
     hook: ChangeHook,
+    nvmf: Service,
+    keyring: Keyring,
     switches: SwitchMonitor,
     last_listing: LastListing,
     /// Whether the lifecycle is `Running`, for those who do not want to wait for the state.
@@ -250,12 +256,15 @@ impl Control {
             }
         }
         let (events, watched) = bounded(limits::EVENTS_MAX);
+        let keyring = Keyring::default();
         let control = Arc::new(Self {
             defaults: Mutex::new(defaults),
             patience,
             events,
             notices: Notices::default(),
             hook: ChangeHook::default(),
+            nvmf: Service::new(reactors.handles(), keyring.clone()),
+            keyring,
             switches: SwitchMonitor::default(),
             last_listing: LastListing::default(),
             serving: AtomicBool::new(false),
@@ -286,6 +295,11 @@ impl Control {
 
     fn is_stopped(&self) -> bool {
         self.state().lifecycle == Lifecycle::Stopped
+    }
+
+    /// Secrets by name.
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
     }
 
     /// The reactors, in ascending order of their cores.
@@ -520,23 +534,28 @@ impl Control {
         stopped
     }
 
-    /// Stops everything, top of the stack first: arrays are stopped, then files flushed, then all
-    /// bdevs dropped, then the reactors stopped. The second call does nothing.
+    /// Stops everything, top of the stack first: hosts are disconnected, arrays stopped, then files
+    /// flushed, then all bdevs dropped, then the reactors stopped. The second call does nothing.
     ///
     /// # Errors
     ///
     /// What could not be flushed.
     pub fn shutdown(&self) -> Result<(), ShutdownError> {
-        let entries = {
+        let (errors, mapped) = {
             let mut state = self.state();
             state.lifecycle = Lifecycle::Stopped;
             self.serving.store(false, Ordering::Release);
             self.changed.notify_all();
-            state.registry.drain_backwards()
+            let entries = state.registry.entries().iter();
+            let errors: Vec<_> = entries.clone().filter_map(Entry::error).cloned().collect();
+            let mapped: Vec<_> = entries.filter_map(Entry::mapped).cloned().collect();
+            (errors, mapped)
         };
         // Whoever stops waits for what is pending below.
-        entries.iter().filter_map(Entry::error).for_each(|error| error.resume_pending());
-        entries.iter().filter_map(Entry::mapped).for_each(|mapped| mapped.let_go());
+        errors.iter().for_each(|error| error.resume_pending());
+        mapped.iter().for_each(|mapped| mapped.let_go());
+        self.nvmf.stop();
+        let entries = self.state().registry.drain_backwards();
         let mut problems = Vec::new();
         for entry in entries {
             tracing::debug!(bdev = entry.name(), "stopping");

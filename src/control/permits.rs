@@ -218,7 +218,10 @@ fn units(registry: &Registry) -> BTreeMap<String, BTreeSet<usize>> {
             Some(Claim::Mapped { devices, .. }) => {
                 devices.iter().for_each(|above| below.entry(above).or_default().push(at));
             }
-            Some(Claim::Log { .. } | Claim::Spare { .. } | Claim::Removal) | None => {}
+            Some(
+                Claim::Log { .. } | Claim::Spare { .. } | Claim::Namespace { .. } | Claim::Removal,
+            )
+            | None => {}
         }
     }
     // What a bdev is made of came before it: a walk in the order of creation meets the bottom first.

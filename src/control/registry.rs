@@ -133,6 +133,13 @@ pub enum Claim {
     },
     /// It is being removed.
     Removal,
+    /// Hosts use it as a namespace.
+    Namespace {
+        /// The subsystem.
+        nqn: String,
+        /// Its identifier there.
+        nsid: u32,
+    },
 }
 
 /// That a bdev is a member of an array.
@@ -154,6 +161,7 @@ impl Claim {
             Self::Split { parts } => parts.first().map_or("", String::as_str),
             Self::Log { array } => array,
             Self::Spare { array } => array.as_deref().unwrap_or(POOL),
+            Self::Namespace { nqn, .. } => nqn,
             Self::Mapped { devices, .. } => devices.first().map_or("", String::as_str),
             Self::Removal => "",
         }
@@ -183,6 +191,9 @@ impl Claim {
                 "remove that first with dm_remove, or load another table".to_owned()
             }
             Self::Removal => "it is gone in a moment".to_owned(),
+            Self::Namespace { .. } => {
+                "take the namespace out first, with nvmf_subsystem_remove_ns".to_owned()
+            }
         }
     }
 }
@@ -207,6 +218,9 @@ impl fmt::Display for Claim {
                 write!(f, "claimed by the tables of mapped devices {}", devices.join(", "))
             }
             Self::Removal => f.write_str("being removed"),
+            Self::Namespace { nqn, nsid } => {
+                write!(f, "claimed by subsystem {nqn} as namespace {nsid}")
+            }
         }
     }
 }

@@ -64,6 +64,8 @@ impl Control {
         let (from, to) = (before.num_blocks, entry.bdev.info().num_blocks);
         if from != to {
             tracing::info!(bdev = before.name, from, to, "resized, in blocks");
+            // And of what stands on it.
+            self.nvmf().look_at_sizes();
         }
         Ok(())
     }

@@ -21,7 +21,7 @@ use signal_hook::consts::{SIGKILL, SIGTERM};
 use device::{Bdev, Reset};
 
 use super::threads::SCHEDULER;
-use super::{Call, Context, HANDLERS, errno_error, json, save};
+use super::{Call, Context, HANDLERS, errno_error, json, save, save_nvmf};
 use crate::control::{Control, NoticeKind, ReactorView, config};
 use crate::limits::WAIT_SLICE;
 
@@ -124,6 +124,8 @@ impl Call for FrameworkGetConfig {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         match self.name.as_str() {
             save::SUBSYSTEM => json(save::calls(context.control, |_| true)),
+            "keyring" => json(save_nvmf::keyring_calls(context.control)),
+            "nvmf" => json(save_nvmf::nvmf_calls(context.control)),
             name if config::SUBSYSTEMS.contains(&name) => json(Vec::<Value>::new()),
             // SPDK's words.
             name => Err(RpcError::invalid_params(format_args!(

@@ -17,10 +17,13 @@ mod faults;
 mod framework;
 mod log;
 mod meter;
+mod nvmf;
+mod nvmf_get;
 mod raid;
 mod replay;
 mod resize;
 mod save;
+mod save_nvmf;
 mod split;
 mod state;
 mod stats;
@@ -160,6 +163,29 @@ const HANDLERS: &[Handler] = &[
     handler::<p::DmWait>(),
     handler::<p::DmTargets>(),
     handler::<p::Raid456GetStatus>(),
+    handler::<p::NvmfSetConfig>(),
+    handler::<p::NvmfSetMaxSubsystems>(),
+    handler::<p::NvmfCreateTransport>(),
+    handler::<p::NvmfGetTransports>(),
+    handler::<p::NvmfCreateSubsystem>(),
+    handler::<p::NvmfDeleteSubsystem>(),
+    handler::<p::NvmfGetSubsystems>(),
+    handler::<p::NvmfSubsystemAddNs>(),
+    handler::<p::NvmfSubsystemRemoveNs>(),
+    handler::<p::NvmfSubsystemAddListener>(),
+    handler::<p::NvmfSubsystemRemoveListener>(),
+    handler::<p::NvmfSubsystemGetListeners>(),
+    handler::<p::NvmfSubsystemListenerSetAnaState>(),
+    handler::<p::NvmfSubsystemAddHost>(),
+    handler::<p::NvmfSubsystemRemoveHost>(),
+    handler::<p::NvmfSubsystemAllowAnyHost>(),
+    handler::<p::NvmfSubsystemSetKeys>(),
+    handler::<p::NvmfSubsystemGetControllers>(),
+    handler::<p::NvmfSubsystemGetQpairs>(),
+    handler::<p::NvmfGetStats>(),
+    handler::<p::KeyringFileAddKey>(),
+    handler::<p::KeyringFileRemoveKey>(),
+    handler::<p::KeyringGetKeys>(),
 ];
 
 fn find(name: &str) -> Option<&'static Handler> {
@@ -218,6 +244,11 @@ impl Methods {
             Err(error) if self.forget(name, kept.as_ref(), &error) => Ok(Value::from(true)),
             outcome => outcome,
         };
+        if let (Ok(_), "nvmf_delete_subsystem", Some(state)) = (&outcome, name, &self.boot.state)
+            && let Some(nqn) = kept.as_ref().and_then(|params| params["nqn"].as_str())
+        {
+            state.forget_subsystem(nqn);
+        }
         outcome.and_then(|result| self.save_state(name).map(|()| result))
     }
 

@@ -24,7 +24,7 @@ use rpc::Caller;
 use serde_json::{Value, json};
 
 use super::boot::Boot;
-use super::{Context, find, save};
+use super::{Context, find, save, save_nvmf};
 use crate::control::{Config, ConfigError, Control};
 
 /// The state of a service in a file.
@@ -40,6 +40,8 @@ struct Inner {
     loaded: bool,
     /// Bdevs that the configuration makes.
     configured: BTreeSet<String>,
+    /// Calls for keyring and target that would make what the configuration makes.
+    configured_calls: Vec<Value>,
     /// Calls that have failed.
     kept: Vec<Value>,
     /// What the file says.
@@ -65,6 +67,8 @@ impl Store {
         let mut inner = self.inner();
         let names = control.bdevs().into_iter().map(|view| view.bdev.info().name.clone());
         inner.configured = names.collect();
+        inner.configured_calls = save_nvmf::keyring_calls(control);
+        inner.configured_calls.extend(save_nvmf::nvmf_calls(control));
         for entry in self.read()? {
             let call = json!({ "method": entry.0, "params": entry.1 });
             if let Err(error) = try_call(control, &call) {
@@ -114,15 +118,17 @@ impl Store {
         }
         let kept = std::mem::take(&mut inner.kept);
         inner.kept = kept.into_iter().filter(|call| !is_settled(control, call)).collect();
-        let mut calls = save::calls(control, |name| !inner.configured.contains(name));
-        calls.extend(inner.kept.iter().cloned());
-        let subsystem = json!({ "subsystem": save::SUBSYSTEM, "config": calls });
-        let text = format!("{:#}\n", json!({ "subsystems": [subsystem] }));
+        let text = format!("{:#}\n", json!({ "subsystems": inner.sections(control) }));
         if text != inner.written {
             replace(&self.path, text.as_bytes())?;
             inner.written = text;
         }
         Ok(())
+    }
+
+    /// Forgets the calls of a subsystem that is deleted.
+    pub(super) fn forget_subsystem(&self, nqn: &str) {
+        self.inner().kept.retain(|call| call["params"]["nqn"].as_str() != Some(nqn));
     }
 
     /// Forgets a call that has failed, and whose bdev is not wanted any more. Says whether there was one.
@@ -131,6 +137,38 @@ impl Store {
         let before = inner.kept.len();
         inner.kept.retain(|call| name_in(call).as_deref() != Some(name));
         inner.kept.len() < before
+    }
+}
+
+impl Inner {
+    /// What the file is to say: the subsystems in the order in which they depend on each other.
+    fn sections(&self, control: &Control) -> Vec<Value> {
+        let mut sections = Vec::new();
+        let is_ours = |call: &Value| !self.configured_calls.contains(call);
+        for subsystem in ["keyring", save::SUBSYSTEM, "nvmf"] {
+            let mut calls = match subsystem {
+                "keyring" => save_nvmf::keyring_calls(control),
+                "nvmf" => save_nvmf::nvmf_calls(control),
+                _ => save::calls(control, |name| !self.configured.contains(name)),
+            };
+            if subsystem != save::SUBSYSTEM {
+                calls.retain(is_ours);
+            }
+            calls.extend(self.kept.iter().filter(|call| subsystem_of(call) == subsystem).cloned());
+            if !calls.is_empty() || subsystem == save::SUBSYSTEM {
+                sections.push(json!({ "subsystem": subsystem, "config": calls }));
+            }
+        }
+        sections
+    }
+}
+
+/// The subsystem of a call.
+fn subsystem_of(call: &Value) -> &'static str {
+    match call["method"].as_str() {
+        Some(method) if method.starts_with("keyring_") => "keyring",
+        Some(method) if method.starts_with("nvmf_") => "nvmf",
+        _ => save::SUBSYSTEM,
     }
 }
 
@@ -146,6 +184,11 @@ fn try_call(control: &Control, call: &Value) -> Result<(), String> {
 
 /// Whether a call that had failed need not be made any more.
 fn is_settled(control: &Control, call: &Value) -> bool {
+    if save_nvmf::nvmf_calls(control).contains(call)
+        || save_nvmf::keyring_calls(control).contains(call)
+    {
+        return true;
+    }
     let makes = call["method"].as_str().is_some_and(|method| method.ends_with("_create"));
     // Somebody has made it, as it was or otherwise.
     if makes && name_in(call).is_some_and(|name| control.bdev(&name).is_ok()) {

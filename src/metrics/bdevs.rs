@@ -111,6 +111,7 @@ fn identity(survey: &Survey, families: &mut Families) {
                 Claim::Log { .. } => "log",
                 Claim::Spare { .. } => "spare",
                 Claim::Mapped { .. } => "mapped",
+                Claim::Namespace { .. } => "namespace",
                 // Nobody uses it: it is on its way out.
                 Claim::Removal => continue,
             };

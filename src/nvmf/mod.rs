@@ -1,4 +1,5 @@
-//! The NVMe/TCP target's core: what a host's bytes mean, and what is answered. No I/O, no clock.
+//! The NVMe/TCP target: what a host's bytes mean, and what is answered. All but [`shell`] is pure: no I/O,
+//! no clock.
 //!
 //! ```text
 //!   socket bytes --> connection --> queue --> nvm         I/O commands: requests to a bdev
@@ -19,7 +20,8 @@
 //! | [`transfer`] | where the data of a command is | pure functions |
 //! | [`model`] | a whole target over byte arrays, without a socket: for tests and fuzzing | |
 //! | [`fuzz`] | the fuzz target of the connection | |
-//! | [`limits`] | every bound | |
+//! | [`shell`] | sockets, buffers and bdevs around all of this | on every reactor |
+//! | [`limits`] | every bound of the core; the shell's are the service's | |
 //!
 //! Bytes never enter: a buffer is named by its command's [`connection::Tag`], and the shell has it. The
 //! machine says where the next bytes of a stream belong, so that they can be received right there.
@@ -27,7 +29,7 @@
 //! Invariants: the outcome does not depend on how a stream is cut; every command is answered once, or its
 //! connection ends; memory is bounded by the depth of the queues that were granted (R6).
 //!
-//! Not here: sockets, buffers, bdevs, JSON-RPC.
+//! Not here: JSON-RPC, the registry of bdevs.
 
 pub mod auth;
 pub mod connection;
@@ -37,6 +39,7 @@ pub mod limits;
 pub mod model;
 pub mod nvm;
 pub mod queue;
+pub mod shell;
 pub mod subsystem;
 pub mod transfer;
 pub mod view;

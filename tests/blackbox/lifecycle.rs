@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -19,6 +20,10 @@ use crate::daemon::{Place, entry, malloc, raid5};
 fn the_quickstart_runs() {
     let place = Place::new();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/quickstart.json");
+    // Somebody else may listen where the quickstart does.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = fs::read_to_string(config).unwrap().replace("4420", &port.to_string());
+    let config = place.config_text(&text);
     for round in 0..2 {
         let daemon = place.start_with_config(&config);
         let ready = daemon.ready_line();
@@ -26,6 +31,7 @@ fn the_quickstart_runs() {
         for word in ["ready", socket.to_str().unwrap(), "member0", "member4", "log0", "r0"] {
             assert!(ready.contains(word), "{word:?} is not in {ready:?}");
         }
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok(), "the array is exported");
         let array = daemon.bdev("r0");
         // Each member has its superblock in front.
         assert_eq!(array["num_blocks"], 4 * 255 * 256);

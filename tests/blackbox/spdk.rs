@@ -446,7 +446,7 @@ fn a_saved_configuration_can_be_loaded() {
         subsystems.push(json!({ "subsystem": name, "config": config }));
         seen.push(name);
     }
-    let unknown = daemon.refused("framework_get_config", json!({ "name": "nvmf" }));
+    let unknown = daemon.refused("framework_get_config", json!({ "name": "iscsi" }));
     assert_eq!((unknown.code, unknown.message.contains("not found")), (-32602, true));
     daemon.stop();
 

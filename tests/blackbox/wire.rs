@@ -133,7 +133,7 @@ fn listed_methods_are_there_and_others_are_not() {
             assert_ne!(error.code, -32601, "{method}");
         }
     }
-    for method in ["nvmf_create_transport", "sock_set_default_impl", "bdev_raid"] {
+    for method in ["iscsi_create_portal_group", "sock_set_default_impl", "bdev_raid"] {
         let error = daemon.refused(method, Value::Null);
         assert_eq!(error.code, -32601);
         assert!(error.message.starts_with("Method not found"), "{error}");

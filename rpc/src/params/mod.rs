@@ -127,6 +127,7 @@ mod dm;
 mod faults;
 mod framework;
 mod log;
+mod nvmf;
 mod raid;
 mod split;
 mod stats;
@@ -156,6 +157,15 @@ pub use framework::{
 pub use log::{
     LogClearFlag, LogEnableTimestamps, LogGetFlags, LogGetLevel, LogGetPrintLevel, LogLevel,
     LogSetFlag, LogSetLevel, LogSetPrintLevel,
+};
+pub use nvmf::{
+    AdminCmdPassthru, AnaStateWord, DupHostPolicy, Flags, KeyringFileAddKey, KeyringFileRemoveKey,
+    KeyringGetKeys, ListenAddress, NamespaceParam, NvmfCreateSubsystem, NvmfCreateTransport,
+    NvmfDeleteSubsystem, NvmfGetStats, NvmfGetSubsystems, NvmfGetTransports, NvmfSetConfig,
+    NvmfSetMaxSubsystems, NvmfSubsystemAddHost, NvmfSubsystemAddListener, NvmfSubsystemAddNs,
+    NvmfSubsystemAllowAnyHost, NvmfSubsystemGetControllers, NvmfSubsystemGetListeners,
+    NvmfSubsystemGetQpairs, NvmfSubsystemListenerSetAnaState, NvmfSubsystemRemoveHost,
+    NvmfSubsystemRemoveListener, NvmfSubsystemRemoveNs, NvmfSubsystemSetKeys,
 };
 pub use raid::{
     BaseBdevs, BdevExamine, BdevRaidAddBaseBdev, BdevRaidAddSpare, BdevRaidAssemble,
@@ -261,6 +271,29 @@ pub const METHODS: &[Method] = &[
     DmWait::METHOD,
     DmTargets::METHOD,
     Raid456GetStatus::METHOD,
+    NvmfSetConfig::METHOD,
+    NvmfSetMaxSubsystems::METHOD,
+    NvmfCreateTransport::METHOD,
+    NvmfGetTransports::METHOD,
+    NvmfCreateSubsystem::METHOD,
+    NvmfDeleteSubsystem::METHOD,
+    NvmfGetSubsystems::METHOD,
+    NvmfSubsystemAddNs::METHOD,
+    NvmfSubsystemRemoveNs::METHOD,
+    NvmfSubsystemAddListener::METHOD,
+    NvmfSubsystemRemoveListener::METHOD,
+    NvmfSubsystemGetListeners::METHOD,
+    NvmfSubsystemListenerSetAnaState::METHOD,
+    NvmfSubsystemAddHost::METHOD,
+    NvmfSubsystemRemoveHost::METHOD,
+    NvmfSubsystemAllowAnyHost::METHOD,
+    NvmfSubsystemSetKeys::METHOD,
+    NvmfSubsystemGetControllers::METHOD,
+    NvmfSubsystemGetQpairs::METHOD,
+    NvmfGetStats::METHOD,
+    KeyringFileAddKey::METHOD,
+    KeyringFileRemoveKey::METHOD,
+    KeyringGetKeys::METHOD,
 ];
 
 /// The method of that name or alias.

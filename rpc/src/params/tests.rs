@@ -143,6 +143,67 @@ const UPSTREAM: &[(&str, &str)] = &[
     ("bdev_raid_get_bdevs", "category:enum!"),
     ("bdev_raid_delete", "name:string! clear_sb:boolean"),
     ("bdev_raid_remove_base_bdev", "name:string!"),
+    (
+        "nvmf_set_config",
+        "admin_cmd_passthru:object poll_groups_mask:string discovery_filter:string \
+         discovery_filters:array dhchap_digests:array dhchap_dhgroups:array \
+         dup_host_policy:enum",
+    ),
+    ("nvmf_set_max_subsystems", "max_subsystems:uint32!"),
+    (
+        "nvmf_create_transport",
+        "trtype:string! tgt_name:string max_queue_depth:uint16 \
+         max_io_qpairs_per_ctrlr:uint16 in_capsule_data_size:uint32 max_io_size:uint32 \
+         io_unit_size:uint32 max_aq_depth:uint32 num_shared_buffers:uint32 \
+         buf_cache_size:uint32 iobuf_small_cache_size:uint32 iobuf_large_cache_size:uint32 \
+         zcopy:boolean num_cqe:int32 max_srq_depth:uint32 no_srq:boolean c2h_success:boolean \
+         dif_insert_or_strip:boolean sock_priority:uint32 acceptor_backlog:int32 \
+         abort_timeout_sec:uint32 no_wr_batching:boolean control_msg_num:uint16 \
+         disable_mappable_bar0:boolean disable_adaptive_irq:boolean \
+         disable_shadow_doorbells:boolean acceptor_poll_rate:uint32 ack_timeout:uint32 \
+         data_wr_pool_size:uint32 disable_command_passthru:boolean kas:uint16 \
+         min_kato:uint32 masked_oncs:array masked_fuses:array",
+    ),
+    ("nvmf_get_transports", "tgt_name:string trtype:string"),
+    (
+        "nvmf_create_subsystem",
+        "nqn:string! tgt_name:string serial_number:string model_number:string \
+         admin_label:string max_namespaces:uint32 allow_any_host:boolean \
+         ana_reporting:boolean min_cntlid:uint16 max_cntlid:uint16 dmrsl:uint32 wzsl:uint8 \
+         passthrough:boolean enable_nssr:boolean",
+    ),
+    ("nvmf_delete_subsystem", "nqn:string! tgt_name:string"),
+    ("nvmf_get_subsystems", "nqn:string tgt_name:string"),
+    ("nvmf_subsystem_add_ns", "nqn:string! namespace:object! tgt_name:string"),
+    ("nvmf_subsystem_remove_ns", "nqn:string! nsid:uint32! tgt_name:string"),
+    (
+        "nvmf_subsystem_add_listener",
+        "nqn:string! tgt_name:string listen_address:object! secure_channel:boolean \
+         ana_state:enum sock_impl:string numa_id:int32",
+    ),
+    ("nvmf_subsystem_remove_listener", "nqn:string! tgt_name:string listen_address:object!"),
+    ("nvmf_subsystem_get_listeners", "nqn:string! tgt_name:string"),
+    (
+        "nvmf_subsystem_listener_set_ana_state",
+        "nqn:string! tgt_name:string listen_address:object! ana_state:enum! anagrpid:uint32",
+    ),
+    (
+        "nvmf_subsystem_add_host",
+        "nqn:string! host:string! tgt_name:string psk:string dhchap_key:string \
+         dhchap_ctrlr_key:string",
+    ),
+    ("nvmf_subsystem_remove_host", "nqn:string! host:string! tgt_name:string timeout_ms:uint64"),
+    ("nvmf_subsystem_allow_any_host", "nqn:string! allow_any_host:boolean! tgt_name:string"),
+    (
+        "nvmf_subsystem_set_keys",
+        "nqn:string! host:string! tgt_name:string dhchap_key:string dhchap_ctrlr_key:string",
+    ),
+    ("nvmf_subsystem_get_controllers", "nqn:string! tgt_name:string"),
+    ("nvmf_subsystem_get_qpairs", "nqn:string! tgt_name:string"),
+    ("nvmf_get_stats", "tgt_name:string"),
+    ("keyring_file_add_key", "name:string! path:string!"),
+    ("keyring_file_remove_key", "name:string!"),
+    ("keyring_get_keys", ""),
 ];
 
 /// Ours, and only ours.
@@ -196,6 +257,8 @@ fn upstream_type(ty: Type) -> &'static str {
         Type::Bool => "boolean",
         Type::I32 => "int32",
         Type::U8 => "uint8",
+        Type::U16 => "uint16",
+        Type::Object(_) => "object",
         Type::U32 => "uint32",
         Type::U64 => "uint64",
         Type::Text => "string",
@@ -235,6 +298,7 @@ fn every_declared_method_is_registered_once() {
         include_str!("dm.rs"),
         include_str!("faults.rs"),
         include_str!("log.rs"),
+        include_str!("nvmf.rs"),
         include_str!("stats.rs"),
         include_str!("raid.rs"),
         include_str!("threads.rs"),
@@ -282,6 +346,14 @@ fn sample(field: &Field) -> Value {
         Type::Bool => json!(true),
         Type::I32 => json!(-1),
         Type::U8 => json!(u8::MAX),
+        Type::U16 => json!(u16::MAX),
+        Type::Object(text) if text.contains("traddr") => {
+            json!({ "trtype": "TCP", "adrfam": "IPv4", "traddr": "::1", "trsvcid": "4420" })
+        }
+        Type::Object(text) if text.contains("bdev_name") => {
+            json!({ "bdev_name": "r0", "nsid": 1, "anagrpid": 7 })
+        }
+        Type::Object(_) => json!({ "identify_ctrlr": false }),
         Type::U32 => json!(u32::MAX),
         Type::U64 => json!(u64::MAX),
         Type::Text => json!("name"),
@@ -337,7 +409,7 @@ where
                 }
             }
         }
-        // No parameter of ours takes an object.
+        // No parameter of ours takes such an object.
         params[field.name] = json!({"wrong": 1});
         let error = P::decode(Some(params)).unwrap_err();
         assert_eq!(error.code, INVALID_PARAMS);
@@ -414,6 +486,33 @@ fn structs_decoders_and_schema_agree() {
     check::<BdevRaidCreate>();
     check::<BdevRaidGetBdevs>();
     check::<BdevRaidDelete>();
+}
+
+#[test]
+fn structs_of_the_target_agree_too() {
+    check::<NvmfSetConfig>();
+    check::<NvmfSetMaxSubsystems>();
+    check::<NvmfCreateTransport>();
+    check::<NvmfGetTransports>();
+    check::<NvmfCreateSubsystem>();
+    check::<NvmfDeleteSubsystem>();
+    check::<NvmfGetSubsystems>();
+    check::<NvmfSubsystemAddNs>();
+    check::<NvmfSubsystemRemoveNs>();
+    check::<NvmfSubsystemAddListener>();
+    check::<NvmfSubsystemRemoveListener>();
+    check::<NvmfSubsystemGetListeners>();
+    check::<NvmfSubsystemListenerSetAnaState>();
+    check::<NvmfSubsystemAddHost>();
+    check::<NvmfSubsystemRemoveHost>();
+    check::<NvmfSubsystemAllowAnyHost>();
+    check::<NvmfSubsystemSetKeys>();
+    check::<NvmfSubsystemGetControllers>();
+    check::<NvmfSubsystemGetQpairs>();
+    check::<NvmfGetStats>();
+    check::<KeyringFileAddKey>();
+    check::<KeyringFileRemoveKey>();
+    check::<KeyringGetKeys>();
 }
 
 #[test]

@@ -110,6 +110,8 @@ impl Control {
                 tables.suspended = false;
                 drop(tables);
                 state.registry.claim_mapped();
+                drop(state);
+                self.nvmf().look_at_sizes();
                 return Ok(());
             }
         }
