@@ -24,6 +24,7 @@
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
 //! | `tools` | programs that a machine may not have |
 //! | `known` | known arrays, and why one is not put together |
+//! | `nvmf` | the NVMe/TCP target, asked by our initiator and by a Linux kernel |
 //! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
@@ -40,6 +41,7 @@ mod failing;
 mod faults;
 mod known;
 mod lifecycle;
+mod nvmf;
 mod observe;
 mod packaging;
 mod page;

@@ -125,6 +125,8 @@ const AT_START: &[(&str, Expect)] = &[
     ("iobuf_set_options --small-pool-count 8192 --large-pool-count 1024", Done),
     ("bdev_set_options -p 65535 -c 256 --auto-examine", Done),
     ("framework_set_scheduler static -p 1000000", Done),
+    ("nvmf_set_max_subsystems -x 64", Done),
+    ("nvmf_set_config --dhchap-digests sha256,sha512", Done),
     ("framework_start_init", Done),
     ("framework_wait_init", Done),
     ("framework_start_init", Refused("Method may only be called before framework is initialized")),
@@ -134,7 +136,7 @@ const AT_START: &[(&str, Expect)] = &[
 const FRAMEWORK: &[(&str, Expect)] = &[
     ("rpc_get_methods -c -i", Has("/0", "\"rpc_get_methods\"")),
     ("spdk_get_version", Has("/fields/suffix", "\"\"")),
-    ("framework_get_subsystems", Has("/1/subsystem", "\"bdev\"")),
+    ("framework_get_subsystems", Has("/2/subsystem", "\"bdev\"")),
     ("framework_get_config bdev", Has("/0/method", "\"bdev_malloc_create\"")),
     ("framework_get_reactors", Has("/reactors/0/lcore", "0")),
     ("framework_get_scheduler", Has("/scheduler_name", "\"static\"")),
@@ -202,6 +204,54 @@ const BDEVS: &[(&str, Expect)] = &[
     ("bdev_error_delete EE_m1", Done),
     ("bdev_nvme_get_controllers", Refused("Method not found")),
     ("bdev_nvme_attach_controller -b x -t pcie -a 0:0.0", Refused("Method not found")),
+];
+
+/// Commands about the NVMe/TCP target.
+const TARGET: &[(&str, Expect)] = &[
+    ("framework_get_config nvmf", Has("/0/params/dhchap_digests/1", "\"sha512\"")),
+    ("nvmf_create_transport -t TCP -c 8192 -q 128 -m 64", Done),
+    ("nvmf_create_transport -t tcp", Refused("Transport type 'TCP' already exists")),
+    ("nvmf_get_transports --trtype TCP", Has("/0/max_io_qpairs_per_ctrlr", "64")),
+    ("nvmf_create_subsystem nqn.2016-06.io.spdk:c1 -s SPDK1 -d model -m 4 -r", Done),
+    ("nvmf_create_subsystem nqn.2016-06.io.spdk:c1", Refused("Unable to create subsystem")),
+    ("bdev_malloc_create -b ns0 4 4096", Prints("ns0")),
+    ("nvmf_subsystem_add_ns nqn.2016-06.io.spdk:c1 ns0 -n 2 -a 3", Done),
+    ("nvmf_subsystem_add_ns nqn.2016-06.io.spdk:c1 none", Refused("Invalid parameters")),
+    ("bdev_malloc_delete ns0", Refused("claimed by subsystem")),
+    ("nvmf_subsystem_add_host nqn.2016-06.io.spdk:c1 nqn.2016-06.io.spdk:h1", Done),
+    ("nvmf_subsystem_set_keys nqn.2016-06.io.spdk:c1 nqn.2016-06.io.spdk:h1", Done),
+    (
+        "nvmf_subsystem_set_keys nqn.2016-06.io.spdk:c1 nqn.2016-06.io.spdk:h1 --dhchap-key k",
+        Refused("keyring_get_keys"),
+    ),
+    ("nvmf_subsystem_allow_any_host nqn.2016-06.io.spdk:c1 --allow-any-host", Done),
+    (
+        "nvmf_subsystem_add_listener nqn.2016-06.io.spdk:c1 -t tcp -a 127.45.6.7 -s 4420 -f ipv4",
+        Done,
+    ),
+    (
+        "nvmf_subsystem_listener_set_ana_state nqn.2016-06.io.spdk:c1 -n inaccessible -t tcp \
+         -a 127.45.6.7 -s 4420 -f ipv4 -g 3",
+        Done,
+    ),
+    (
+        "nvmf_subsystem_get_listeners nqn.2016-06.io.spdk:c1",
+        Has("/0/ana_states/2/ana_state", "\"inaccessible\""),
+    ),
+    ("nvmf_subsystem_get_listeners nqn.2016-06.io.spdk:c9", Refused("' not found")),
+    ("nvmf_get_subsystems", Has("/1/listen_addresses/0/trtype", "\"TCP\"")),
+    ("nvmf_get_subsystems nqn.2016-06.io.spdk:c1", Has("/0/namespaces/0/nsid", "2")),
+    ("nvmf_subsystem_get_controllers nqn.2016-06.io.spdk:c1", Has("", "[]")),
+    ("nvmf_subsystem_get_qpairs nqn.2016-06.io.spdk:c1", Has("", "[]")),
+    ("nvmf_get_stats", Has("/poll_groups/0/pending_bdev_io", "0")),
+    ("keyring_file_add_key k /no/such/file", Refused("Invalid argument")),
+    ("keyring_get_keys", Has("", "[]")),
+    ("keyring_file_remove_key k", Refused("No such file or directory")),
+    ("nvmf_subsystem_remove_listener nqn.2016-06.io.spdk:c1 -t tcp -a 127.45.6.7 -s 4420", Done),
+    ("nvmf_subsystem_remove_host nqn.2016-06.io.spdk:c1 nqn.2016-06.io.spdk:h1", Done),
+    ("nvmf_subsystem_remove_ns nqn.2016-06.io.spdk:c1 2", Done),
+    ("bdev_malloc_delete ns0", Done),
+    ("nvmf_delete_subsystem nqn.2016-06.io.spdk:c1", Done),
 ];
 
 /// Commands about arrays, and those that take away what is there.
@@ -273,7 +323,7 @@ fn every_command_of_the_stock_client_works() {
     if stock_client().is_none() {
         return;
     }
-    let tables = [AT_START, FRAMEWORK, BDEVS, ARRAYS];
+    let tables = [AT_START, FRAMEWORK, BDEVS, TARGET, ARRAYS];
     let tried = |name: &str| {
         let mut tried = tables.iter().flat_map(|table| table.iter());
         tried.any(|(command, _)| command.split(' ').next() == Some(name))

@@ -25,7 +25,7 @@ use std::time::UNIX_EPOCH;
 const INIT: &str = include_str!("init.sh");
 
 /// Modules that a guest can load.
-const MODULES: [&str; 25] = [
+const MODULES: [&str; 26] = [
     // Devices of QEMU.
     "virtio_pci",
     "virtio_blk",
@@ -55,6 +55,7 @@ const MODULES: [&str; 25] = [
     "crc32c-intel",
     "libcrc32c",
     "ext4",
+    "xfs",
 ];
 
 /// Indexes of modules that `modprobe` reads.

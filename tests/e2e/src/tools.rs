@@ -3,7 +3,7 @@
 //! ```text
 //!   qemu-system-x86    runs the guest               busybox-static   its shell and small programs
 //!   linux-image-amd64  its kernel and modules       kmod             loads modules
-//!   dmsetup mdadm nvme-cli                          what tests drive the kernel with
+//!   dmsetup mdadm nvme-cli e2fsprogs xfsprogs       what tests drive the kernel with
 //!   xz-utils zstd                                   unpack kernel and modules
 //! ```
 //!
@@ -13,12 +13,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Programs that go into the guest, by name and package.
-const GUEST_PROGRAMS: [(&str, &str); 5] = [
+const GUEST_PROGRAMS: [(&str, &str); 9] = [
     ("busybox", "busybox-static"),
     ("kmod", "kmod"),
     ("dmsetup", "dmsetup"),
     ("mdadm", "mdadm"),
     ("nvme", "nvme-cli"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
+    ("mkfs.xfs", "xfsprogs"),
+    ("xfs_repair", "xfsprogs"),
 ];
 
 const PLACES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
