@@ -37,6 +37,13 @@ fn main() {
     let control = Control::start(options).unwrap();
     control.finish_startup();
     let methods = Methods::new(Arc::clone(&control), Arc::new(Boot::default()));
+    make_arrays(&control, &methods);
+    measure(&control, &Exporter::new(Arc::clone(&control), vec![methods.meter()]));
+    control.shutdown().unwrap();
+}
+
+/// The arrays that are looked at, each of which has done something, and the one under load.
+fn make_arrays(control: &Control, methods: &Methods) {
     let ask = |method: &str, params| methods.call(method, Some(params)).unwrap();
     let malloc = |name: &str, num_blocks| {
         let params = json!({ "name": name, "block_size": 4096, "num_blocks": num_blocks });
@@ -65,14 +72,15 @@ fn main() {
             run.finish().unwrap();
         }
     }
-    let exporter = Exporter::new(Arc::clone(&control), vec![methods.meter()]);
+}
 
+fn measure(control: &Control, exporter: &Exporter) {
     println!("## How long a scrape takes: {ARRAYS} arrays x {MEMBERS} members\n");
     println!(
         "| format | load | median ms | on the core, ms | longest ms | MiB |\n|---|---|---|---|---|---|"
     );
     for format in [Format::Text, Format::OpenMetrics] {
-        show(&exporter, format, "none");
+        show(exporter, format, "none");
     }
     // Busy turns of a reactor that has nothing else to do. Whoever took the core meanwhile made it longer, so
     // the least is what it costs.
@@ -92,7 +100,7 @@ fn main() {
         let mut run = Run::start(job, &all).unwrap();
         let load = format!("4 KiB random {word}, QD 32");
         for format in [Format::Text, Format::OpenMetrics] {
-            show(&exporter, format, &load);
+            show(exporter, format, &load);
         }
         let (mut quiet, mut scraped) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
@@ -110,7 +118,6 @@ fn main() {
         "| load | requests/s without | with | ratio |\n|---|---|---|---|\n{}",
         rows.join("\n")
     );
-    control.shutdown().unwrap();
 }
 
 fn show(exporter: &Exporter, format: Format, load: &str) {

@@ -23,9 +23,13 @@ const TURNS: usize = 10_000_usize.div_ceil(CONNECTIONS * CALLS_PER_TURN);
 /// Before that, so that caches, rings and the allocator's arenas are as full as they get.
 const WARM_UP_TURNS: usize = TURNS + TURNS / 2;
 
-/// How much more memory may be resident after the soak than after the warm-up, for what the allocator
-/// cannot put together again: 200 bytes a call.
-const RESIDENT_GROWTH_KIB_MAX: u64 = 2 * 1024;
+/// How much more memory may be resident after a round than before, for what the allocator cannot put
+/// together again: 100 bytes a call.
+const RESIDENT_GROWTH_KIB_MAX: u64 = 1024;
+
+/// Rounds at most until one of them has grown no more than that: what is lost is lost in every one, what
+/// the allocator has spread is not.
+const ROUNDS: usize = 4;
 
 /// Looks at what the system says, of which the least counts: threads and sockets of clients that have
 /// just left go a moment later.
@@ -176,19 +180,21 @@ fn many_clients_leave_nothing_behind() {
     }
     daemon.ask("bdev_raid_create", raid5(STANDING, &["s0", "s1", "s2"]));
     round(&daemon, WARM_UP_TURNS);
-    let (before, resident_before_kib) = at_rest(&daemon);
+    let (before, resident_kib) = at_rest(&daemon);
     assert!(before.buffers.iter().all(|[pool, free]| pool == free), "{before:?}");
 
-    let calls = round(&daemon, TURNS);
-    assert!(calls >= 10_000, "{calls}");
-    let (after, resident_after_kib) = at_rest(&daemon);
-    assert_eq!(after, before);
-    let growth_kib = resident_after_kib.saturating_sub(resident_before_kib);
-    assert!(
-        growth_kib <= RESIDENT_GROWTH_KIB_MAX,
-        "{resident_before_kib} KiB were resident, now {resident_after_kib}"
-    );
-    println!("{calls} calls; resident {resident_before_kib} KiB, then {resident_after_kib} KiB");
+    let mut resident_kib = vec![resident_kib];
+    let has_settled = (0..ROUNDS).any(|_| {
+        let calls = round(&daemon, TURNS);
+        assert!(calls >= 10_000, "{calls}");
+        let (after, now_kib) = at_rest(&daemon);
+        assert_eq!(after, before);
+        let before_kib = resident_kib[resident_kib.len() - 1];
+        resident_kib.push(now_kib);
+        now_kib.saturating_sub(before_kib) <= RESIDENT_GROWTH_KIB_MAX
+    });
+    assert!(has_settled, "resident after each round, in KiB: {resident_kib:?}");
+    println!("resident after each round, in KiB: {resident_kib:?}");
     daemon.ask("bdev_raid_delete", json!({ "name": STANDING }));
     let buffers = inventory(&daemon).buffers;
     assert_eq!(buffers[1], [json!(0), json!(0)], "an array's buffers go with it");

@@ -37,6 +37,7 @@ mod piece;
 mod raid_bdev;
 mod segments;
 mod shard;
+mod snapshot;
 mod spec;
 mod start;
 mod trace;
@@ -45,9 +46,9 @@ mod tuning;
 pub use look::ShardLook;
 pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
+pub use snapshot::{MemberErrors, MemberSnapshot, RaidSnapshot, ShardSnapshot};
 pub use spec::{
-    AddError, ArrayEvent, CreateError, KnownRaid, MemberErrors, MemberSnapshot, RaidOptions,
-    RaidSnapshot, RaidSpec, RemoveError, RestError, ShardSnapshot,
+    AddError, ArrayEvent, CreateError, KnownRaid, RaidOptions, RaidSpec, RemoveError, RestError,
 };
 pub use start::{mark_spare, occupant, probe, wipe};
 pub use tuning::Tuning;

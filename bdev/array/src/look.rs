@@ -12,7 +12,7 @@
 
 use crate::raid_bdev::{Local, RaidBdev};
 use crate::shard::ArrayShard;
-use crate::spec::{MemberSnapshot, RaidSnapshot, ShardSnapshot};
+use crate::snapshot::{MemberSnapshot, RaidSnapshot, ShardSnapshot};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{Action, Coordinator, LogCounters, Progress};
 use raid::dirty_log::LogHealth;

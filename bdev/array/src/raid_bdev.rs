@@ -19,9 +19,9 @@ use crate::look::Seen;
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
+use crate::snapshot::RaidSnapshot;
 use crate::spec::{
-    self, AddError, ArrayEvent, CreateError, KnownRaid, RaidSnapshot, RaidSpec, RemoveError,
-    RestError,
+    self, AddError, ArrayEvent, CreateError, KnownRaid, RaidSpec, RemoveError, RestError,
 };
 use crate::start::{self, Foundation};
 use crate::tuning::{self, Tuning};

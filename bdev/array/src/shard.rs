@@ -20,7 +20,7 @@ use crate::limits::{CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, MESSAGES_PER_TURN_MA
 use crate::member::{Graveyard, Member, Purpose};
 use crate::message::{PieceData, Post};
 use crate::piece::{OpBuffers, Pieces};
-use crate::spec::MemberErrors;
+use crate::snapshot::MemberErrors;
 use crate::trace::Tracer;
 use crossbeam::utils::CachePadded;
 use device::{BdevInfo, BdevIo, Completion, IoOp, IoStatus, Sgl};
