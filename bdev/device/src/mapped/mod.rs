@@ -464,8 +464,15 @@ impl Bdev for MappedBdev {
         let mut open = |loaded: Option<Loaded>| {
             loaded.map(|Loaded { table, info }| Plan::open(&table, &info, cx)).transpose()
         };
-        let (plan, next) = (open(active)?.unwrap_or(Plan::None), open(incoming)?);
         let closed = phase == MappedState::Suspended;
+        let plan = match open(active) {
+            Ok(plan) => plan.unwrap_or(Plan::None),
+            // What the table stands on may be gone already: another one is about to come, and until then
+            // nothing passes.
+            Err(_) if closed => Plan::None,
+            Err(error) => return Err(error),
+        };
+        let next = open(incoming)?;
         let mut core = Core::new(plan, closed, Rc::clone(&gate.waiting), cx.turn_clock());
         core.prepare(next);
         let core = Rc::new(RefCell::new(core));

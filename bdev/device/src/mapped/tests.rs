@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use reactor::LocalReactor;
 use reactor::memory::IoBufMut;
 
 use super::*;
@@ -279,6 +280,53 @@ fn requests_of_many_parts() {
     let all = rig.read(0, DEVICE_BYTES as usize);
     assert!(all[..4 << 20].iter().all(|&byte| byte == 0));
     assert!(all[4 << 20..].iter().all(|&byte| byte == 5));
+}
+
+/// A bdev of which no channel can be opened, as an array that is stopped.
+#[derive(Debug)]
+struct Shut(Arc<dyn Bdev>);
+
+impl Bdev for Shut {
+    fn info(&self) -> Arc<BdevInfo> {
+        self.0.info()
+    }
+
+    fn open_channel(&self, _cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
+        Err(OpenError::Unavailable { bdev: self.0.name(), reason: "it is stopped".to_owned() })
+    }
+}
+
+/// Goal: who comes while a device is suspended waits for the table that is to come, though what the old
+/// one stands on is gone; a table that cannot be opened does not come. Method: a bdev that is shut.
+#[test]
+fn who_comes_between_two_tables_waits() {
+    let shut: Arc<dyn Bdev> = Arc::new(Shut(memory(512)));
+    let mapped = device();
+    mapped.resume(Some(table(vec![(4096, on(&shut, 0))]))).unwrap();
+    let mut reactor = LocalReactor::new(1 << 20);
+    let refused = mapped.open_channel(reactor.cx()).unwrap_err();
+    assert!(matches!(refused, OpenError::Unavailable { .. }), "{refused}");
+    std::thread::scope(|scope| {
+        let suspend = scope.spawn(|| mapped.suspend(SuspendMode::NoFlush, PATIENCE));
+        while !suspend.is_finished() {
+            reactor.turn();
+        }
+        suspend.join().unwrap().unwrap();
+    });
+
+    let channel = mapped.open_channel(reactor.cx()).unwrap();
+    let mut rig = Rig { channel, reactor };
+    rig.channel.submit(BdevIo::write(1, 512, buffer_of(&[6; 512]), false)).unwrap();
+    let refused = quietly(&mut rig, || mapped.resume(Some(table(vec![(4096, on(&shut, 0))]))));
+    assert!(matches!(refused, Err(ResumeError::Open { .. })), "{refused:?}");
+    let new: Arc<dyn Bdev> = memory(512);
+    let mut done = Vec::new();
+    let next = table(vec![(4096, on(&new, 1024))]);
+    meanwhile(&mut rig, &mut done, || mapped.resume(Some(next))).unwrap();
+    let left = 1 - done.len();
+    done.extend(rig.finish(left));
+    assert_eq!(done[0].status, IoStatus::Ok);
+    assert_eq!(Rig::new(&*new).read(1536, 512), [6; 512]);
 }
 
 /// Goal: while it is suspended requests wait, in a number that is bounded; then they are done in their
