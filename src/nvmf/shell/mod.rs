@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A connection belongs to one reactor for its life; connections are dealt in turn. What is shared between
-//! the queues of a controller is one [`pulse::Pulse`] of counters. Reactors never take the service's lock:
+//! the queues of a controller is one `pulse::Pulse` of counters. Reactors never take the service's lock:
 //! they ask through a bounded queue, and the desk's thread answers with messages.
 //!
 //! Invariants: R6: buffers come from a pool of the target's own on each reactor, so that what waits for an
