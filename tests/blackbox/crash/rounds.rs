@@ -94,6 +94,8 @@ struct World {
     missing: usize,
     /// A crash was left as it is.
     unseen: bool,
+    /// A service has had the time to make the array: before, all of its members have to be there.
+    made: bool,
     model: Model,
     tally: Tally,
 }
@@ -119,6 +121,7 @@ impl World {
             hidden: Vec::new(),
             missing: 0,
             unseen: false,
+            made: false,
             model: Model::new(blocks, stripe_blocks),
             tally: Tally::default(),
         }
@@ -174,7 +177,8 @@ impl World {
             self.unseen = true;
             return;
         }
-        let lost = (self.missing == 0 && !self.unseen && rng.one_in(2)).then(|| self.lose(rng));
+        let may_lose = self.missing == 0 && !self.unseen && self.made;
+        let lost = (may_lose && rng.one_in(2)).then(|| self.lose(rng));
         self.tally.lost_after_crash += usize::from(lost.is_some());
         self.inspect(round, lost.as_deref(), rng);
         self.unseen = false;
@@ -191,6 +195,7 @@ impl World {
             if !ready {
                 self.fail_with(child, "did not begin to write");
             }
+            self.made = true;
         }
         thread::park_timeout(Duration::from_millis(5 + rng.below(296) as u64));
         if child.try_wait().unwrap().is_some() {
@@ -233,6 +238,7 @@ impl World {
         let before = self.contents();
         let rig = Rig::start();
         rig.apply(&self.entries()).unwrap();
+        self.made = true;
         if rig.raid().is_none() {
             self.overcome_refusal(&rig, &before, lost, rng);
         }
