@@ -166,6 +166,7 @@ impl Core {
                 break;
             }
             self.waiting.note_time(self.clock.now() - since);
+            self.waiting.stir();
         }
         self.queues = !self.queue.is_empty();
     }
@@ -177,7 +178,11 @@ impl Core {
             Plan::Straight(straight) => {
                 straight.poll(done);
             }
-            Plan::Mapped(mapper) => mapper.poll(&mut self.ready),
+            Plan::Mapped(mapper) => {
+                if mapper.poll(&mut self.ready) > 0 {
+                    self.waiting.stir();
+                }
+            }
             Plan::None => {}
         }
         if self.push_back {

@@ -29,11 +29,13 @@ use crate::bdev::{BdevInfo, OpenError};
 use crate::io::Completion;
 use crate::limits::COMPLETIONS_PER_POLL_MAX;
 
-/// How long requests have waited on one reactor since the gate was last closed.
+/// How long requests have waited on one reactor since the gate was last closed, and whether they move.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     requests: Cell<u64>,
     longest: Cell<Ticks>,
+    /// Something has moved in a channel this turn, which its user need not have seen.
+    stirred: Cell<bool>,
 }
 
 impl Waiting {
@@ -43,6 +45,12 @@ impl Waiting {
 
     pub(super) fn note_time(&self, waited: Ticks) {
         self.longest.set(self.longest.get().max(waited));
+    }
+
+    /// Something moves: the reactor has to turn again.
+    #[inline]
+    pub(super) fn stir(&self) {
+        self.stirred.set(true);
     }
 
     pub(super) fn get(&self) -> (u64, Ticks) {
@@ -164,6 +172,8 @@ impl Poller for GatePoller {
     }
 
     fn poll(&mut self, cx: &mut Cx) -> usize {
+        // Users poll their channels later in the turn.
+        self.gate.waiting.stirred.set(false);
         let mut orphans = self.gate.orphans.borrow_mut();
         if !orphans.is_empty() {
             orphans.retain(|core| {
@@ -190,5 +200,11 @@ impl Poller for GatePoller {
 
     fn layer(&self) -> Layer {
         Layer::Array
+    }
+
+    /// Parts of requests that came back, and made room for others, are no completion that anybody has
+    /// seen; a base in memory wakes nobody.
+    fn can_sleep(&self) -> bool {
+        !self.gate.waiting.stirred.get()
     }
 }

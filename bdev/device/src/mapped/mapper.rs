@@ -219,14 +219,19 @@ impl Mapper {
     }
 
     /// Sends as many parts as there is room for; what is left goes on at the next poll.
-    fn advance(&mut self, id: u64, ready: &mut VecDeque<Completion>) {
-        while self.send_part(id) {}
+    /// Says how many those are.
+    fn advance(&mut self, id: u64, ready: &mut VecDeque<Completion>) -> usize {
+        let mut sent = 0;
+        while self.send_part(id) {
+            sent += 1;
+        }
         let parent = self.parents.get_mut(id);
         if parent.stuck.is_some() || parent.next < parent.end {
             self.stalled.push_back(id);
         } else if parent.out == 0 {
             self.finish(id, ready);
         }
+        sent
     }
 
     /// Whether a part was sent, or answered here.
@@ -278,11 +283,13 @@ impl Mapper {
         ready.push_back(BdevIo { token, op, offset_bytes, len_bytes }.complete(status));
     }
 
-    /// Takes what the bases have finished, and sends what has been waiting for room.
-    pub(super) fn poll(&mut self, ready: &mut VecDeque<Completion>) {
+    /// Takes what the bases have finished, and sends what has been waiting for room. Says how much of both
+    /// there was: that is progress, though no request may be whole again.
+    pub(super) fn poll(&mut self, ready: &mut VecDeque<Completion>) -> usize {
         let mut taken = std::mem::take(&mut self.taken);
+        let mut moved = 0;
         for index in 0..self.channels.len() {
-            self.channels[index].poll(&mut taken);
+            moved += self.channels[index].poll(&mut taken);
             for completion in taken.drain(..) {
                 self.settle(completion, ready);
             }
@@ -290,8 +297,9 @@ impl Mapper {
         self.taken = taken;
         for _ in 0..self.stalled.len() {
             let Some(id) = self.stalled.pop_front() else { break };
-            self.advance(id, ready);
+            moved += self.advance(id, ready);
         }
+        moved
     }
 
     fn settle(&mut self, mut completion: Completion, ready: &mut VecDeque<Completion>) {
