@@ -127,6 +127,9 @@ pub const NVMF_LISTEN_BACKLOG: i32 = 512;
 /// How long the target does not accept when the process has no file descriptor left.
 pub const NVMF_ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// How long a connection may be silent before the system asks whether its host is still there.
+pub const NVMF_SILENCE: Duration = Duration::from_secs(60);
+
 /// How long requests at a bdev may take to end when its namespace is removed; then its commands are
 /// answered all the same.
 pub const NVMF_DRAIN_TIME_LIMIT: Duration = Duration::from_secs(10);

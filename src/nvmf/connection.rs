@@ -281,6 +281,12 @@ impl Connection {
         self.slots.len()
     }
 
+    /// Whether data has been asked for and is not there.
+    #[must_use]
+    pub fn awaits_data(&self) -> bool {
+        self.slots.asks()
+    }
+
     /// What was agreed on, once it was.
     #[must_use]
     pub fn digests(&self) -> Digests {

@@ -25,6 +25,7 @@
 //! | `tools` | programs that a machine may not have |
 //! | `known` | known arrays, and why one is not put together |
 //! | `nvmf` | the NVMe/TCP target, asked by our initiator and by a Linux kernel |
+//! | `old_log` | log bdevs that were of an earlier array, or cannot be read |
 //! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
@@ -43,6 +44,7 @@ mod known;
 mod lifecycle;
 mod nvmf;
 mod observe;
+mod old_log;
 mod packaging;
 mod page;
 mod prometheus;

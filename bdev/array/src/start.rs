@@ -251,7 +251,10 @@ fn new_log(
     check_regions(&bdev.info().name, loaded.found, regions.count()).map_err(error)?;
     let dirty = loaded.log.dirty_count();
     match loaded.found {
-        Found::Existing { .. } if degraded && dirty > 0 && !spec.options.force => {
+        // What cannot be read may say that regions are dirty: all of them are then.
+        Found::Existing { .. } | Found::ReadError
+            if degraded && dirty > 0 && !spec.options.force =>
+        {
             let (name, regions) = (spec.name.clone(), regions.count());
             Err(CreateError::DirtyDegraded { name, dirty, regions })
         }
@@ -328,7 +331,9 @@ fn new_superblock(
         log: spec.options.log.as_ref().map(|bdev| LogRecord {
             name: bdev.info().name.clone(),
             uuid: bdev.info().uuid,
-            health: superblock::LogHealth::Alive,
+            // Until all of the new log is there for good: what the bdev holds now may be the log of an
+            // earlier array, and say that this one is in sync.
+            health: superblock::LogHealth::Failed,
         }),
         on_log_failure: spec.options.policy.log,
         members: members.collect(),
@@ -341,7 +346,7 @@ pub(crate) fn known_array(
     known: &KnownRaid,
     geometry: &Geometry,
 ) -> Result<Foundation, CreateError> {
-    let superblock = known.assembly.superblock.clone();
+    let mut superblock = known.assembly.superblock.clone();
     let name = superblock.array_name.clone();
     let regions = Regions::new(superblock.region_bytes, geometry.strip_bytes(), geometry.stripes());
     let (found, loaded) = find_log(reactor, known, regions.count())?;
@@ -360,8 +365,9 @@ pub(crate) fn known_array(
         Some(loaded) => loaded.log,
         None => DirtyLog::new(regions.count(), Initially::InSync),
     };
+    let is_distrusted = known.resync && !known.assembly.is_degraded();
     let log = match how {
-        _ if known.resync && !known.assembly.is_degraded() => all_dirty(&log_bdev)?,
+        _ if is_distrusted => all_dirty(&log_bdev)?,
         Start::InSyncTo { bytes } => {
             let mut log = DirtyLog::new(regions.count(), Initially::InSync);
             if bytes != IN_SYNC_EVERYWHERE {
@@ -380,6 +386,10 @@ pub(crate) fn known_array(
             log
         }
     };
+    if let Some(record) = superblock.log.as_mut().filter(|_| is_distrusted) {
+        // Begun anew, as the log of a new array: until it is there for good, the old one is not trusted.
+        record.health = superblock::LogHealth::Failed;
+    }
     let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
     Ok(Foundation {
         stale: stale(known, &log, regions),

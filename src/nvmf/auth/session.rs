@@ -108,6 +108,8 @@ struct Chosen {
     challenge: Vec<u8>,
     sequence: u32,
     exponent: [u8; EXPONENT_BYTES],
+    /// The controller's value. Computed once: a host may ask for the challenge as often as it likes.
+    value: Vec<u8>,
 }
 
 /// One transaction.
@@ -234,12 +236,16 @@ impl Session {
         random(&mut sequence);
         // 0 means that there is none.
         let sequence = u32::from_le_bytes(sequence).max(1);
-        Ok(State::Challenge(Chosen { hash, group, challenge, sequence, exponent }))
+        let value = match group {
+            Group::Null => Vec::new(),
+            _ => group.public(&exponent),
+        };
+        Ok(State::Challenge(Chosen { hash, group, challenge, sequence, exponent, value }))
     }
 
     /// DH-HMAC-CHAP_Reply (8.13.5.4).
     fn reply(&self, mut reader: Reader<'_>, chosen: Chosen) -> Result<State, Failure> {
-        let Chosen { hash, group, ref challenge, sequence, ref exponent } = chosen;
+        let Chosen { hash, group, ref challenge, sequence, ref exponent, .. } = chosen;
         let hash_bytes = usize::from(reader.byte()?);
         reader.take(1)?;
         let wants_proof = reader.byte()? & 1 == 1;
@@ -326,11 +332,7 @@ impl Session {
 
     /// DH-HMAC-CHAP_Challenge (8.13.5.3).
     fn challenge(&self, chosen: &Chosen) -> Vec<u8> {
-        let Chosen { hash, group, challenge, sequence, exponent } = chosen;
-        let value = match group {
-            Group::Null => Vec::new(),
-            _ => group.public(exponent),
-        };
+        let Chosen { hash, group, challenge, sequence, value, .. } = chosen;
         let mut rest = vec![hash.len_bytes() as u8, 0, hash.number(), group.number()];
         rest.extend((value.len() as u16).to_le_bytes());
         rest.extend(sequence.to_le_bytes());

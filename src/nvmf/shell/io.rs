@@ -82,11 +82,18 @@ impl Job {
 pub(crate) struct Channel {
     pub(crate) channel: ClientChannel,
     pub(crate) in_flight: usize,
+    /// Of its namespace.
+    key: u64,
     /// The namespace goes: nothing new is taken.
     pub(crate) retires: bool,
 }
 
-/// Bdevs on this reactor by the key of their namespaces.
+/// Where a channel is in its list. The rest of a key tells apart those that were in one place in turn.
+pub(crate) fn place_of(key: u64) -> usize {
+    key as u32 as usize
+}
+
+/// Bdevs on this reactor by the key of their namespaces. A key finds its own bdev or none.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
     list: Vec<Option<Channel>>,
@@ -94,19 +101,21 @@ pub(crate) struct Channels {
 
 impl Channels {
     pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut Channel> {
-        self.list.get_mut(key as usize).and_then(Option::as_mut)
+        let channel = self.list.get_mut(place_of(key)).and_then(Option::as_mut);
+        channel.filter(|channel| channel.key == key)
     }
 
     pub(crate) fn insert(&mut self, key: u64, channel: ClientChannel) {
-        let at = key as usize;
+        let at = place_of(key);
         if self.list.len() <= at {
             self.list.resize_with(at + 1, || None);
         }
-        self.list[at] = Some(Channel { channel, in_flight: 0, retires: false });
+        self.list[at] = Some(Channel { channel, in_flight: 0, key, retires: false });
     }
 
     pub(crate) fn remove(&mut self, key: u64) -> Option<Channel> {
-        self.list.get_mut(key as usize).and_then(Option::take)
+        self.get_mut(key)?;
+        self.list[place_of(key)].take()
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Channel> {

@@ -13,8 +13,8 @@
 //!
 //! Invariants: a command that wants a buffer is not accepted before it has one; the bytes that a link has
 //! in buffers are bounded, but one command always may; when the stream is paused because data in a capsule
-//! has no buffer, it gets one from the heap, once a link, because what would give buffers back may be
-//! behind it in the stream.
+//! has no buffer, and data that was asked for is behind it in the stream, it gets one from the heap, out of
+//! turn: whoever has the buffers waits for that data. That is at most a capsule for each command.
 //!
 //! Not here: bdevs (`io`), answers of the desk (`adopt`), which links there are (`group`).
 
@@ -123,8 +123,6 @@ pub(crate) struct Link {
     stage: Box<[u8]>,
     staged: std::ops::Range<usize>,
     lent_bytes: usize,
-    /// The buffer from the heap is out.
-    reserve_lent: bool,
     /// The socket took less than there was.
     pub(crate) is_blocked: bool,
     /// Close when everything has been sent.
@@ -159,7 +157,6 @@ impl Link {
             stage: vec![0; NVMF_STAGE_BYTES].into(),
             staged: 0..0,
             lent_bytes: 0,
-            reserve_lent: false,
             is_blocked: false,
             ends: false,
             active_us: now_us,
@@ -305,7 +302,7 @@ impl Link {
                 }
                 Want::Paused => {
                     self.settle(pool);
-                    if self.connection.want() == Want::Paused {
+                    if self.connection.want() == Want::Paused && !self.let_pass() {
                         break;
                     }
                     continue;
@@ -344,6 +341,10 @@ impl Link {
         self.make_room();
         let judged = self.queue.judge(&sqe).and_then(|work| {
             let transfer = match &work {
+                // A connection is one queue: a second answer would make another one of it.
+                Work::Connect if self.is_connecting() => {
+                    return Err(Status::SEQUENCE_ERROR.finally());
+                }
                 Work::Connect => CONNECT_TRANSFER,
                 Work::Admin => match &self.controller {
                     Some(controller) => controller.transfer(&sqe)?,
@@ -375,6 +376,12 @@ impl Link {
         }
     }
 
+    /// Whether a Connect has come and is not answered.
+    fn is_connecting(&self) -> bool {
+        let is_open = |stage: &Stage| !matches!(stage, Stage::Free | Stage::Sending(_));
+        self.commands.iter().any(|one| one.work == Work::Connect && is_open(&one.stage))
+    }
+
     /// Gives buffers to those who wait for one, in their order.
     pub(crate) fn settle(&mut self, pool: &Pool) -> usize {
         let mut progress = 0;
@@ -383,44 +390,49 @@ impl Link {
                 unreachable!("who waits wants something")
             };
             let len = Job::buffer_bytes(&self.commands[usize::from(tag)].work, transfer);
-            let buffer = self.lend(tag, len, pool);
+            let within =
+                self.lent_bytes + len <= NVMF_BUFFER_BYTES_PER_LINK_MAX || self.lent_bytes == 0;
+            let buffer = if within && len > 0 { pool.alloc(len) } else { None };
             if buffer.is_none() && len > 0 {
                 break;
             }
             self.waiting.pop_front();
             progress += 1;
-            self.commands[usize::from(tag)].stage = Stage::Receiving(buffer);
-            match self.connection.accept(tag, transfer) {
-                Ok(Accepted::Ready) => self.ready.push_back(tag),
-                Ok(Accepted::Receiving) => {}
-                Err(refused) => {
-                    self.note_error(tag, refused.0);
-                    self.answered(tag, None);
-                }
-            }
+            self.accept(tag, transfer, len, buffer);
         }
         progress
     }
 
-    /// A buffer of that many bytes for a command, if it may have one now.
-    fn lend(&mut self, tag: Tag, len: usize, pool: &Pool) -> Option<IoBufMut> {
-        if len == 0 {
-            return None;
+    /// The stream is paused by the last command that has come. Says whether it goes on: with a buffer from
+    /// the heap if data that others have asked for is behind it.
+    fn let_pass(&mut self) -> bool {
+        if !self.connection.awaits_data() {
+            return false;
         }
-        let within =
-            self.lent_bytes + len <= NVMF_BUFFER_BYTES_PER_LINK_MAX || self.lent_bytes == 0;
-        let lent = if within { pool.alloc(len) } else { None };
-        let buffer = match lent {
-            Some(buffer) => buffer,
-            None if self.connection.want() == Want::Paused && !self.reserve_lent => {
-                self.reserve_lent = true;
-                IoBufMut::heap(len)
-            }
-            None => return None,
+        let Some(tag) = self.waiting.pop_back() else { return false };
+        let command = &self.commands[usize::from(tag)];
+        let Stage::Wants(transfer) = command.stage else {
+            unreachable!("who waits wants something")
         };
-        self.commands[usize::from(tag)].lent_bytes = len;
+        let len = Job::buffer_bytes(&command.work, transfer);
+        self.accept(tag, transfer, len, Some(IoBufMut::heap(len)));
+        true
+    }
+
+    /// A command has its buffer of `len` bytes, or needs none.
+    fn accept(&mut self, tag: Tag, transfer: Transfer, len: usize, buffer: Option<IoBufMut>) {
+        let command = &mut self.commands[usize::from(tag)];
+        command.lent_bytes = len;
+        command.stage = Stage::Receiving(buffer);
         self.lent_bytes += len;
-        Some(buffer)
+        match self.connection.accept(tag, transfer) {
+            Ok(Accepted::Ready) => self.ready.push_back(tag),
+            Ok(Accepted::Receiving) => {}
+            Err(refused) => {
+                self.note_error(tag, refused.0);
+                self.answered(tag, None);
+            }
+        }
     }
 
     // ---- what goes out
@@ -462,9 +474,6 @@ impl Link {
     fn give_back(&mut self, tag: Tag) {
         let command = &mut self.commands[usize::from(tag)];
         self.lent_bytes -= std::mem::take(&mut command.lent_bytes);
-        if self.lent_bytes == 0 {
-            self.reserve_lent = false;
-        }
     }
 
     fn free(&mut self, tag: Tag) {
@@ -527,15 +536,12 @@ impl Link {
     }
 
     fn sent(&mut self, len_bytes: usize) {
-        let Self { connection, commands, lent_bytes, reserve_lent, .. } = self;
+        let Self { connection, commands, lent_bytes, .. } = self;
         connection.sent(len_bytes, |tag| {
             let command = &mut commands[usize::from(tag)];
             *lent_bytes -= std::mem::take(&mut command.lent_bytes);
             command.stage = Stage::Free;
         });
-        if *lent_bytes == 0 {
-            *reserve_lent = false;
-        }
     }
 
     // ---- the end

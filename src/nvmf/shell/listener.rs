@@ -11,7 +11,7 @@ use rustix::net::{
     sockopt,
 };
 
-use crate::limits::{NVMF_ACCEPT_RETRY, NVMF_LISTEN_BACKLOG};
+use crate::limits::{NVMF_ACCEPT_RETRY, NVMF_LISTEN_BACKLOG, NVMF_SILENCE};
 
 /// An address cannot be listened at.
 #[derive(Debug, thiserror::Error)]
@@ -79,16 +79,24 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// A host without keep alive that has vanished is found out by the system.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, NVMF_SILENCE)?;
+    sockopt::set_tcp_keepintvl(stream, NVMF_SILENCE / 6)?;
+    sockopt::set_tcp_keepcnt(stream, 6)?;
+    Ok(())
+}
+
 fn accept(socket: &TcpListener, address: SocketAddr, accepted: impl Fn(TcpStream, SocketAddr)) {
     loop {
         match socket.accept() {
-            Ok((stream, peer)) => {
-                let ready = stream.set_nodelay(true).and_then(|()| stream.set_nonblocking(true));
-                match ready {
-                    Ok(()) => accepted(stream, peer),
-                    Err(error) => tracing::info!(%peer, %error, "connection lost at once"),
-                }
-            }
+            Ok((stream, peer)) => match prepare(&stream) {
+                Ok(()) => accepted(stream, peer),
+                Err(error) => tracing::info!(%peer, %error, "connection lost at once"),
+            },
             // The listener was shut down.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

@@ -30,6 +30,7 @@ use reactor::{ReactorHandle, Stopped, clock};
 
 use super::adopt;
 use super::group::{self, Ask, GroupStats, LinkNo};
+use super::io::place_of;
 use super::listener::{ListenError, Listening};
 use super::pulse::Pulse;
 use crate::keyring::Keyring;
@@ -150,6 +151,8 @@ struct Record {
     view: LinkView,
     /// Host and subsystem, once they are known.
     host: Option<(Nqn, Nqn)>,
+    /// Its reactor has been told to close it.
+    ends: bool,
 }
 
 /// A bdev that is a namespace.
@@ -168,6 +171,8 @@ struct Inner {
     pulses: BTreeMap<AssociationId, Arc<Pulse>>,
     listening: BTreeMap<Address, Listening>,
     exports: BTreeMap<u64, Export>,
+    /// Exports that there have been.
+    exported: u64,
     parked: Vec<Ask>,
     last_link: LinkNo,
     is_stopping: bool,
@@ -246,6 +251,7 @@ impl Service {
                 pulses: BTreeMap::new(),
                 listening: BTreeMap::new(),
                 exports: BTreeMap::new(),
+                exported: 0,
                 parked: Vec::new(),
                 last_link: 0,
                 is_stopping: false,
@@ -407,8 +413,7 @@ impl Service {
     ) -> Result<u32, ServiceError> {
         let mut inner = self.shared.admit()?;
         self.install()?;
-        let free = |key: &u64| !inner.exports.contains_key(key);
-        let key = (0..=inner.exports.len() as u64).find(free).unwrap_or_default();
+        let key = inner.new_key();
         if let Err(error) = self.open(key, bdev) {
             self.retire(key, true);
             return Err(error.into());
@@ -449,10 +454,13 @@ impl Service {
     ) -> Result<Option<Arc<dyn Bdev>>, ServiceError> {
         let key = {
             let mut inner = self.shared.admit()?;
+            // Not by name and nsid: an earlier namespace may still be on its way out.
+            let subsystem = inner.target.subsystems().get(nqn);
+            let entry = subsystem.and_then(|subsystem| subsystem.namespaces.get(&nsid));
+            let key = entry.map(|entry| entry.bdev.key);
             let changes = inner.target.remove_namespace(nqn, nsid)?;
             self.shared.apply(&inner, changes);
-            let is_it = |(_, export): &(&u64, &Export)| export.nqn == *nqn && export.nsid == nsid;
-            inner.exports.iter().find(is_it).map(|(key, _)| *key)
+            key
         };
         tracing::info!(%nqn, nsid, "namespace removed");
         Ok(key.and_then(|key| self.drain(key)))
@@ -673,6 +681,15 @@ fn facts(bdev: &Arc<dyn Bdev>, key: u64, strip_bytes: u32) -> BdevFacts {
 }
 
 impl Inner {
+    /// A key that no namespace has had: commands may have the keys of those that are gone. Its low half is
+    /// the least place that is free.
+    fn new_key(&mut self) -> u64 {
+        self.exported += 1;
+        let is_free = |place: &u64| !self.exports.keys().any(|key| place_of(*key) as u64 == *place);
+        let place = (0..).find(is_free).unwrap_or_default();
+        self.exported << 32 | place
+    }
+
     /// Listeners that no subsystem has any more. Dropping them waits for their threads, which wait for the
     /// lock.
     fn take_idle_listeners(&mut self) -> Vec<Listening> {
@@ -730,7 +747,7 @@ impl Shared {
         let index = no as usize % shared.reactors.len();
         let (queue, address) = (None, address.clone());
         let view = LinkView { queue, is_closed: false, reactor: index, address, peer };
-        inner.links.insert(no, Record { view, host: None });
+        inner.links.insert(no, Record { view, host: None, ends: false });
         let config = ConnectionConfig {
             digests: Digests { header: true, data: true },
             alignment: 0,

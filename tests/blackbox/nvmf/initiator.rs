@@ -18,10 +18,10 @@ use super::host::{ENTRIES, Queue, connecting};
 use super::{HOST, NQN, address, free_port};
 use crate::daemon::{Daemon, Place, malloc, raid5};
 
-const BLOCK: u32 = 4096;
+pub(super) const BLOCK: u32 = 4096;
 
 /// Exports a bdev, and says at which port.
-fn export(daemon: &Daemon, bdev: &str) -> u16 {
+pub(super) fn export(daemon: &Daemon, bdev: &str) -> u16 {
     let port = free_port();
     daemon.ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
     daemon.ask("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true }));
@@ -34,7 +34,7 @@ fn export(daemon: &Daemon, bdev: &str) -> u16 {
     port
 }
 
-fn pattern(seed: u64, len: usize) -> Vec<u8> {
+pub(super) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed | 1;
     let mut next = || {
         state ^= state << 13;
@@ -46,12 +46,12 @@ fn pattern(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// What the groups of all reactors say, added up.
-fn stat(daemon: &Daemon, key: &str) -> u64 {
+pub(super) fn stat(daemon: &Daemon, key: &str) -> u64 {
     let stats = daemon.ask("nvmf_get_stats", Value::Null);
     stats["poll_groups"].as_array().unwrap().iter().map(|group| group[key].as_u64().unwrap()).sum()
 }
 
-fn connections(daemon: &Daemon) -> u64 {
+pub(super) fn connections(daemon: &Daemon) -> u64 {
     ["current_admin_qpairs", "current_io_qpairs", "current_unassociated_qpairs"]
         .iter()
         .map(|key| stat(daemon, key))

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `host` | our own initiator's core with a socket, to ask with |
 //! | `initiator` | it: every command, many connections, bad peers, kill -9 |
+//! | `crossings` | it: what crosses on the wire |
 //! | `decode` | Wireshark's dissector, which looks on |
 //! | `keys` | a host that proves who it is |
 //! | `methods` | clients of JSON-RPC: SPDK's shapes, refusals, saving and loading |
 //! | `linux` | a Linux kernel in QEMU: file systems, paths, digests |
 
+mod crossings;
 mod decode;
 mod host;
 mod initiator;

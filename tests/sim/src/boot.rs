@@ -43,6 +43,9 @@ pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
 /// Tell the streams of permits and of the stripe cache from that of everything else, so that seeds keep their runs.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
+/// Names the stream that says which new arrays find an old log.
+const OLD_LOG: u64 = 0x6f6c_645f_6c6f_6700;
+
 const LOG_UUID: Uuid = Uuid::from_bytes([0xbb; 16]);
 
 /// What a start is made from.
@@ -149,7 +152,8 @@ impl World {
         if sync {
             images::preset_parity(self);
         }
-        let option = if sync { SyncOption::NoSync } else { SyncOption::Sync };
+        let is_clean = sync || self.has_old_log();
+        let option = if is_clean { SyncOption::NoSync } else { SyncOption::Sync };
         let area = DiskArea::new(512, self.regions.count());
         let log = DirtyLog::load(None, area, option).log;
         let mut image = vec![0; usize::try_from(area.area_bytes()).expect("small")];
@@ -158,6 +162,13 @@ impl World {
         if self.swarm.superblocks {
             self.make_superblocks();
         }
+    }
+
+    /// Whether the log's device holds the log of an earlier array, all clean, when the array is new. Not
+    /// drawn from the stream of the others, so that it does not change what they are.
+    fn has_old_log(&self) -> bool {
+        let Swarm { superblocks, log_on_disk, begins_in_sync, .. } = self.swarm;
+        superblocks && log_on_disk && !begins_in_sync && mix(self.seed ^ OLD_LOG).is_multiple_of(8)
     }
 
     fn make_superblocks(&mut self) {
@@ -171,7 +182,11 @@ impl World {
         let log = LogRecord {
             name: "log".to_owned(),
             uuid: LOG_UUID,
-            health: superblock::LogHealth::Alive,
+            // As it is when an array is created.
+            health: match self.has_old_log() {
+                true => superblock::LogHealth::Failed,
+                false => superblock::LogHealth::Alive,
+            },
         };
         let first = Superblock {
             array_uuid: ARRAY_UUID,

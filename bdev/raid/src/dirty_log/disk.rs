@@ -224,16 +224,20 @@ impl Loader {
     }
 }
 
-/// Refuses a log that was written for another number of regions. dm-log takes it, since devices may
+/// Refuses a log of an unknown version, as dm-log does, and one that was written for another number of
+/// regions. dm-log takes that, since devices may
 /// grow and shrink; a caller that knows the log's parameters from elsewhere knows that something is
 /// wrong, most likely the region size.
 ///
 /// # Errors
-/// [`LogError::Regions`]
+/// [`LogError::Regions`], [`LogError::Version`]
 pub fn check_regions(device: &str, found: Found, expected: u64) -> Result<(), LogError> {
     match found {
         Found::Existing { regions } if regions != expected => {
             Err(LogError::Regions { device: device.to_owned(), found: regions, expected })
+        }
+        Found::BadVersion { version } => {
+            Err(LogError::Version { device: device.to_owned(), version })
         }
         _ => Ok(()),
     }
@@ -256,6 +260,17 @@ pub enum LogError {
         need: u64,
         /// Regions of the log.
         regions: u64,
+    },
+    /// It is a log, but not one that can be understood.
+    #[error(
+        "log device {device} holds a log of version {version}, but this is version 2 (1 is read too): \
+         use another device, or clear its first block if it is not needed"
+    )]
+    Version {
+        /// Name of the device.
+        device: String,
+        /// What its header says.
+        version: u32,
     },
     /// It was written for another number of regions.
     #[error(

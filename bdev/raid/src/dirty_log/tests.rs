@@ -202,6 +202,11 @@ fn errors_name_both_numbers_and_the_device() {
         "log device nvme0 holds a log of 64 regions, but 129 are expected: use the region size and \
          the device size that it was written with, or begin a new log with sync"
     );
+    assert_eq!(
+        check_regions("nvme0", Found::BadVersion { version: 3 }, 64).unwrap_err().to_string(),
+        "log device nvme0 holds a log of version 3, but this is version 2 (1 is read too): use \
+         another device, or clear its first block if it is not needed"
+    );
 }
 
 /// Goal: a log of 10^8 regions is loaded and written in pieces without looking at single bits.

@@ -20,11 +20,16 @@ use crate::nvmf::shell::group::{Ask, LinkNo};
 use crate::nvmf::subsystem::{AssociationId, ConnectRefused, ConnectRequest, HostEntry};
 
 impl Inner {
-    /// Whether a bdev may still have requests that the host's closed connections to the subsystem brought.
+    /// Whether a bdev may still have requests that the host's earlier connections to the subsystem brought:
+    /// those that are closed, and those that are to close, for their controller is no more.
     fn is_haunted(&self, host: &Nqn, subsystem: &Nqn) -> bool {
         let of_it = |record: &Record| {
             let is_its = |(its, where_to): &(Nqn, Nqn)| its == host && where_to == subsystem;
-            record.view.is_closed && record.host.as_ref().is_some_and(is_its)
+            let lives =
+                |(id, _): (AssociationId, u16)| self.target.associations().contains_key(&id);
+            let is_live = record.view.queue.is_some_and(lives);
+            let is_past = record.view.is_closed || record.ends || !is_live;
+            is_past && record.host.as_ref().is_some_and(is_its)
         };
         self.links.values().any(of_it)
     }
@@ -71,7 +76,7 @@ impl Shared {
                 Ask::Enabled { association, enabled } => {
                     inner.target.set_enabled(association, enabled);
                     if !enabled {
-                        self.close_queues(&inner, association, |qid| qid > 0);
+                        self.close_queues(&mut inner, association, |qid| qid > 0);
                     }
                 }
                 Ask::Gone { link } => self.gone(&mut inner, link),
@@ -97,11 +102,12 @@ impl Shared {
         }
     }
 
-    fn close_queues(&self, inner: &Inner, association: AssociationId, which: fn(u16) -> bool) {
-        for (no, record) in &inner.links {
+    fn close_queues(&self, inner: &mut Inner, association: AssociationId, which: fn(u16) -> bool) {
+        for (no, record) in &mut inner.links {
             let Some((of, qid)) = record.view.queue else { continue };
             if of == association && which(qid) && !record.view.is_closed {
                 let no = *no;
+                record.ends = true;
                 self.reactors[record.view.reactor].send(move |cx| adopt::close(cx, no));
             }
         }
@@ -109,19 +115,24 @@ impl Shared {
 
     fn connect(&self, inner: &mut Inner, ask: Ask) {
         let Ask::Connect { link, tag, connect, data } = ask else { return };
-        let Some(record) = inner.links.get(&link).filter(|one| !one.view.is_closed) else { return };
+        let Some(record) = inner.links.get(&link) else { return };
         let (index, address) = (record.view.reactor, record.view.address.clone());
         let reactor = &self.reactors[index];
+        let refuse = |status: Status| {
+            let refused = ConnectRefused { status, result: 0 };
+            reactor.send(move |cx| adopt::refused(cx, link, tag, refused));
+        };
+        if record.view.is_closed || record.view.queue.is_some() {
+            // Of a link that has closed meanwhile the command has to come back all the same.
+            return refuse(Status::SEQUENCE_ERROR.finally());
+        }
         let names = names(&data);
         if let Some((host, subsystem)) = &names
-            && connect.qid == 0
             && inner.is_haunted(host, subsystem)
         {
-            if inner.parked.len() < NVMF_PARKED_MAX {
-                inner.parked.push(Ask::Connect { link, tag, connect, data });
-            } else {
-                let refused = ConnectRefused { status: Status::CONNECT_BUSY, result: 0 };
-                reactor.send(move |cx| adopt::refused(cx, link, tag, refused));
+            match inner.parked.len() < NVMF_PARKED_MAX {
+                true => inner.parked.push(Ask::Connect { link, tag, connect, data }),
+                false => refuse(Status::CONNECT_BUSY),
             }
             return;
         }
@@ -144,9 +155,10 @@ impl Shared {
                     }),
                     None => {
                         inner.target.disconnected(association, qid);
-                        let status = Status::CONNECT_INVALID_HOST.finally();
-                        let refused = ConnectRefused { status, result: 0 };
-                        reactor.send(move |cx| adopt::refused(cx, link, tag, refused));
+                        if let Some(record) = inner.links.get_mut(&link) {
+                            (record.view.queue, record.host) = (None, None);
+                        }
+                        refuse(Status::CONNECT_INVALID_HOST.finally());
                     }
                 }
             }
