@@ -2,7 +2,7 @@
 //!
 //! Not here: logs of other arrays that are refused by their size (`known`), logs that fail (`failing`).
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use rustix::process::Signal;
@@ -46,18 +46,17 @@ fn array(assume_clean: bool) -> Value {
     })
 }
 
-fn wait_idle(daemon: &Daemon) -> Value {
+fn wait_idle(daemon: &Daemon) {
     let raid = |daemon: &Daemon| daemon.ask("bdev_raid_get_bdevs", Value::Null)[0].clone();
     daemon.wait_until("in sync", |daemon| {
         let raid = raid(daemon);
         raid["in_sync"] == true && raid["sync_action"] == "idle"
     });
-    raid(daemon)
 }
 
 /// Goal: a new array whose service is killed before its log is on the log's bdev is resynced at the next start,
 /// though the bdev holds a log of the same shape that calls everything clean. Method: that log is made by an
-/// earlier array; the writes of the new one are kept from the bdev; a check of all rows is the judge.
+/// earlier array; the writes of the new one are kept from the bdev; the members' bytes are the judge.
 #[test]
 fn a_new_array_does_not_believe_an_old_log() {
     let place = Place::new();
@@ -78,10 +77,11 @@ fn a_new_array_does_not_believe_an_old_log() {
 
     let daemon = start(&place);
     wait_idle(&daemon);
-    daemon.ask("bdev_raid_message", json!({ "name": "r0", "message": "check" }));
-    let raid = wait_idle(&daemon);
-    assert_eq!(raid["mismatch_sectors"], 0, "{raid}");
     daemon.stop();
+    let files = MEMBERS.map(|name| fs::read(place.path(name)).unwrap());
+    let xor = |at: usize| files.iter().fold(0, |sum, bytes| sum ^ bytes[at]);
+    let wrong = (1 << 20..MEMBER_BYTES).filter(|at| xor(*at) != 0).count();
+    assert_eq!(wrong, 0, "bytes of parity are wrong");
 }
 
 /// Goal: R7 for an array that is known by its creator only: with a member missing, a log that cannot be read may
