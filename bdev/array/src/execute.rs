@@ -62,8 +62,8 @@ impl ArrayShard {
             Action::MemberFailed { slot, cause } => {
                 self.tell_coordinator(now, Input::MemberFailed { slot, cause });
             }
-            Action::WorkDone { ok, mismatched_rows } => {
-                self.tell_coordinator(now, Input::WorkDone { ok, mismatched_rows });
+            Action::WorkDone { first, ok, mismatched_rows } => {
+                self.tell_coordinator(now, Input::WorkDone { first, ok, mismatched_rows });
             }
             Action::Quiesced => self.note_quiesced(),
         }

@@ -662,6 +662,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         behind: foundation.behind,
         policy: behaviour.policy,
         rates: behaviour.rates,
+        stretch_bytes: raid::limits::WORK_BYTES,
         frozen: behaviour.tuning.frozen,
         permit: behaviour.permit,
     });

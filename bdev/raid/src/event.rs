@@ -271,8 +271,10 @@ pub enum Action {
         /// Why.
         cause: FailCause,
     },
-    /// Tell the coordinator that this shard's part of the background work is done.
+    /// Tell the coordinator that this shard's part of a stretch of the background work is done.
     WorkDone {
+        /// First stripe of the stretch.
+        first: u64,
         /// Whether all of it could be.
         ok: bool,
         /// Rows of 4 KiB that were wrong.

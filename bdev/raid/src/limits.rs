@@ -58,8 +58,12 @@ pub const LOG_IO_BYTES_MAX: u64 = 1 << 20;
 /// Stripe operations of a background action (resync, check) that one shard has in flight.
 pub const SYNC_OPS_MAX: usize = 4;
 
-/// Component bytes that one order of a background action covers: the grain at which it is paced.
+/// Component bytes of one stretch of a background action: the grain at which it is paced.
 pub const WORK_BYTES: u64 = 1 << 20;
+
+/// Stretches of a background action that shards have at a time: a shard that is done with its stripes of
+/// one goes on with the next while others are still at work.
+pub const STRETCHES_MAX: usize = 4;
 
 /// Marks from which the speed of a background action is measured: md's `SYNC_MARKS`.
 pub const PACE_MARKS: usize = 10;

@@ -40,9 +40,11 @@ use uuid::Uuid;
 
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
-/// Tell the streams of permits and of the stripe cache from that of everything else, so that seeds keep their runs.
+/// Tell the streams of permits, of the stripe cache and of stretches from that of everything else, so that
+/// seeds keep their runs.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
+const STRETCH_STREAM: u64 = 0x7374_7265_7463_6821;
 /// Names the stream that says which new arrays find an old log.
 const OLD_LOG: u64 = 0x6f6c_645f_6c6f_6700;
 
@@ -79,6 +81,8 @@ impl World {
         let mut swarm = Swarm::draw(&mut prng);
         swarm.host_ops_max =
             Prng::new(mix(seed ^ STRIPE_CACHE_STREAM)).pick(&[1, 2, 8, 512, 512, 512]);
+        swarm.stretch_bytes = u64::from(swarm.strip_bytes)
+            * Prng::new(mix(seed ^ STRETCH_STREAM)).pick(&[1, 1, 2, 256]);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
         let permits = Permits::draw(&mut permit_prng);
         let component = swarm.component_bytes();
@@ -584,6 +588,7 @@ fn spec(
         behind: SlotSet::empty(),
         policy: Policy { log: swarm.on_log_failure, member: swarm.on_member_failure },
         rates: Rates::default(),
+        stretch_bytes: swarm.stretch_bytes,
         frozen: false,
         permit: Permit::Granted,
     }
@@ -624,6 +629,8 @@ impl Life {
             log_failed: false,
             touching: Vec::new(),
             granted_early: BTreeSet::new(),
+            answered_early: BTreeSet::new(),
+            stretches_out: BTreeMap::new(),
             known_out: BTreeSet::new(),
             out: BTreeSet::new(),
             reads: BTreeMap::new(),

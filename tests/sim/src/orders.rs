@@ -32,6 +32,14 @@ impl World {
                 return;
             }
         }
+        if let Input::WorkDone { first, .. } = input {
+            let shards = self.life.stretches_out.get_mut(&first);
+            let shards = shards.expect("stretches: one that was not handed out is answered");
+            *shards -= 1;
+            if *shards == 0 {
+                self.life.stretches_out.remove(&first);
+            }
+        }
         let mut orders = Orders::new();
         if let (Plant::GrantEarly, Input::Mark { shard, region }) = (self.plant, input)
             && self.prng.one_in(2)
@@ -92,6 +100,10 @@ impl World {
                         Permit::Granted,
                         "permit: {work:?} is handed out without it"
                     );
+                    self.stats.stretches += 1;
+                    self.stats.stretches_beside += u64::from(!self.life.stretches_out.is_empty());
+                    let twice = self.life.stretches_out.insert(work.first, self.swarm.shards);
+                    assert_eq!(twice, None, "stretches: {work:?} is handed out twice");
                     self.tell_all(&Message::StartWork(work));
                 }
                 Order::AbortWork => self.tell_all(&Message::AbortWork),

@@ -35,6 +35,8 @@ pub enum Plant {
     StaleMember,
     /// R8: a member that comes back is trusted without a rebuild of what it missed.
     ReturnUnrebuilt,
+    /// R8, R10: a shard says that it has done a stretch before it has.
+    WorkAnsweredEarly,
     /// R9: a flush that failed is tried again and believed.
     FlushRetried,
     /// R9: a log write that failed is answered as if it had been done.
@@ -49,7 +51,7 @@ pub enum Plant {
 
 impl Plant {
     /// All bugs.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::GrantEarly,
         Self::LogFlushDropped,
         Self::FlushDropped,
@@ -64,6 +66,7 @@ impl Plant {
         Self::LogTrustedEarly,
         Self::StaleMember,
         Self::ReturnUnrebuilt,
+        Self::WorkAnsweredEarly,
         Self::FlushRetried,
         Self::LogErrorIgnored,
         Self::PermitIgnored,

@@ -126,6 +126,9 @@ impl World {
         } else {
             self.stats.kills += 1
         }
+        let shards = self.swarm.shards;
+        let uneven = self.life.stretches_out.values().any(|&pending| pending < shards);
+        self.stats.uneven_ends += u64::from(uneven);
         for io in std::mem::take(&mut self.life.ios).into_values() {
             let crate::world::Kind::Write { bytes, .. } = &io.kind else { continue };
             let Self { disks, log_disk, prng, .. } = self;

@@ -12,7 +12,7 @@ use crate::trace;
 use crate::truth::sectors;
 use crate::world::{Device, Happening, Io, Kind, Message, Party, Purpose, World};
 use raid::coordinator::Input;
-use raid::event::{Access, Action, Actions, Event, OpId, PieceId, PieceSpec, PieceStatus};
+use raid::event::{Access, Action, Actions, Event, OpId, PieceId, PieceSpec, PieceStatus, Work};
 use raid::shard::op::OpKind;
 use raid::units::{Role, Slot};
 
@@ -57,12 +57,25 @@ impl World {
                 at.core.resume(*map, stale.map(|stale| *stale), writes, now_ns, &mut out);
             }
             Message::AllowWrites => at.core.allow_writes(now_ns, &mut out),
-            Message::StartWork(work) => at.core.start_work(work, &mut out),
+            Message::StartWork(work) => {
+                at.core.start_work(work, &mut out);
+                self.answer_early(reactor, work);
+            }
             Message::AbortWork => at.core.abort_work(&mut out),
         }
         self.execute(reactor, out);
         self.look_at_held(reactor);
         self.turn(reactor);
+    }
+
+    /// A planted bug.
+    fn answer_early(&mut self, shard: usize, work: Work) {
+        if self.plant == Plant::WorkAnsweredEarly && self.prng.one_in(4) {
+            let Work { first, .. } = work;
+            self.life.answered_early.insert((shard, first));
+            let input = Input::WorkDone { first, ok: true, mismatched_rows: 0 };
+            self.input(Party::Reactor(shard), input);
+        }
     }
 
     /// A reactor ends its turn: what was staged starts.
@@ -124,8 +137,10 @@ impl World {
                 Action::MemberFailed { slot, cause } => {
                     self.input(from, Input::MemberFailed { slot, cause });
                 }
-                Action::WorkDone { ok, mismatched_rows } => {
-                    self.input(from, Input::WorkDone { ok, mismatched_rows });
+                Action::WorkDone { first, ok, mismatched_rows } => {
+                    if !self.life.answered_early.remove(&(shard, first)) {
+                        self.input(from, Input::WorkDone { first, ok, mismatched_rows });
+                    }
                 }
                 Action::Quiesced => {
                     self.life.reactors[shard].rest_untold = true;

@@ -6,7 +6,7 @@
 use crate::prng::Prng;
 use raid::coordinator::{OnLogFailure, OnMemberFailure};
 use raid::layout::{Layout, Level};
-use raid::limits::STRIPE_OPS_MAX;
+use raid::limits::{STRIPE_OPS_MAX, WORK_BYTES};
 
 /// How blocks are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +142,8 @@ pub struct Swarm {
     pub checks: bool,
     /// Most stripe operations of hosts on each shard; drawn from a stream of its own.
     pub host_ops_max: usize,
+    /// Bytes of each member in a stretch of a background action; drawn from a stream of its own.
+    pub stretch_bytes: u64,
     /// The faults.
     pub faults: Faults,
 }
@@ -209,6 +211,7 @@ impl Swarm {
             force: prng.percent(30),
             checks: prng.percent(20),
             host_ops_max: STRIPE_OPS_MAX,
+            stretch_bytes: WORK_BYTES,
             faults: Faults::draw(prng, lost_max > 0),
         }
     }

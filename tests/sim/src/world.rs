@@ -300,6 +300,10 @@ pub struct Life {
     pub touching: Vec<(usize, OpId, u64, std::ops::Range<u32>, bool)>,
     /// Grants that a planted bug gave too early.
     pub granted_early: BTreeSet<(usize, u64)>,
+    /// Stretches, by shard and first stripe, that were answered before they were done.
+    pub answered_early: BTreeSet<(usize, u64)>,
+    /// Stretches that are not over, by first stripe: shards that have not answered.
+    pub stretches_out: BTreeMap<u64, usize>,
     /// Devices that are out for good: writes were allowed without them.
     pub out: BTreeSet<usize>,
     /// Devices that every survivor is known to have on record as out.

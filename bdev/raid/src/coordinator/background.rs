@@ -1,11 +1,12 @@
-//! Background actions: resync, rebuild, check, repair, one at a time, a stretch of stripes at a time.
+//! Background actions: resync, rebuild, check, repair, one at a time, in stretches of stripes.
 //!
 //! ```text
-//!          choose                  next stretch            every shard answered
-//!   Idle ---------> (pass, region) ------------> Working ----------------------> pace: go or wait
-//!    ^                  |   ^                                                        |
-//!    | no region left   |   +---------------- region over: in sync, or rebuilt <-----+
-//!    +------------------+
+//!          choose            pace: go             next stretch, of this region or of the next
+//!   Idle ---------> (pass) ------------> room? -----------------------------> shards at work
+//!    ^                |  ^                                                       |
+//!    | nothing left,  |  +--- every shard answered for a stretch <---------------+
+//!    | nothing out    |           its region over: in sync, or rebuilt
+//!    +----------------+
 //! ```
 //!
 //! What has to be done comes first, whatever was asked for: members to be rebuilt, then regions out of
@@ -13,17 +14,18 @@
 //! members ends the pass; what is left to do is chosen anew afterwards.
 //!
 //! Without a [`Permit`] no stretch is handed out: a pass that has not begun does not begin, one that runs
-//! stands still where it is. Both are *delayed*, can be interrupted, and end when the array stops. Host
+//! stands still once what is out is done. Both are *delayed*, can be interrupted, and end when the array stops. Host
 //! I/O, changes of the members and the log do not wait for a permit.
 //!
-//! Not here: how a shard works on its stripes (`shard`), how fast (`pace`), who is given the permit when
-//! arrays share a device (the control plane).
+//! Not here: which stretches are out (`stretches`), how a shard works on its stripes (`shard`), how fast
+//! (`pace`), who is given the permit when arrays share a device (the control plane).
 
 use super::flushes::Purposes;
 use super::pace::{Pace, Rates, Verdict};
+use super::stretches::{Ended, RegionOver, Stretches};
 use super::{Coordinator, Order, Orders, RaidEvent};
 use crate::event::{Work, WorkKind};
-use crate::limits::{CHECKPOINT_NS, CHECKPOINT_PARTS, WORK_BYTES};
+use crate::limits::{CHECKPOINT_NS, CHECKPOINT_PARTS};
 
 /// What is going on, in md's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,22 +72,10 @@ pub enum ActionError {
     Unable,
 }
 
-/// One region that is being worked on.
-#[derive(Debug, Clone, Copy)]
-struct Region {
-    region: u64,
-    /// Next stripe to hand out.
-    next: u64,
-    /// Shards that have not answered for the stretch under way; 0 between stretches.
-    pending: usize,
-    stretch: u64,
-    ok: bool,
-}
-
 #[derive(Debug)]
 struct Pass {
     kind: WorkKind,
-    at: Option<Region>,
+    out: Stretches,
     /// Where the search for the next region goes on.
     cursor: u64,
     done: u64,
@@ -99,17 +89,12 @@ struct Pass {
     checkpoint_ns: u64,
 }
 
-impl Pass {
-    /// Whether shards have a stretch that they have not answered for.
-    fn is_working(&self) -> bool {
-        self.at.is_some_and(|at| at.pending > 0)
-    }
-}
-
 /// Background actions of an array.
 #[derive(Debug)]
 pub(super) struct Background {
     rates: Rates,
+    /// Most stripes of a stretch.
+    stretch: u64,
     permit: Permit,
     /// The delay that was told of last, while it lasts.
     told_delayed: Option<WorkKind>,
@@ -124,9 +109,10 @@ pub(super) struct Background {
 }
 
 impl Background {
-    pub(super) fn new(rates: Rates, permit: Permit, frozen: bool) -> Self {
+    pub(super) fn new(rates: Rates, stretch: u64, permit: Permit, frozen: bool) -> Self {
         Self {
             rates,
+            stretch,
             permit,
             told_delayed: None,
             frozen,
@@ -197,7 +183,7 @@ impl Coordinator {
         self.background.rates
     }
 
-    /// Grants or withholds the permit. A stretch that is handed out already is done to its end.
+    /// Grants or withholds the permit. Stretches that are handed out already are done to their end.
     pub(super) fn set_permit(&mut self, permit: Permit) {
         if self.background.permit == permit {
             return;
@@ -215,7 +201,7 @@ impl Coordinator {
     pub fn action(&self) -> Action {
         let withheld = self.background.permit == Permit::Withheld;
         match &self.background.pass {
-            Some(pass) if withheld && !pass.is_working() => Action::Delayed(pass.kind),
+            Some(pass) if withheld && pass.out.is_empty() => Action::Delayed(pass.kind),
             Some(pass) => Action::Running(pass.kind),
             None if self.background.frozen => Action::Frozen,
             None if withheld => self.next_kind().map_or(Action::Idle, Action::Delayed),
@@ -246,15 +232,21 @@ impl Coordinator {
         self.background.mismatched_rows
     }
 
-    /// Gives up the pass that is running: its stretch under way ends early.
+    /// Gives up the pass that is running: the stretches that are out end early.
     pub(super) fn abort_work(&mut self, orders: &mut Orders) {
         let Some(pass) = &mut self.background.pass else { return };
         pass.aborted = true;
         pass.wait_ns = None;
-        if pass.is_working() {
-            orders.push_back(Order::AbortWork);
-        } else {
+        if pass.kind == WorkKind::Resync {
+            // They were handed out and are not done.
+            for region in pass.out.regions() {
+                self.log.set_region_sync(region, false);
+            }
+        }
+        if pass.out.is_empty() {
             self.end_pass(orders);
+        } else {
+            orders.push_back(Order::AbortWork);
         }
     }
 
@@ -272,15 +264,13 @@ impl Coordinator {
         }
         let now_ns = self.now_ns;
         let Some(pass) = &mut self.background.pass else { return };
-        if pass.is_working() || pass.wait_ns.is_some_and(|until| until > now_ns) {
+        let waits = pass.wait_ns.is_some_and(|until| until > now_ns);
+        if pass.aborted || pass.out.is_full() || waits {
             return;
         }
         pass.wait_ns = None;
-        if let Verdict::Wait { until_ns } = pass.pace.verdict(now_ns, self.foreground_bytes) {
-            pass.wait_ns = Some(until_ns);
-            return;
-        }
-        self.next_stretch(orders);
+        pass.pace.look(self.foreground_bytes);
+        while self.next_stretch(orders) {}
     }
 
     /// Says once that an action waits for its permit, so that whoever gives it looks.
@@ -331,7 +321,7 @@ impl Coordinator {
         self.background.mismatched_rows = 0;
         self.background.pass = Some(Pass {
             kind,
-            at: None,
+            out: Stretches::new(self.shards),
             cursor: 0,
             done: 0,
             total,
@@ -345,10 +335,19 @@ impl Coordinator {
         orders.push_back(Order::Event(RaidEvent::SyncStarted { kind }));
     }
 
-    /// Hands the next stretch out, of this region or of the next.
-    fn next_stretch(&mut self, orders: &mut Orders) {
-        let Some(pass) = &mut self.background.pass else { return };
-        if pass.at.is_none() {
+    /// Hands the next stretch out, of this region or of the next, if there is room and it is time; ends
+    /// the pass when there is nothing left to do. Whether there may be more.
+    fn next_stretch(&mut self, orders: &mut Orders) -> bool {
+        let Some(pass) = &mut self.background.pass else { return false };
+        if pass.out.is_full() {
+            return false;
+        }
+        let out_bytes = pass.out.stripes_out() * u64::from(self.strip_bytes);
+        if let Verdict::Wait { until_ns } = pass.pace.verdict(self.now_ns, out_bytes) {
+            pass.wait_ns = Some(until_ns);
+            return false;
+        }
+        if !pass.out.is_open() {
             let region = match pass.kind {
                 WorkKind::Resync => self.log.resync_work(),
                 WorkKind::Rebuild => self.stale.next_one(pass.cursor),
@@ -356,49 +355,48 @@ impl Coordinator {
                     Some(pass.cursor).filter(|&region| region < self.log.regions())
                 }
             };
-            let Some(region) = region else { return self.end_pass(orders) };
+            let Some(region) = region else {
+                if pass.out.is_empty() {
+                    self.end_pass(orders);
+                }
+                return false;
+            };
             pass.cursor = region + 1;
-            let next = self.regions.stripes(region).start;
-            pass.at = Some(Region { region, next, pending: 0, stretch: 0, ok: true });
+            pass.out.open(region, self.regions.stripes(region));
         }
-        let Some(at) = &mut pass.at else { return };
-        let stripes = (WORK_BYTES / u64::from(self.strip_bytes)).max(1);
-        let end = (at.next + stripes).min(self.regions.stripes(at.region).end);
-        at.stretch = end - at.next;
-        at.pending = self.shards;
-        orders.push_back(Order::StartWork(Work { kind: pass.kind, first: at.next, end }));
-        at.next = end;
+        let stripes = pass.out.hand_out(self.background.stretch);
+        let (first, end) = (stripes.start, stripes.end);
+        orders.push_back(Order::StartWork(Work { kind: pass.kind, first, end }));
+        true
     }
 
-    pub(super) fn work_done(&mut self, ok: bool, mismatched_rows: u64, orders: &mut Orders) {
+    pub(super) fn work_done(
+        &mut self,
+        first: u64,
+        ok: bool,
+        mismatched_rows: u64,
+        orders: &mut Orders,
+    ) {
         self.background.mismatched_rows += mismatched_rows;
         let pass = self.background.pass.as_mut().expect("work belongs to a pass");
-        let at = pass.at.as_mut().expect("work belongs to a region");
-        at.pending -= 1;
-        at.ok &= ok;
-        if at.pending > 0 {
-            return;
-        }
-        let at = *at;
-        pass.pace.done(at.stretch * u64::from(self.strip_bytes), self.now_ns);
-        let over = at.next == self.regions.stripes(at.region).end;
-        if pass.aborted {
+        let Ended::Stretch { stripes, region } = pass.out.answered(first, ok) else { return };
+        pass.pace.done(stripes * u64::from(self.strip_bytes), self.now_ns);
+        if !pass.aborted {
+            region.into_iter().for_each(|over| self.region_over(over, orders));
+        } else if pass.out.is_empty() {
             self.end_pass(orders);
-        } else if over || !at.ok {
-            self.region_done(at, orders);
         }
     }
 
     /// A region is over: it can be trusted now, if all of it was done.
-    fn region_done(&mut self, at: Region, orders: &mut Orders) {
+    fn region_over(&mut self, over: RegionOver, orders: &mut Orders) {
+        let RegionOver { region, ok } = over;
         let Some(pass) = &mut self.background.pass else { return };
-        pass.at = None;
         pass.done += 1;
-        pass.incomplete |= !at.ok;
-        let region = at.region;
+        pass.incomplete |= !ok;
         match pass.kind {
             WorkKind::Resync => {
-                let in_sync = at.ok && self.map.is_optimal();
+                let in_sync = ok && self.map.is_optimal();
                 self.log.set_region_sync(region, in_sync);
                 if in_sync {
                     orders.push_back(Order::RegionSync { region, in_sync });
@@ -407,7 +405,7 @@ impl Coordinator {
                     }
                 }
             }
-            WorkKind::Rebuild if at.ok => {
+            WorkKind::Rebuild if ok => {
                 self.stale.set(region, false);
                 orders.push_back(Order::RegionRebuilt { region });
             }
@@ -432,12 +430,6 @@ impl Coordinator {
     /// The pass is over, or is given up.
     fn end_pass(&mut self, orders: &mut Orders) {
         let Some(pass) = self.background.pass.take() else { return };
-        if pass.kind == WorkKind::Resync
-            && let Some(at) = pass.at
-        {
-            // It was handed out and is not done.
-            self.log.set_region_sync(at.region, false);
-        }
         let complete = !pass.aborted && !pass.incomplete;
         orders.push_back(Order::Event(RaidEvent::SyncEnded { kind: pass.kind, complete }));
         if pass.kind == WorkKind::Rebuild && self.stale.ones() == 0 && !pass.aborted {

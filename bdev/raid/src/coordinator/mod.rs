@@ -18,7 +18,8 @@
 //! | `flushes` | when members are flushed, and what that is good for |
 //! | `change` | how members leave and join |
 //! | `ledger` | when superblocks are written |
-//! | `background` | which stretch of stripes is worked on next |
+//! | `background` | which region is worked on next, and what it is good for afterwards |
+//! | `stretches` | which stretches of it shards have, and when it is over |
 //! | [`pace`] | how fast |
 //! | `stop` | coming to an end in order |
 //!
@@ -35,6 +36,7 @@ mod ledger;
 pub mod order;
 pub mod pace;
 mod stop;
+mod stretches;
 
 pub use background::{Action, ActionError, Permit, Progress};
 pub use change::AddRefusal;
@@ -101,6 +103,8 @@ pub struct CoordinatorSpec {
     pub policy: Policy,
     /// How fast background actions go.
     pub rates: pace::Rates,
+    /// Component bytes of one stretch of theirs: [`WORK_BYTES`](crate::limits::WORK_BYTES).
+    pub stretch_bytes: u64,
     /// Whether none starts before one is requested.
     pub frozen: bool,
     /// Whether they may work from the start.
@@ -139,7 +143,12 @@ impl Coordinator {
             flushes: Flushes::new(regions),
             change: Change::new(),
             ledger: Ledger::new(spec.superblock, spec.behind),
-            background: Background::new(spec.rates, spec.permit, spec.frozen),
+            background: Background::new(
+                spec.rates,
+                (spec.stretch_bytes / u64::from(spec.strip_bytes)).max(1),
+                spec.permit,
+                spec.frozen,
+            ),
             stop: Stop::No,
             log: spec.log,
             log_health: spec.log_health,
@@ -168,7 +177,9 @@ impl Coordinator {
             Input::WriteFailed { region } => self.write_failed(region, orders),
             Input::MemberFailed { slot, cause } => self.member_failed(slot, cause, orders),
             Input::Quiesced => self.quiesced(orders),
-            Input::WorkDone { ok, mismatched_rows } => self.work_done(ok, mismatched_rows, orders),
+            Input::WorkDone { first, ok, mismatched_rows } => {
+                self.work_done(first, ok, mismatched_rows, orders);
+            }
             Input::LogWritten { ok } => self.log_written(ok, orders),
             Input::LogFlushed { ok } => self.log_flushed(ok, orders),
             Input::MemberFlushed { slot, ok } => self.member_flushed(slot, ok, orders),

@@ -51,8 +51,10 @@ pub enum Input {
     },
     /// A shard has nothing in flight any more.
     Quiesced,
-    /// A shard ended its part of the background work.
+    /// A shard ended its part of a stretch of the background work.
     WorkDone {
+        /// First stripe of the stretch.
+        first: u64,
         /// Whether all of it could be done.
         ok: bool,
         /// Rows of 4 KiB whose parity was wrong.
@@ -164,9 +166,10 @@ pub enum Order {
         /// The region.
         region: u64,
     },
-    /// Tell every shard to work on its stripes of a stretch; each answers once.
+    /// Tell every shard to work on its stripes of a stretch; each answers once. There may be
+    /// [`STRETCHES_MAX`](crate::limits::STRETCHES_MAX) that are not answered.
     StartWork(Work),
-    /// Tell every shard to give up the rest of it.
+    /// Tell every shard to give up the rest of all of them.
     AbortWork,
     /// Tell every shard to come to rest; each answers once.
     Quiesce,

@@ -63,7 +63,10 @@ pub struct Pace {
     marks: [Mark; PACE_MARKS],
     newest: usize,
     done_bytes: u64,
-    foreground_seen: u64,
+    /// What hosts had read and written at the last look.
+    foreground_bytes: u64,
+    /// Whether hosts were at work between the last two looks.
+    busy: bool,
 }
 
 impl Pace {
@@ -72,7 +75,7 @@ impl Pace {
     pub fn new(rates: Rates, now_ns: u64, foreground_bytes: u64) -> Self {
         let mark = Mark { at_ns: now_ns, done_bytes: 0, foreground_bytes };
         let marks = [mark; PACE_MARKS];
-        Self { rates, marks, newest: 0, done_bytes: 0, foreground_seen: foreground_bytes }
+        Self { rates, marks, newest: 0, done_bytes: 0, foreground_bytes, busy: false }
     }
 
     /// Changes the bounds from now on.
@@ -85,22 +88,28 @@ impl Pace {
         self.done_bytes += bytes;
         if now_ns.saturating_sub(self.marks[self.newest].at_ns) >= PACE_MARK_NS {
             self.newest = (self.newest + 1) % PACE_MARKS;
-            let (done_bytes, foreground_bytes) = (self.done_bytes, self.foreground_seen);
+            let (done_bytes, foreground_bytes) = (self.done_bytes, self.foreground_bytes);
             self.marks[self.newest] = Mark { at_ns: now_ns, done_bytes, foreground_bytes };
         }
     }
 
-    /// Whether to go on. `foreground_bytes` counts what hosts have read and written so far.
-    pub fn verdict(&mut self, now_ns: u64, foreground_bytes: u64) -> Verdict {
-        let busy = foreground_bytes.saturating_sub(self.foreground_seen) > BUSY_BYTES;
-        self.foreground_seen = foreground_bytes;
-        let until = |rate| self.time_of(rate).clamp(now_ns, now_ns + PACE_WAIT_MAX_NS);
+    /// Looks at what hosts do: `foreground_bytes` is what they have read and written so far.
+    pub fn look(&mut self, foreground_bytes: u64) {
+        self.busy = foreground_bytes.saturating_sub(self.foreground_bytes) > BUSY_BYTES;
+        self.foreground_bytes = foreground_bytes;
+    }
+
+    /// Whether to go on, with hosts as they were at the last look. `out_bytes` are handed out and not done:
+    /// they count, so that a bound is not passed by all that is out.
+    #[must_use]
+    pub fn verdict(&self, now_ns: u64, out_bytes: u64) -> Verdict {
+        let until = |rate| self.time_of(rate, out_bytes).clamp(now_ns, now_ns + PACE_WAIT_MAX_NS);
         let Rates { min_bytes_per_s, max_bytes_per_s, share_percent } = self.rates;
         if let Some(percent) = share_percent {
             let until_ns = until(max_bytes_per_s);
             return match () {
                 () if until_ns > now_ns => Verdict::Wait { until_ns },
-                () if busy && self.has_its_share(percent, foreground_bytes) => {
+                () if self.busy && self.has_its_share(percent, out_bytes) => {
                     Verdict::Wait { until_ns: now_ns + PACE_BUSY_WAIT_NS }
                 }
                 () => Verdict::Go,
@@ -110,7 +119,7 @@ impl Pace {
         let owed = until(min_bytes_per_s);
         match () {
             () if slow_enough > now_ns => Verdict::Wait { until_ns: slow_enough },
-            () if owed > now_ns && busy => {
+            () if owed > now_ns && self.busy => {
                 Verdict::Wait { until_ns: owed.min(now_ns + PACE_BUSY_WAIT_NS) }
             }
             () => Verdict::Go,
@@ -126,18 +135,19 @@ impl Pace {
         u64::try_from(speed).unwrap_or(u64::MAX)
     }
 
-    /// When what is done since the oldest mark is no more than `rate` allows.
-    fn time_of(&self, rate: u64) -> u64 {
+    /// When what is done since the oldest mark, and what is out, is no more than `rate` allows.
+    fn time_of(&self, rate: u64, out_bytes: u64) -> u64 {
         let Mark { at_ns, done_bytes, .. } = self.oldest();
-        let ns = u128::from(self.done_bytes - done_bytes) * 1_000_000_000 / u128::from(rate.max(1));
+        let bytes = u128::from(self.done_bytes + out_bytes - done_bytes);
+        let ns = bytes * 1_000_000_000 / u128::from(rate.max(1));
         at_ns.saturating_add(u64::try_from(ns).unwrap_or(u64::MAX))
     }
 
-    /// Whether that percentage of what hosts have done since the oldest mark is done.
-    fn has_its_share(&self, percent: u32, foreground_bytes: u64) -> bool {
+    /// Whether that percentage of what hosts have done since the oldest mark is done, or out.
+    fn has_its_share(&self, percent: u32, out_bytes: u64) -> bool {
         let oldest = self.oldest();
-        let done = u128::from(self.done_bytes - oldest.done_bytes) * 100;
-        let hosts = u128::from(foreground_bytes.saturating_sub(oldest.foreground_bytes));
+        let done = u128::from(self.done_bytes + out_bytes - oldest.done_bytes) * 100;
+        let hosts = u128::from(self.foreground_bytes.saturating_sub(oldest.foreground_bytes));
         done > hosts * u128::from(percent)
     }
 
@@ -156,41 +166,69 @@ mod tests {
     const MIB: u64 = 1 << 20;
     const S: u64 = 1_000_000_000;
 
-    /// Goal: whatever hosts do, the average stays between the bounds that apply. Method: a worker that
-    /// does a MiB whenever it may, for a minute of made-up time.
-    fn run(rates: Rates, busy: bool, step_ns: u64) -> u64 {
+    /// Bytes a second of a worker that does a MiB in `step_ns`, and has up to `window` of them out
+    /// whenever it may, for a minute of made-up time.
+    fn run(rates: Rates, busy: bool, step_ns: u64, window: u64) -> u64 {
         let mut pace = Pace::new(rates, 0, 0);
-        let (mut now, mut done, mut foreground) = (0, 0, 0);
+        let (mut now, mut done, mut out, mut foreground) = (0, 0, 0, 0);
         while now < 60 * S {
             foreground += if busy { MIB } else { 0 };
-            match pace.verdict(now, foreground) {
-                Verdict::Go => {
-                    done += MIB;
-                    pace.done(MIB, now);
-                    now += step_ns;
+            pace.look(foreground);
+            let mut wait = None;
+            while out < window && wait.is_none() {
+                match pace.verdict(now, out * MIB) {
+                    Verdict::Go => out += 1,
+                    Verdict::Wait { until_ns } => {
+                        assert!(until_ns > now && until_ns <= now + PACE_WAIT_MAX_NS);
+                        wait = Some(until_ns);
+                    }
                 }
-                Verdict::Wait { until_ns } => {
-                    assert!(until_ns > now && until_ns <= now + PACE_WAIT_MAX_NS);
-                    now = until_ns;
-                }
+            }
+            if out > 0 {
+                out -= 1;
+                done += MIB;
+                pace.done(MIB, now);
+                now += step_ns;
+            } else if let Some(until_ns) = wait {
+                now = until_ns;
             }
         }
         done / 60
     }
 
+    /// Goal: whatever hosts do, the average stays between the bounds that apply, however much is out at a
+    /// time. Method: workers with one MiB out, and with several.
     #[test]
     fn a_busy_array_gives_the_minimum_and_an_idle_one_the_maximum() {
         let rates =
             Rates { min_bytes_per_s: 2 * MIB, max_bytes_per_s: 50 * MIB, ..Rates::default() };
-        let busy = run(rates, true, 1_000_000);
-        assert!((19 * MIB / 10..=22 * MIB / 10).contains(&busy), "{busy}");
-        let idle = run(rates, false, 1_000_000);
-        assert!((48 * MIB..=52 * MIB).contains(&idle), "{idle}");
+        for window in [1, 4] {
+            let busy = run(rates, true, 1_000_000, window);
+            assert!((19 * MIB / 10..=22 * MIB / 10).contains(&busy), "{busy}");
+            let idle = run(rates, false, 1_000_000, window);
+            assert!((48 * MIB..=52 * MIB).contains(&idle), "{idle}");
+        }
+    }
+
+    /// Goal: what is out counts as if it were done, so that no bound is passed by a burst of the size of
+    /// the window. Method: at most as much out as each bound allows at the start, and no more.
+    #[test]
+    fn what_is_out_counts() {
+        let rates = Rates { min_bytes_per_s: MIB, max_bytes_per_s: 3 * MIB, share_percent: None };
+        let mut pace = Pace::new(rates, 0, 0);
+        pace.look(0);
+        let go = |pace: &Pace, out| pace.verdict(S, out * MIB) == Verdict::Go;
+        assert!(go(&pace, 3) && !go(&pace, 4), "the maximum of an idle array");
+        pace.look(MIB);
+        assert!(go(&pace, 1) && !go(&pace, 2), "the minimum of a busy one");
+        pace.set_rates(Rates { share_percent: Some(50), max_bytes_per_s: u64::MAX, ..rates });
+        pace.look(4 * MIB);
+        assert!(go(&pace, 2) && !go(&pace, 3), "half of what hosts did");
     }
 
     #[test]
     fn without_a_maximum_an_idle_array_is_never_held_up() {
-        assert_eq!(run(Rates::default(), false, S / 1000), 1000 * MIB);
+        assert_eq!(run(Rates::default(), false, S / 1000, 1), 1000 * MIB);
     }
 
     /// Goal: a share is one of what hosts do, and only while they do something. Method: hosts that do a
@@ -203,7 +241,8 @@ mod tests {
             let (mut now, mut done, mut foreground) = (0, 0, 0);
             while now < 60 * S {
                 foreground += MIB;
-                match pace.verdict(now, foreground) {
+                pace.look(foreground);
+                match pace.verdict(now, 0) {
                     Verdict::Go => {
                         done += MIB;
                         pace.done(MIB, now);
@@ -214,7 +253,7 @@ mod tests {
             }
             let share = done * 100 / foreground;
             assert!((u64::from(percent)..=u64::from(percent) + 10).contains(&share), "{share}");
-            assert_eq!(run(rates, false, S / 1000), 1000 * MIB, "idle hosts cost nothing");
+            assert_eq!(run(rates, false, S / 1000, 1), 1000 * MIB, "idle hosts cost nothing");
         }
     }
 
@@ -222,7 +261,7 @@ mod tests {
     fn a_minimum_above_the_maximum_wins() {
         let rates =
             Rates { min_bytes_per_s: 20 * MIB, max_bytes_per_s: 10 * MIB, ..Rates::default() };
-        let speed = run(rates, true, 1_000_000);
+        let speed = run(rates, true, 1_000_000, 1);
         assert!((19 * MIB..=21 * MIB).contains(&speed), "{speed}");
     }
 }

@@ -119,7 +119,7 @@ pub struct Shard {
     stale: Bitmap,
     /// Reads in a row that each member has failed.
     read_errors: Vec<u32>,
-    sync: Option<SyncWalk>,
+    sync: SyncWalk,
     gate: Gate,
     writes: Writes,
     /// Operations that are past `Queued`.
@@ -167,7 +167,7 @@ impl Shard {
             uncut: VecDeque::with_capacity(PIECES_MAX),
             stale: Bitmap::new(regions.count(), false),
             read_errors: vec![0; members],
-            sync: None,
+            sync: SyncWalk::new(),
             gate: Gate::Open,
             writes: Writes::Allowed,
             active: 0,

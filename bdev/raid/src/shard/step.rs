@@ -274,7 +274,7 @@ impl Shard {
             OpKind::Read => (RoleSet::empty(), false),
             OpKind::Write { fua } => (plan.writes, fua),
             OpKind::Work(kind) => {
-                self.note_mismatch(mismatch);
+                self.note_mismatch(self.ops[id].stripe, mismatch);
                 (
                     if kind == WorkKind::Check { plan.writes } else { plan.writes.union(wrong) },
                     false,
@@ -401,7 +401,7 @@ impl Shard {
         }
         self.end_fragments(op.fragments, ok, out);
         if matches!(op.kind, OpKind::Work(_)) {
-            self.work_op_ended(ok);
+            self.work_op_ended(op.stripe, ok);
         }
         if self.gate == Gate::Open {
             self.wake(op.stripe, now_ns, out);

@@ -103,6 +103,8 @@ impl World {
             behind: crate::units::SlotSet::empty(),
             policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
             rates: Rates::default(),
+            // A stripe, so that a region is several stretches.
+            stretch_bytes: STRIP as u64,
             frozen: false,
         });
         let mut contents = vec![vec![0; stripes * STRIP]; members];
@@ -259,8 +261,8 @@ impl World {
                 Action::MemberFailed { slot, cause } => {
                     self.tell(Input::MemberFailed { slot, cause })
                 }
-                Action::WorkDone { ok, mismatched_rows } => {
-                    self.tell(Input::WorkDone { ok, mismatched_rows });
+                Action::WorkDone { first, ok, mismatched_rows } => {
+                    self.tell(Input::WorkDone { first, ok, mismatched_rows });
                 }
                 Action::Quiesced => self.tell(Input::Quiesced),
             }
