@@ -16,8 +16,9 @@
 use array::{RaidBdev, RaidSpec};
 use clap::Parser;
 use device::{Bdev, MallocBdev, MallocSpec, NullBdev, NullSpec};
+use perf::bench::fill;
 use perf::ratio::{Case, Rounds, Samples, alternate};
-use perf::{Job, Pattern, run, units};
+use perf::{Job, Pattern, units};
 use raid::layout::{Layout, Level};
 use reactor::{CpuSet, PollMode, ReactorHandle, Reactors, ReactorsConfig, Ticks};
 use serde::Serialize;
@@ -184,11 +185,7 @@ fn malloc_kind(reactors: &[ReactorHandle], member_mib: u64) -> Result<Kind, Box<
         kind(reactors, "malloc", make("malloc".into(), data_members * member_mib)?, members)?;
     let array: Arc<dyn Bdev> = Arc::clone(&kind.healthy) as Arc<dyn Bdev>;
     for bdev in [Arc::clone(&kind.bare), array] {
-        let fill = Job { block_bytes: STRIPE_BYTES, io_depth: 4, ..Job::new(bdev, Pattern::Write) };
-        let report = run(fill, reactors)?;
-        if !report.is_good() {
-            return Err(format!("filling failed:\n{}", report.table()).into());
-        }
+        fill(&bdev, reactors)?;
     }
     Ok(kind)
 }

@@ -1,47 +1,54 @@
-//! A rebuild without hosts against copying one member to another, as ratios of figures from one run.
+//! A rebuild without hosts against copying one member to another, and against the same work without an
+//! array, as ratios of figures from one run.
 //!
 //! ```text
 //!   cargo run --release -p perf --example rebuild_ratios -- --rounds 6 --member-mib 256
 //! ```
 //!
-//! Every member is in memory. For each shape the array runs on one core and on two; the copy beside it is
-//! one stream on one core: 128 KiB read and written, from rates of each that were measured in windows
-//! between the rebuilds (1 / (1/read + 1/write)). Medians of the ratios of all rounds. The bound is what a
-//! rebuild could be were all it does copies at that speed: it reads as many members as there are data
-//! strips and writes one, the copy reads one and writes one.
+//! Every member is in memory. For each shape the array runs on one core and on two. Beside it, in every
+//! round:
 //!
-//! Prints the table and writes `rebuild.md` into the results folder.
+//! | column | what |
+//! |---|---|
+//! | copy | one member is read and written to another one, in 128 KiB, on one core: a member's copy rate |
+//! | copies | two such streams, of halves of the member, on as many cores as the array has |
+//! | loop | as many members as a rebuild reads are read a strip each, added up, and the sum is written, on as many cores as the array has: what is left of a rebuild without an array. The bound |
+//!
+//! The figures are medians; the ratios medians of the ratios of each round. Prints the table and writes
+//! `rebuild.md` into the results folder.
 //!
 //! Not here: rebuilds beside hosts (`safety_ratios`).
 
-use array::{RaidBdev, RaidOptions, RaidSpec};
+use array::{ArrayEvent, RaidBdev, RaidOptions, RaidSpec};
 use clap::Parser;
-use device::{Bdev, MallocBdev, MallocSpec};
-use perf::{Job, Limit, Pattern, run};
-use raid::coordinator::Scope;
+use crossbeam::channel::{Receiver, unbounded};
+use device::Bdev;
+use perf::bench::{fill, malloc, median};
+use perf::rows::Rows;
+use raid::coordinator::{RaidEvent, Scope};
 use raid::layout::{Layout, Level};
-use raid::member::MemberState;
 use raid::units::Slot;
-use reactor::{PollMode, ReactorHandle, Reactors, ReactorsConfig, Ticks, clock};
+use reactor::{PollMode, ReactorHandle, Reactors, ReactorsConfig, clock};
 use std::error::Error;
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use uuid::Uuid;
 
 const MIB: u64 = 1 << 20;
+const STRIP_BYTES: u32 = 64 << 10;
+/// Requests of a copy, and as many under way as a shard has operations of a rebuild.
+const COPY_BYTES: usize = 128 << 10;
+const DEPTH: usize = 4;
 
 #[derive(Debug, Parser)]
 struct Args {
-    /// Cores of the reactors; the copy runs on the first of them
+    /// Cores of the reactors; the one copy runs on the first of them
     #[arg(long, default_value = "0-1")]
     cores: String,
     /// Rebuilds of each case
     #[arg(long, default_value_t = 6)]
     rounds: usize,
-    /// Length of a window of the copy
-    #[arg(long, default_value_t = 200)]
-    window_ms: u64,
     /// Size of a member
     #[arg(long, default_value_t = 256)]
     member_mib: u64,
@@ -65,11 +72,10 @@ fn main() -> Result<()> {
     })?;
     let mut text = format!(
         "# A rebuild without hosts against a copy: 64 KiB strips over malloc members\n\n    \
-         cargo run --release -p perf --example rebuild_ratios -- --cores {} --rounds {} --window-ms {} \
-         --member-mib {}\n\n\
-         | array | cores | rebuild MiB/s | one-stream copy MiB/s | ratio | bound | of the bound |\n\
-         |---|---|---|---|---|---|---|\n",
-        args.cores, args.rounds, args.window_ms, args.member_mib
+         cargo run --release -p perf --example rebuild_ratios -- --cores {} --rounds {} --member-mib {}\n\n\
+         | array | cores | rebuild MiB/s | copy, one core | copies | loop | of the copy | of the loop |\n\
+         |---|---|---|---|---|---|---|---|\n",
+        args.cores, args.rounds, args.member_mib
     );
     print!("{text}");
     for (level, members) in SHAPES {
@@ -85,104 +91,81 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn malloc(name: &str, size_bytes: u64) -> Result<Arc<dyn Bdev>> {
-    let (name, uuid, block_size_bytes) = (name.to_owned(), None, 4096);
-    let num_blocks = size_bytes / u64::from(block_size_bytes);
-    Ok(MallocBdev::create(MallocSpec { name, uuid, block_size_bytes, num_blocks })?)
-}
-
-/// Bytes a second of a load on one core.
-fn rate(job: Job, reactor: &[ReactorHandle]) -> Result<f64> {
-    let report = run(job, reactor)?;
-    if !report.is_good() {
-        return Err(format!("a load failed:\n{}", report.table()).into());
-    }
-    Ok(report.total.bytes_per_s)
-}
-
-fn fill(bdev: &Arc<dyn Bdev>, reactor: &[ReactorHandle]) -> Result<()> {
-    let job = Job { block_bytes: 256 << 10, io_depth: 4, ..Job::new(bdev.clone(), Pattern::Write) };
-    rate(job, reactor).map(drop)
+/// Bytes a second of one round.
+struct Round {
+    rebuild: f64,
+    copy: f64,
+    copies: f64,
+    bound: f64,
 }
 
 fn case(args: &Args, cores: &[ReactorHandle], level: Level, members: usize) -> Result<String> {
-    let (size, one) = (args.member_mib * MIB, &cores[..1]);
-    let devices = (0..members).map(|slot| malloc(&format!("m{slot}"), size).map(Some));
+    let size = args.member_mib * MIB;
+    let devices = (0..members).map(|slot| Ok(malloc(&format!("m{slot}"), size)?));
+    let devices = devices.collect::<Result<Vec<_>>>()?;
+    let (sender, events) = unbounded();
     let spec = RaidSpec {
         name: "r".to_owned(),
         uuid: None,
         level,
         layout: Layout::default_for(level),
-        strip_bytes: 64 << 10,
+        strip_bytes: STRIP_BYTES,
         data_offsets_bytes: vec![0; members],
-        members: devices.collect::<Result<_>>()?,
+        members: devices.iter().cloned().map(Some).collect(),
         assume_clean: true,
-        options: RaidOptions::default(),
+        options: RaidOptions { events: Some(sender), ..RaidOptions::default() },
     };
     let raid = RaidBdev::create(cores, spec)?;
-    fill(&(raid.clone() as Arc<dyn Bdev>), one)?;
-    // As large as all members together, so that both miss the caches alike.
-    let plain = malloc("plain", members as u64 * size)?;
-    fill(&plain, one)?;
-    let stream = |pattern| {
-        let limit = Limit::Time(Ticks::from_millis(args.window_ms));
-        rate(
-            Job { block_bytes: 128 << 10, io_depth: 8, limit, ..Job::new(plain.clone(), pattern) },
-            one,
-        )
+    fill(&(raid.clone() as Arc<dyn Bdev>), cores)?;
+    let target = malloc("target", size)?;
+    fill(&target, cores)?;
+    let data = members - level.parity_count();
+    let walk = |sources, strip_bytes| Rows {
+        sources: devices[devices.len() - sources..].to_vec(),
+        target: target.clone(),
+        strip_bytes,
+        depth: DEPTH,
+        len_bytes: size,
     };
-    let copy = || -> Result<f64> {
-        let (read, write) = (stream(Pattern::Read)?, stream(Pattern::Write)?);
-        Ok(1.0 / (1.0 / read + 1.0 / write))
-    };
-    let (mut ratios, mut rebuilds, mut copies) = (Vec::new(), Vec::new(), Vec::new());
-    let mut before = copy()?;
+    let (copy, sum) = (walk(1, COPY_BYTES), walk(data, STRIP_BYTES as usize));
+    let mut rounds = Vec::new();
     for _ in 0..args.rounds {
-        let rebuilt = size as f64 / rebuild_seconds(&raid, size, one)?;
-        let after = copy()?;
-        // The machine changes from second to second: the copies on both sides.
-        let copied = f64::midpoint(before, after);
-        before = after;
-        ratios.push(rebuilt / copied);
-        rebuilds.push(rebuilt);
-        copies.push(copied);
+        rounds.push(Round {
+            copy: copy.run(&cores[..1])?,
+            copies: copy.run(cores)?,
+            bound: sum.run(cores)?,
+            rebuild: size as f64 / rebuild_seconds(&raid, &events, size, cores)?,
+        });
     }
     raid.stop()?;
-    let ratio = median(ratios);
-    let data = members - level.parity_count();
-    let bound = cores.len() as f64 * 2.0 / (data + 1) as f64;
-    let mut row = String::new();
-    writeln!(
-        row,
-        "| {level} {data}+{} | {} | {:.0} | {:.0} | {ratio:.2} | {bound:.2} | {:.2} |",
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
+    let mib = |figure: fn(&Round) -> f64| of(figure) / MIB as f64;
+    Ok(format!(
+        "| {level} {data}+{} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {:.2} | {:.2} |\n",
         level.parity_count(),
         cores.len(),
-        median(rebuilds) / MIB as f64,
-        median(copies) / MIB as f64,
-        ratio / bound
-    )?;
-    Ok(row)
+        mib(|round| round.rebuild),
+        mib(|round| round.copy),
+        mib(|round| round.copies),
+        mib(|round| round.bound),
+        of(|round| round.rebuild / round.copy),
+        of(|round| round.rebuild / round.bound),
+    ))
 }
 
-/// Seconds that the rebuild of one member takes.
-fn rebuild_seconds(raid: &Arc<RaidBdev>, size: u64, one: &[ReactorHandle]) -> Result<f64> {
-    raid.remove_member(Slot(1))?;
+/// Seconds that the rebuild of one member takes, until the array is whole again.
+fn rebuild_seconds(
+    raid: &Arc<RaidBdev>,
+    events: &Receiver<ArrayEvent>,
+    size: u64,
+    cores: &[ReactorHandle],
+) -> Result<f64> {
+    raid.remove_member(Slot(0))?;
     let fresh = malloc("fresh", size)?;
-    // The first touch of memory is the kernel's cost.
-    fill(&fresh, one)?;
-    let begin = clock::now().as_nanos();
+    fill(&fresh, cores)?;
+    let begin = clock::now();
     raid.add_member(&fresh, None, Scope::Whole, Uuid::new_v4())?;
-    while raid.snapshot().members[1].state != MemberState::InSync {
-        std::thread::park_timeout(std::time::Duration::from_micros(200));
-    }
-    Ok((clock::now().as_nanos() - begin) as f64 / 1e9)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
-    }
+    // Asking the array now and then would take its reactors' time.
+    while events.recv_timeout(Duration::from_secs(60))?.event != RaidEvent::Optimal {}
+    Ok((clock::now() - begin).as_nanos() as f64 / 1e9)
 }

@@ -1,5 +1,5 @@
 //! What crash safety costs, as ratios of figures from one run: the dirty log in steady state and on
-//! clean regions, and a rebuild against a plain copy and against hosts' reads.
+//! clean regions, and hosts' reads beside a rebuild.
 //!
 //! ```text
 //!   cargo run --release -p perf --example safety_ratios -- --core 1 --rounds 12 --window-ms 500
@@ -9,22 +9,22 @@
 //! |---|---|
 //! | steady | 4 KiB random writes in leased regions: log on a bdev against log in memory |
 //! | cold | the first write of every region, by region size; the log bdev takes 20 us for a write |
-//! | rebuild | a rebuild without hosts against copying one member to another; both on one core |
 //! | yield | a rebuild beside 4 KiB random reads, by its minimum rate |
 //!
 //! Prints the tables and writes `safety.md` into the results folder.
 //!
-//! Not here: what the raid layer costs without faults (`raid_ratios`).
+//! Not here: what the raid layer costs without faults (`raid_ratios`), a rebuild without hosts
+//! (`rebuild_ratios`).
 
 use array::{RaidBdev, RaidOptions, RaidSpec};
 use clap::Parser;
-use device::{Bdev, DelayBdev, DelaySpec, MallocBdev, MallocSpec};
+use device::{Bdev, DelayBdev, DelaySpec};
+use perf::bench::{fill, malloc, run_well};
 use perf::ratio::{Case, Rounds, alternate};
-use perf::{Job, LatencyClock, Limit, Pattern, run};
+use perf::{Job, LatencyClock, Limit, Pattern};
 use raid::coordinator::Scope;
 use raid::coordinator::pace::Rates;
 use raid::layout::{Layout, Level};
-use raid::member::MemberState;
 use raid::units::Slot;
 use reactor::{CpuSet, PollMode, ReactorHandle, Reactors, ReactorsConfig, Ticks, clock};
 use std::error::Error;
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
          {} --member-mib {}\n",
         args.core, args.rounds, args.window_ms, args.member_mib
     );
-    for part in [Bench::steady, Bench::cold, Bench::rebuild, Bench::yields] {
+    for part in [Bench::steady, Bench::cold, Bench::yields] {
         let table = part(&bench)?;
         print!("{table}");
         text.push_str(&table);
@@ -88,16 +88,6 @@ struct Bench<'a> {
     args: &'a Args,
 }
 
-fn malloc(name: &str, size_bytes: u64) -> Result<Arc<dyn Bdev>> {
-    let spec = MallocSpec {
-        name: name.to_owned(),
-        uuid: None,
-        block_size_bytes: 4096,
-        num_blocks: size_bytes / 4096,
-    };
-    Ok(MallocBdev::create(spec)?)
-}
-
 impl Bench<'_> {
     /// An array whose parity is taken for right, filled once.
     fn array(&self, name: &str, options: RaidOptions) -> Result<Arc<RaidBdev>> {
@@ -110,7 +100,7 @@ impl Bench<'_> {
             layout: Layout::LeftSymmetric,
             strip_bytes: STRIP_BYTES,
             data_offsets_bytes: vec![0; MEMBERS],
-            members: members.collect::<Result<_>>()?,
+            members: members.collect::<std::result::Result<_, _>>()?,
             assume_clean: true,
             options,
         };
@@ -118,17 +108,11 @@ impl Bench<'_> {
     }
 
     fn fill(&self, bdev: &Arc<dyn Bdev>) -> Result<()> {
-        let job =
-            Job { block_bytes: 256 << 10, io_depth: 4, ..Job::new(bdev.clone(), Pattern::Write) };
-        self.run(job).map(drop)
+        Ok(fill(bdev, self.reactors)?)
     }
 
     fn run(&self, job: Job) -> Result<perf::Report> {
-        let report = run(job, self.reactors)?;
-        if !report.is_good() {
-            return Err(format!("a load failed:\n{}", report.table()).into());
-        }
-        Ok(report)
+        Ok(run_well(job, self.reactors)?)
     }
 
     fn steady(&self) -> Result<String> {
@@ -215,55 +199,6 @@ impl Bench<'_> {
             std::thread::yield_now();
         }
         Ok(())
-    }
-
-    /// Seconds that the rebuild of one member takes.
-    fn rebuild_seconds(&self, raid: &Arc<RaidBdev>, name: &str) -> Result<f64> {
-        raid.remove_member(Slot(2))?;
-        let fresh = malloc(name, self.args.member_mib * MIB)?;
-        // The first touch of memory is the kernel's cost.
-        self.fill(&fresh)?;
-        let begin = clock::now().as_nanos();
-        raid.add_member(&fresh, None, Scope::Whole, Uuid::new_v4())?;
-        while raid.snapshot().members[2].state != MemberState::InSync {
-            std::thread::yield_now();
-        }
-        Ok((clock::now().as_nanos() - begin) as f64 / 1e9)
-    }
-
-    fn rebuild(&self) -> Result<String> {
-        let raid = self.array("rebuild", RaidOptions::default())?;
-        self.fill(&(raid.clone() as Arc<dyn Bdev>))?;
-        // As large as all members together, so that both loads miss the caches alike.
-        let plain = malloc("plain", MEMBERS as u64 * self.args.member_mib * MIB)?;
-        self.fill(&plain)?;
-        let rate = |pattern| -> Result<f64> {
-            let job = Job {
-                block_bytes: 128 << 10,
-                io_depth: 8,
-                limit: Limit::Time(Ticks::from_millis(self.args.window_ms)),
-                ..Job::new(plain.clone(), pattern)
-            };
-            Ok(self.run(job)?.total.bytes_per_s)
-        };
-        let (mut best, mut copy) = (0.0_f64, 0.0_f64);
-        for round in 0..self.args.rounds.min(5) {
-            let (read, write) = (rate(Pattern::Read)?, rate(Pattern::Write)?);
-            copy = copy.max(1.0 / (1.0 / read + 1.0 / write));
-            let seconds = self.rebuild_seconds(&raid, &format!("fresh{round}"))?;
-            best = best.max((self.args.member_mib * MIB) as f64 / seconds);
-        }
-        raid.stop()?;
-        Ok(format!(
-            "\n## Rebuild of one member without hosts\n\n| what | MiB/s of the member |\n|---|---|\n\
-             | copying a member to another, 128 KiB, one core | {:.0} |\n\
-             | rebuild, the same core | {:.0} |\n| ratio | {:.2} (goal: above 0.5) |\n\n\
-             A rebuild reads four members and computes for every byte that it writes; the copy reads one: \
-             0.4 is the bound on one core.\n",
-            copy / MIB as f64,
-            best / MIB as f64,
-            best / copy
-        ))
     }
 
     fn yields(&self) -> Result<String> {

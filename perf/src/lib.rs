@@ -19,6 +19,8 @@
 //! | [`units`] | sizes, spans and rates as people write them |
 //! | [`limits`] | every bound |
 //! | [`ratio`] | several jobs in alternating short windows of one run |
+//! | [`rows`] | what a rebuild does, without an array; copies |
+//! | [`bench`] | what the examples that measure share |
 //! | `job`, `run`, `report`, `table` | what is asked, done, told, shown |
 //! | `worker`, `source`, `plain`, `buffers` | requests in flight on one reactor |
 //! | `verify`, `stamp` | writing what can be recognised, and recognising it |
@@ -33,6 +35,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod bench;
 mod buffers;
 pub mod isal;
 mod job;
@@ -42,6 +45,7 @@ mod plain;
 mod random;
 pub mod ratio;
 mod report;
+pub mod rows;
 mod run;
 mod source;
 mod stamp;
