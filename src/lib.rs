@@ -176,8 +176,9 @@
 //! - A client may shut down its side of the connection and still gets every answer.
 //! - A bdev that is a namespace belongs to that namespace alone, and is not deleted under it; SPDK removes the
 //!   namespace when its bdev goes.
-//! - A host's new controller waits until no bdev has a request that its closed connections brought: an old
-//!   write never lands on a newer one. Two paths at a time are not kept from each other.
+//! - A host's new controller waits until no bdev has a request that its closed connections brought, and what
+//!   changes a namespace waits for the writes of connections that have ended: an old write never lands on a
+//!   newer one, whether that comes by a new path or by one that was there. SPDK does not keep them apart.
 //! - The discovery subsystem listens wherever another one does, and its log names all of their listeners.
 //!
 //! # Habits
@@ -201,8 +202,10 @@
 //! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
-//! | a real Prometheus through a failure and a rebuild, the status page in a browser, the operator's guide followed, the systemd unit | `tests/blackbox`, where the tools are |
+//! | a real Prometheus through a failure and a rebuild, the status page in a browser, the README and the operator's guide followed, the systemd unit | `tests/blackbox`, where the tools are |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |
+//! | NVMe/TCP asked by our initiator, decoded by Wireshark, and used by a Linux kernel with fio | `tests/blackbox` |
+//! | commands of NVMe/TCP allocate nothing | `tests/nvmf_allocation_free.rs` |
 //! | layers, unsafe files, tidiness | `tests/tidy.rs` |
 //!
 //! Not here: the data plane (the crates below `bdev/`), the protocol (`rpc`).

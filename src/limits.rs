@@ -104,13 +104,16 @@ pub const NVMF_READS_PER_TURN_MAX: usize = 4;
 pub const NVMF_WRITES_PER_TURN_MAX: usize = 2;
 
 /// Parts of one gathered write.
-pub const NVMF_SLICES_PER_WRITE_MAX: usize = 64;
+pub const NVMF_SLICES_PER_WRITE_MAX: usize = 256;
 
 /// Connections that a reactor finds ready in one turn.
 pub const NVMF_EVENTS_PER_TURN_MAX: usize = 64;
 
 /// How long after it moved a connection is read every turn without asking first, in microseconds.
 pub const NVMF_HOT_US: u64 = 500;
+
+/// How long the others may go without being asked meanwhile, in microseconds.
+pub const NVMF_LOOK_US: u64 = 20;
 
 /// Connections to the target, over all listeners.
 pub const NVMF_CONNECTIONS_MAX: usize = 4096;

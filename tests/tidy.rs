@@ -117,6 +117,7 @@ const UNSAFE_FILES: &[&str] = &[
     "bdev/array/tests/allocation_free.rs",
     "bdev/device/tests/allocation_free.rs",
     "bdev/reactor/tests/allocation_free.rs",
+    "tests/nvmf_allocation_free.rs",
 ];
 
 /// Longest file, in lines.

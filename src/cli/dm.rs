@@ -28,14 +28,14 @@ use rpc::{Client, limits};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::SOCKET_PATH;
+use super::{SOCKET_PATH, SOCKET_VARIABLE};
 use print::out;
 
 /// Arguments of `raid456 dm`.
 #[derive(Debug, Args)]
 pub struct DmArgs {
     /// Unix socket of the service
-    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, global = true)]
+    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE, global = true)]
     pub socket: PathBuf,
     /// Seconds to wait for the reply, but for wait, which waits
     #[arg(long, value_name = "SECONDS", default_value_t = limits::CALL_TIME_LIMIT.as_secs(), global = true)]

@@ -4,14 +4,16 @@
 //!
 //! Not here: the target itself (`nvmf::shell`), JSON (`methods`).
 
+use array::RaidBdev;
 use nvme::Nqn;
+use raid::member::MemberState;
 use uuid::Uuid;
 
 use super::Control;
 use super::error::ControlError;
-use super::registry::Claim;
+use super::registry::{Claim, Entry};
 use crate::nvmf::shell::Service;
-use crate::nvmf::view::Identifiers;
+use crate::nvmf::view::{Health, Identifiers};
 
 /// A bdev to be made a namespace.
 #[derive(Clone, Debug)]
@@ -61,8 +63,20 @@ impl Control {
         let spec = (request.nsid, ids, request.ana_group);
         let nsid = self.nvmf.add_namespace(&request.nqn, &bdev, strip_bytes, spec)?;
         let claim = Claim::Namespace { nqn: request.nqn.to_string(), nsid };
+        self.nvmf.set_health(
+            &bdev.name(),
+            state.registry.find(&bdev.name()).map_or(Health::Whole, health_of),
+        );
         state.registry.claim_one(&bdev, claim);
         Ok(nsid)
+    }
+
+    /// Something has happened to the array, or the arrays of the mapped device, of that name.
+    pub(super) fn look_at_health(&self, name: &str) {
+        let state = self.state();
+        if let Some(entry) = state.registry.find(name) {
+            self.nvmf.set_health(&entry.name(), health_of(entry));
+        }
     }
 
     /// Takes a namespace out of its subsystem.
@@ -94,5 +108,27 @@ impl Control {
         drop(state);
         self.remove_deferred();
         Ok(())
+    }
+}
+
+/// How well a bdev is: an array, or the arrays of a mapped device; of others nothing is known.
+fn health_of(entry: &Entry) -> Health {
+    let mapped = entry.mapped().map(|device| device.raids()).unwrap_or_default();
+    entry
+        .raid()
+        .into_iter()
+        .chain(&mapped)
+        .map(|raid| health_of_array(raid))
+        .max()
+        .unwrap_or_default()
+}
+
+fn health_of_array(raid: &RaidBdev) -> Health {
+    let seen = raid.snapshot();
+    let whole = seen.members.iter().all(|member| member.state == MemberState::InSync);
+    match (seen.broken, whole) {
+        (true, _) => Health::Broken,
+        (false, false) => Health::Degraded,
+        (false, true) => Health::Whole,
     }
 }

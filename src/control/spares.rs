@@ -203,6 +203,7 @@ impl Monitor {
                 let event = control.note_mapped(event);
                 control.notices.push_raid(&event);
                 handle(&control, &event);
+                control.look_at_health(&event.array);
                 control.tell_changed();
             }
         }

@@ -10,9 +10,10 @@
 //! |---|---|
 //! | `families` | metric families while they are filled |
 //! | `arrays`, `bdevs`, `service` | what is made of a survey |
+//! | `nvmf` | what is made of a look at the NVMe/TCP target |
 //! | `process` | the process, by the names that every exporter has |
 //! | `openmetrics` | the newer of the two formats |
-//! | [`Source`] | the seam for whoever has numbers that no survey knows: RPC, NVMe-oF |
+//! | [`Source`] | the seam for whoever has numbers that no survey knows: RPC |
 //!
 //! Names follow prometheus.io's rules: one prefix, base units, `_total` on counters, one meaning each; rates
 //! and percentiles are for the one who asks. Labels are bounded: names of bdevs and arrays (at most
@@ -27,6 +28,7 @@
 mod arrays;
 mod bdevs;
 mod families;
+mod nvmf;
 mod openmetrics;
 mod process;
 mod service;
@@ -121,6 +123,7 @@ impl Exporter {
         let begin = clock::now();
         let survey = self.control.survey();
         let mut families = families_of(&survey);
+        nvmf::collect(&self.control.nvmf().look(), &mut families);
         process::collect(&mut families);
         for source in &self.sources {
             source.collect(&mut families);

@@ -53,6 +53,10 @@ impl World {
             json!({ "name": "half", "raid_level": "raid6", "strip_size_kb": 64,
                     "base_bdevs": ["d", null, "r", "e"], "assume_clean": true }),
         );
+        ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
+        let nqn = "nqn.2016-06.io.spdk:cnode1";
+        ask("nvmf_create_subsystem", json!({ "nqn": nqn }));
+        ask("nvmf_subsystem_add_ns", json!({ "nqn": nqn, "namespace": { "bdev_name": "half" } }));
         methods.call("bdev_get_bdevs", Some(json!({ "name": "x" }))).unwrap_err();
         methods.call("no_such_method", None).unwrap_err();
         let disk = control.bdev("half").unwrap();

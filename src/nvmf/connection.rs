@@ -18,7 +18,8 @@
 //! Digests: the data digest of what is received is taken while the bytes are shown; of what is sent the
 //! shell computes it when it completes the command, over its own buffers.
 //!
-//! Invariants: every command is answered once, or the connection ends; a tag is given back (`sent`,
+//! Invariants: every command is answered once, or the connection ends; of commands with one identifier one is
+//! executed at a time; a tag is given back (`sent`,
 //! `close`, [`Event::Dropped`]) exactly once, and only when nothing refers to its buffer any more; one R2T a
 //! command, for all of its data, so any MAXR2T will do. Nothing is allocated between
 //! [`Connection::bind`] and the end.
@@ -31,7 +32,7 @@ use nvme::limits::ALIGNMENT_MAX;
 use nvme::pdu::{
     self, Digests, FatalError, Fes, Format, Header, IcReq, IcResp, Pdu, TermReq, flag,
 };
-use nvme::stream::{Arrival, Outbox, Part, Reader, ReaderWant, Side};
+use nvme::stream::{self, Arrival, Outbox, Part, Reader, ReaderWant, Side};
 use nvme::{Cqe, Sqe, Status};
 
 use super::limits::{
@@ -91,6 +92,14 @@ pub enum Event {
     /// [`Connection::refuse`] it. Not at once, if there is no buffer.
     Command {
         /// Its name from now on.
+        tag: Tag,
+        /// The command.
+        sqe: Sqe,
+    },
+    /// A command with the identifier of one that has not been answered. It has been refused, and what it
+    /// carries is dropped (`Command ID Conflict`; Base, 4.2.3).
+    Conflict {
+        /// Its name until the answer is sent.
         tag: Tag,
         /// The command.
         sqe: Sqe,
@@ -313,23 +322,15 @@ impl Connection {
     /// Takes bytes that are no data: how many, up to the first event, and that. Call again with the rest,
     /// after a look at [`want`](Self::want).
     pub fn header(&mut self, bytes: &[u8]) -> (usize, Option<Event>) {
-        let mut used = 0;
-        while used < bytes.len() && self.reader.want() == ReaderWant::Header {
-            let step = match self.reader.header(&bytes[used..]) {
-                Ok((len, arrival)) => {
-                    used += len;
-                    self.received_bytes += len as u64;
-                    arrival.map_or(Ok(None), |arrival| self.arrived(arrival))
-                }
-                Err(error) => Err(error),
-            };
-            match step {
-                Ok(None) => {}
-                Ok(Some(event)) => return (used, Some(event)),
-                Err(error) => return (used, Some(self.end(error))),
-            }
-        }
-        (used, None)
+        let taken = stream::advance(
+            self,
+            bytes,
+            |connection| &mut connection.reader,
+            Self::arrived,
+            Self::end,
+        );
+        self.received_bytes += taken.0 as u64;
+        taken
     }
 
     /// Data has been put where [`want`](Self::want) said: these bytes, all of them or the first ones.
@@ -563,12 +564,16 @@ impl Connection {
         }
         let slot = Slot::Deciding { cid: sqe.cid, sgl: sqe.sgl(), in_capsule_bytes };
         // More commands than the queue has entries.
-        let tag = self.slots.take(slot).ok_or(FatalError::of(Fes::Sequence))?;
+        let tag = self.slots.take(sqe.cid, slot).ok_or(FatalError::of(Fes::Sequence))?;
         if in_capsule_bytes > 0 {
             self.incoming = Incoming::Undecided { tag };
         }
         if let Some(bound) = self.bound.filter(|bound| bound.flow_control) {
             self.sq_head = (self.sq_head + 1) % bound.entries.max(1);
+        }
+        if self.slots.is_twice(tag) {
+            self.refuse(tag, Status::CID_CONFLICT.finally());
+            return Ok(Event::Conflict { tag, sqe });
         }
         Ok(Event::Command { tag, sqe })
     }

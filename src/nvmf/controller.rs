@@ -29,7 +29,7 @@ use nvme::{Nqn, Sqe, Status};
 
 use super::connection::{Completion, Tag};
 use super::limits::{
-    ADMIN_BYTES_MAX, DISCOVERY_KEEP_ALIVE_MS, KEEP_ALIVE_MS_MIN, QUEUE_ENTRIES_MAX,
+    ADMIN_BYTES_MAX, DISCOVERY_KEEP_ALIVE_MS, ERRORS_MAX, KEEP_ALIVE_MS_MIN, QUEUE_ENTRIES_MAX,
 };
 use super::nvm::check_flags;
 use super::subsystem::DiscoveryLog;
@@ -88,16 +88,16 @@ pub struct Usage {
     pub reads: u64,
     /// Write commands.
     pub writes: u64,
+    /// Commands that neither read nor write.
+    pub others: u64,
     /// Bytes read.
     pub read_bytes: u64,
     /// Bytes written.
     pub written_bytes: u64,
     /// Reads and writes that failed at the medium.
     pub media_errors: u64,
-    /// An array below is degraded.
-    pub degraded: bool,
-    /// Data below cannot be written any more.
-    pub read_only: bool,
+    /// Commands that failed, or were refused.
+    pub errors: u64,
 }
 
 /// What an Admin command did to the controller itself.
@@ -133,8 +133,21 @@ impl Outcome {
     }
 }
 
-/// Errors that Error Information lists.
-const ERRORS_MAX: usize = 16;
+/// An error of a queue for Error Information, which the controller will count (Base, 5.16.1.2).
+#[must_use]
+pub fn error_entry(sq_id: u16, sqe: &Sqe, status: Status) -> ErrorEntry {
+    ErrorEntry {
+        count: 0,
+        sq_id,
+        cid: sqe.cid,
+        status_field: status.bits() << 1,
+        parameter_at: 0xffff,
+        start_block: if sq_id == 0 { 0 } else { sqe.start_block() },
+        nsid: sqe.nsid,
+        transport: 3,
+        opcode: sqe.opcode,
+    }
+}
 
 /// The state of one controller.
 #[derive(Debug)]
@@ -273,7 +286,7 @@ impl Controller {
         if let Outcome::Complete { completion, .. } = outcome
             && !completion.status.is_ok()
         {
-            self.note_error(0, sqe, completion.status);
+            self.note_error(sqe, completion.status);
         }
         let effect = match (before.is_ready(), self.csts.is_ready()) {
             (false, true) => Effect::Enabled,
@@ -312,21 +325,16 @@ impl Controller {
         })
     }
 
-    /// An error for Error Information, of any of its queues (Base, 5.16.1.2).
-    pub fn note_error(&mut self, sq_id: u16, sqe: &Sqe, status: Status) {
+    /// An error of its Admin queue, for Error Information.
+    pub fn note_error(&mut self, sqe: &Sqe, status: Status) {
+        self.log_error(error_entry(0, sqe, status));
+    }
+
+    /// An error of any of its queues.
+    pub fn log_error(&mut self, entry: ErrorEntry) {
         self.error_count += 1;
         self.errors.rotate_right(1);
-        self.errors[0] = ErrorEntry {
-            count: self.error_count,
-            sq_id,
-            cid: sqe.cid,
-            status_field: status.bits() << 1,
-            parameter_at: 0xffff,
-            start_block: if sq_id == 0 { 0 } else { sqe.start_block() },
-            nsid: sqe.nsid,
-            transport: 3,
-            opcode: sqe.opcode,
-        };
+        self.errors[0] = ErrorEntry { count: self.error_count, ..entry };
     }
 
     /// An answer to an Asynchronous Event Request that is due, until there is none.
@@ -344,6 +352,9 @@ impl Controller {
     pub fn set_view(&mut self, view: Arc<View>, changed: &[u32]) {
         if view.ana_changes != self.view.ana_changes {
             self.events.ana_changed();
+        }
+        if view.health().0 > self.view.health().0 {
+            self.events.reliability_degraded();
         }
         self.view = view;
         self.events.namespaces_changed(changed);

@@ -46,6 +46,9 @@ pub const HALF_PDU_US: u64 = 30_000_000;
 /// How long a host may not read anything of what is there for it, in microseconds.
 pub const UNREAD_US: u64 = 30_000_000;
 
+/// Errors that Error Information lists (ELPE), and that I/O queues keep for it.
+pub const ERRORS_MAX: usize = 16;
+
 /// Asynchronous Event Requests that a controller holds.
 pub const ASYNC_EVENTS_MAX: usize = 4;
 

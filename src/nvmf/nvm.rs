@@ -68,6 +68,16 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether it changes the namespace.
+    #[inline]
+    #[must_use]
+    pub fn modifies(&self) -> bool {
+        match self.op {
+            Op::Write { .. } | Op::WriteZeroes { .. } | Op::Deallocate { .. } => true,
+            Op::Read | Op::Flush | Op::Compare | Op::Verify => false,
+        }
+    }
+
     /// What it moves between host and buffer.
     #[must_use]
     pub fn transfer(&self) -> Transfer {

@@ -32,7 +32,7 @@ use super::limits::{
     ANA_GROUPS_MAX, CNTLID_MAX, HOSTS_MAX, IN_CAPSULE_BYTES, IO_QUEUES_MAX, LISTENERS_MAX,
     NAMESPACES_BOUND, SUBSYSTEMS_MAX,
 };
-use super::view::{Identifiers, Namespace, View};
+use super::view::{Health, Identifiers, Namespace, View};
 pub use connect::{Admitted, ConnectRefused, ConnectRequest};
 pub use discovery::DiscoveryLog;
 pub use error::TargetError;
@@ -136,6 +136,8 @@ pub struct NamespaceEntry {
     pub ana_group: u32,
     /// The bdev.
     pub bdev: BdevFacts,
+    /// How well it is.
+    pub health: Health,
 }
 
 /// A listener as it stands in its subsystem.
@@ -340,7 +342,8 @@ impl Target {
         let ana_group = spec.ana_group.unwrap_or(nsid);
         error::check_group(nqn, ana_group, max)?;
         error::check_bdev(nqn, &spec.bdev)?;
-        let entry = NamespaceEntry { ids: spec.ids, ana_group, bdev: spec.bdev };
+        let health = Health::default();
+        let entry = NamespaceEntry { ids: spec.ids, ana_group, bdev: spec.bdev, health };
         self.subsystem_mut(nqn)?.namespaces.insert(nsid, entry);
         Ok((nsid, self.views_changed(nqn, &[nsid])))
     }
@@ -368,6 +371,22 @@ impl Target {
         error::check_bdev(nqn, &bdev)?;
         self.namespace_mut(nqn, nsid)?.bdev = bdev;
         Ok(self.views_changed(nqn, &[nsid]))
+    }
+
+    /// The bdev of a namespace is better or worse than before.
+    ///
+    /// # Errors
+    /// If the namespace does not exist.
+    pub fn set_health(
+        &mut self,
+        nqn: &Nqn,
+        nsid: u32,
+        health: Health,
+    ) -> Result<Changes, TargetError> {
+        let namespace = self.namespace_mut(nqn, nsid)?;
+        let before = std::mem::replace(&mut namespace.health, health);
+        // The namespace itself has not changed, so no host has to look at it again.
+        if before == health { Ok(Changes::default()) } else { Ok(self.views_changed(nqn, &[])) }
     }
 
     /// Moves a namespace to another ANA group.
@@ -615,6 +634,7 @@ impl Subsystem {
                 volatile_cache: bdev.volatile_cache,
                 unmap_reads_zero: bdev.unmap_reads_zero,
                 supported: bdev.supported,
+                health: entry.health,
                 key: bdev.key,
             }
         };

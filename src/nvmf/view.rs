@@ -20,6 +20,18 @@ pub struct Identifiers {
     pub eui64: [u8; 8],
 }
 
+/// How well the storage below a namespace is, as far as hosts are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Health {
+    /// As it should be.
+    #[default]
+    Whole,
+    /// An array works without a member, or a member of it is being rebuilt.
+    Degraded,
+    /// An array has lost more than its parity stands for: nothing can be written.
+    Broken,
+}
+
 /// A namespace as it is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -45,6 +57,8 @@ pub struct Namespace {
     pub unmap_reads_zero: bool,
     /// Requests that the bdev serves.
     pub supported: IoTypes,
+    /// How well its bdev is.
+    pub health: Health,
     /// The shell's own name for the bdev; nobody here looks at it.
     pub key: u64,
 }
@@ -91,6 +105,13 @@ impl View {
         found.map(|at| &self.namespaces[at]).map_err(|_| Status::INVALID_NAMESPACE.finally())
     }
 
+    /// How well its worst namespace is, and its best.
+    #[must_use]
+    pub fn health(&self) -> (Health, Health) {
+        let all = || self.namespaces.iter().map(|namespace| namespace.health);
+        (all().max().unwrap_or_default(), all().min().unwrap_or_default())
+    }
+
     /// Whether an identifier may ever name a namespace (Base, 3.2.1.1).
     #[must_use]
     pub fn is_valid(&self, nsid: u32) -> bool {
@@ -130,6 +151,7 @@ pub(crate) mod tests {
             volatile_cache: true,
             unmap_reads_zero: true,
             supported: IoTypes::ALL,
+            health: Health::Whole,
             key: 0,
         }
     }

@@ -18,7 +18,7 @@
 //! | `failing` | members and logs that fail while an array runs |
 //! | `dm` | mapped devices: verbs, conformance to a kernel, `raid456 dm`, tables changed under load |
 //! | `observe` | metrics, health, `status`, `top` |
-//! | `documents` | every block of commands in the operator's guide |
+//! | `documents` | every block of commands in the README and the operator's guide |
 //! | `page` | the status page in a browser |
 //! | `packaging` | systemd unit and its protocol, manual pages, completions, manifests |
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |

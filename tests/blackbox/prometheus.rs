@@ -14,10 +14,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use device::nvme_tcp::{read, write};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATIENCE, Place, entry, malloc, raid5};
+use crate::nvmf;
+use crate::nvmf::Queue;
 use crate::observe::web_address;
 use crate::tools;
 
@@ -209,6 +212,13 @@ fn a_failure_and_a_rebuild_are_seen() {
     daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "r0", "raid_bdev": "outer" }));
     set_rate(&daemon, "outer", 1024);
     daemon.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": "outer", "base_bdev": "r0" }));
+    // A host does a little by network, and asks for what there is not.
+    serve_a_host(&daemon);
+    prometheus.wait_for(
+        "the host is seen",
+        "sum by (nqn) (rate(raid456_nvmf_bytes_total{op=\"write\"}[10s])) > 0 \
+         and sum by (nqn) (raid456_nvmf_command_errors_total) == 1",
+    );
     let written = "rate(raid456_bdev_bytes_total{bdev=\"r0\",op=\"write\"}[10s]) > 0";
     prometheus.wait_for("the inner array is written", written);
 
@@ -269,6 +279,23 @@ fn a_failure_and_a_rebuild_are_seen() {
     }
 }
 
+/// The outer array is exported, and written and read a few times.
+fn serve_a_host(daemon: &Daemon) {
+    let port = nvmf::export(daemon, "outer");
+    let (_admin, facts) = Queue::admin(port, false).unwrap();
+    let mut queue = Queue::io(port, false, facts.cntlid, 1).unwrap();
+    for at in 0..64 {
+        let block = vec![at as u8; 4096];
+        let (cqe, _) = queue.call(write(1, at, 1, 4096, false), block.clone()).unwrap();
+        assert!(cqe.status().is_ok());
+        assert_eq!(queue.call(read(1, at, 1, 4096), vec![0; 4096]).unwrap().1, block);
+        // So that a scrape falls among them.
+        thread::park_timeout(Duration::from_millis(50));
+    }
+    let (cqe, _) = queue.call(read(1, 1 << 40, 1, 4096), vec![0; 4096]).unwrap();
+    assert!(!cqe.status().is_ok());
+}
+
 /// Every query of the board has a number at some time of the run.
 fn check_board(prometheus: &Prometheus) {
     let board = fs::read_to_string(deploy("grafana/raid456.json")).unwrap();
@@ -291,5 +318,5 @@ fn check_board(prometheus: &Prometheus) {
             queries += 1;
         }
     }
-    assert!(queries > 40, "{queries} queries");
+    assert!(queries > 50, "{queries} queries");
 }

@@ -303,6 +303,8 @@ pub mod discovery {
 /// An asynchronous event (Base, 5.2.1, figures 144 to 149).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Event {
+    /// The reliability of the subsystem is degraded: a critical warning.
+    ReliabilityDegraded,
     /// Namespaces came, went or changed.
     NamespaceChanged,
     /// An ANA state changed.
@@ -313,19 +315,26 @@ pub enum Event {
 
 impl Event {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::NamespaceChanged, Self::AnaChanged, Self::DiscoveryChanged];
+    pub const ALL: [Self; 4] = [
+        Self::ReliabilityDegraded,
+        Self::NamespaceChanged,
+        Self::AnaChanged,
+        Self::DiscoveryChanged,
+    ];
 
+    const HEALTH: u32 = 1;
     const NOTICE: u32 = 2;
 
     /// Dword 0 of its completion: type, information, log page.
     #[must_use]
     pub fn result(self) -> u32 {
-        let information = match self {
-            Self::NamespaceChanged => 0x00,
-            Self::AnaChanged => 0x03,
-            Self::DiscoveryChanged => 0xf0,
+        let (kind, information) = match self {
+            Self::ReliabilityDegraded => (Self::HEALTH, 0x00),
+            Self::NamespaceChanged => (Self::NOTICE, 0x00),
+            Self::AnaChanged => (Self::NOTICE, 0x03),
+            Self::DiscoveryChanged => (Self::NOTICE, 0xf0),
         };
-        Self::NOTICE | information << 8 | u32::from(self.log()) << 16
+        kind | information << 8 | u32::from(self.log()) << 16
     }
 
     /// Of dword 0 of a completion.
@@ -338,16 +347,19 @@ impl Event {
     #[must_use]
     pub fn log(self) -> u8 {
         match self {
+            Self::ReliabilityDegraded => id::SMART,
             Self::NamespaceChanged => id::CHANGED_NAMESPACES,
             Self::AnaChanged => id::ANA,
             Self::DiscoveryChanged => id::DISCOVERY,
         }
     }
 
-    /// Its bit in the feature Asynchronous Event Configuration, and in OAES.
+    /// Its bit in the feature Asynchronous Event Configuration, and in OAES but for critical warnings, which
+    /// every controller has.
     #[must_use]
     pub fn config_bit(self) -> u32 {
         match self {
+            Self::ReliabilityDegraded => 1 << 2,
             Self::NamespaceChanged => 1 << 8,
             Self::AnaChanged => 1 << 11,
             Self::DiscoveryChanged => 1 << 31,

@@ -9,4 +9,4 @@ mod outbox;
 mod reader;
 
 pub use outbox::{Outbox, Part};
-pub use reader::{Arrival, Reader, ReaderWant, Side};
+pub use reader::{Arrival, Reader, ReaderWant, Side, advance};

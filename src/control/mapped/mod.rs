@@ -172,13 +172,16 @@ impl Mapped {
         }
     }
 
+    /// Its arrays that run.
+    pub(crate) fn raids(&self) -> Vec<Arc<RaidBdev>> {
+        let tables = self.tables();
+        let arrays = tables.active.iter().flat_map(|active| active.arrays.values());
+        arrays.filter_map(|array| array.raid.clone()).collect()
+    }
+
     /// Stops its arrays for good.
     pub(crate) fn stop(&self) -> Result<(), String> {
-        let arrays: Vec<Arc<RaidBdev>> = {
-            let tables = self.tables();
-            let arrays = tables.active.iter().flat_map(|active| active.arrays.values());
-            arrays.filter_map(|array| array.raid.clone()).collect()
-        };
+        let arrays = self.raids();
         let stop = |raid: &Arc<RaidBdev>| raid.stop().map_err(|error| error.to_string());
         arrays.iter().map(stop).fold(Ok(()), Result::and)
     }

@@ -1,6 +1,10 @@
 //! The command slots of a connection.
 //!
-//! Invariant: a slot is in the list of free ones exactly if it is [`Slot::Free`].
+//! Which identifiers are taken is looked up in chains, one for each remainder of the identifier: hosts that
+//! count, or number their tags, have chains of one.
+//!
+//! Invariant: a slot is in the list of free ones exactly if it is [`Slot::Free`], and in the chain of its
+//! identifier otherwise.
 
 use nvme::Sgl;
 
@@ -42,15 +46,23 @@ impl Slot {
     }
 }
 
+/// No slot.
+const NONE: Tag = Tag::MAX;
+
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
     free: Vec<Tag>,
+    /// The command identifier of a slot that is not free, and the next slot of its chain.
+    named: Vec<(u16, Tag)>,
+    /// The first slot of each chain. A power of two.
+    chains: Vec<Tag>,
 }
 
 impl Slots {
     pub(super) fn new(count: u16) -> Self {
-        let mut slots = Self { slots: Vec::new(), free: Vec::new() };
+        let (slots, free) = (Vec::new(), Vec::new());
+        let mut slots = Self { slots, free, named: Vec::new(), chains: Vec::new() };
         slots.grow(count);
         slots
     }
@@ -63,6 +75,13 @@ impl Slots {
             self.free.reserve(usize::from(count) - self.free.len());
             // The lowest is taken first.
             self.free.splice(0..0, (old..count).rev());
+            self.named.resize(usize::from(count), (0, NONE));
+            self.chains = vec![NONE; usize::from(count).next_power_of_two()];
+            for tag in 0..old {
+                if self.get(tag) != Slot::Free {
+                    self.link(tag);
+                }
+            }
         }
     }
 
@@ -83,9 +102,12 @@ impl Slots {
         self.slots[usize::from(tag)] = slot;
     }
 
-    pub(super) fn take(&mut self, slot: Slot) -> Option<Tag> {
+    /// A slot for a command with that identifier.
+    pub(super) fn take(&mut self, cid: u16, slot: Slot) -> Option<Tag> {
         let tag = self.free.pop()?;
         self.set(tag, slot);
+        self.named[usize::from(tag)].0 = cid;
+        self.link(tag);
         Some(tag)
     }
 
@@ -93,6 +115,47 @@ impl Slots {
         debug_assert_ne!(self.get(tag), Slot::Free);
         self.set(tag, Slot::Free);
         self.free.push(tag);
+        self.unlink(tag);
+    }
+
+    /// Whether another slot has the same identifier.
+    pub(super) fn is_twice(&self, tag: Tag) -> bool {
+        let (cid, mut next) = self.named[usize::from(tag)];
+        // What has come last is the first of its chain, so the others are behind it.
+        while next != NONE {
+            let (other, after) = self.named[usize::from(next)];
+            if other == cid {
+                return true;
+            }
+            next = after;
+        }
+        false
+    }
+
+    fn chain(&self, tag: Tag) -> usize {
+        usize::from(self.named[usize::from(tag)].0) & (self.chains.len() - 1)
+    }
+
+    fn link(&mut self, tag: Tag) {
+        let chain = self.chain(tag);
+        self.named[usize::from(tag)].1 = std::mem::replace(&mut self.chains[chain], tag);
+    }
+
+    fn unlink(&mut self, tag: Tag) {
+        let (chain, after) = (self.chain(tag), self.named[usize::from(tag)].1);
+        let mut at = self.chains[chain];
+        if at == tag {
+            self.chains[chain] = after;
+            return;
+        }
+        while at != NONE {
+            let next = &mut self.named[usize::from(at)].1;
+            if *next == tag {
+                *next = after;
+                return;
+            }
+            at = *next;
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -113,6 +176,46 @@ impl Slots {
                     released(tag);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an identifier is taken exactly while a slot has it. Method: every sequence of six steps of taking
+    /// one of four identifiers, two of them in one chain, and freeing one of the slots, against a list; in the
+    /// middle the slots grow.
+    #[test]
+    fn identifiers_are_taken_while_they_are() {
+        const CIDS: [u16; 4] = [0, 1, 4, 0xfff8];
+        const STEPS: u32 = 8;
+        let slot = Slot::Executing { cid: 0, to_host_bytes: 0 };
+        for script in 0..STEPS.pow(6) {
+            let (mut slots, mut held) = (Slots::new(4), Vec::<(u16, Tag)>::new());
+            let mut rest = script;
+            for step in 0..6 {
+                let choice = rest % STEPS;
+                rest /= STEPS;
+                if step == 3 {
+                    slots.grow(8);
+                }
+                if choice < 4 {
+                    let cid = CIDS[choice as usize];
+                    let Some(tag) = slots.take(cid, slot) else {
+                        assert_eq!(held.len(), usize::from(slots.len()));
+                        continue;
+                    };
+                    let known = held.iter().any(|(other, _)| *other == cid);
+                    assert_eq!(slots.is_twice(tag), known, "{script}: {cid} of {held:?}");
+                    held.push((cid, tag));
+                } else if let Some(at) = (choice as usize - 4).checked_rem(held.len()) {
+                    slots.free(held.remove(at).1);
+                }
+            }
+            held.drain(..).for_each(|(_, tag)| slots.free(tag));
+            assert!(slots.is_idle() && slots.chains.iter().all(|first| *first == NONE));
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::nvmf::limits::{ASYNC_EVENTS_MAX, NAMESPACES_BOUND};
 /// The changed namespace list names one for all (Base, 5.16.1.5).
 pub(super) const TOO_MANY: u32 = 0xffff_ffff;
 
+/// Bits of the configuration that are of critical warnings.
+const CRITICAL_WARNINGS: u32 = 0xff;
+
 #[derive(Debug)]
 pub(super) struct Events {
     /// Requests that wait: tag, command identifier. The oldest first.
@@ -29,12 +32,13 @@ pub(super) struct Events {
 
 impl Events {
     pub(super) fn new(kind: Kind, ana_reporting: bool) -> Self {
+        let of = |events: &[Event]| events.iter().fold(0, |bits, event| bits | event.config_bit());
         let supported = match kind {
-            Kind::Discovery => Event::DiscoveryChanged.config_bit(),
+            Kind::Discovery => of(&[Event::DiscoveryChanged]),
             Kind::Io if ana_reporting => {
-                Event::NamespaceChanged.config_bit() | Event::AnaChanged.config_bit()
+                of(&[Event::ReliabilityDegraded, Event::NamespaceChanged, Event::AnaChanged])
             }
-            Kind::Io => Event::NamespaceChanged.config_bit(),
+            Kind::Io => of(&[Event::ReliabilityDegraded, Event::NamespaceChanged]),
         };
         Self {
             held: Vec::with_capacity(ASYNC_EVENTS_MAX),
@@ -49,17 +53,17 @@ impl Events {
 
     /// OAES.
     pub(super) fn supported(&self) -> u32 {
-        self.supported
+        self.supported & !CRITICAL_WARNINGS
     }
 
     pub(super) fn config(&self) -> u32 {
         self.config
     }
 
-    /// Asynchronous Event Configuration: what is not supported cannot be had. Bits 7:0, of SMART, are
-    /// kept and never told.
+    /// Asynchronous Event Configuration: what is not supported cannot be had. Bits 7:0 are those of critical
+    /// warnings; all are kept, and of one there is news.
     pub(super) fn set_config(&mut self, config: u32) {
-        self.config = config & (self.supported | 0xff);
+        self.config = config & (self.supported | CRITICAL_WARNINGS);
     }
 
     pub(super) fn hold(&mut self, tag: Tag, cid: u16) -> Result<(), Status> {
@@ -117,6 +121,10 @@ impl Events {
         if !nsids.is_empty() {
             self.raise(Event::NamespaceChanged);
         }
+    }
+
+    pub(super) fn reliability_degraded(&mut self) {
+        self.raise(Event::ReliabilityDegraded);
     }
 
     pub(super) fn ana_changed(&mut self) {

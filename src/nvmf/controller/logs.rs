@@ -10,7 +10,9 @@ use nvme::log::{
 };
 use nvme::{Layout, Sqe, Status, ascii};
 
-use super::{Controller, ERRORS_MAX, Kind};
+use super::{Controller, Kind};
+use crate::nvmf::limits::ERRORS_MAX;
+use crate::nvmf::view::Health;
 
 /// The part of a log page that is asked for.
 struct Window<'a> {
@@ -121,8 +123,11 @@ impl Controller {
         let usage = &self.usage;
         // Thousands of 512 bytes, rounded up (Base, figure 206).
         let units = |bytes: u64| u128::from(bytes.div_ceil(512_000));
+        let (worst, best) = self.view.health();
+        // Reliability is degraded by one namespace; the media is read-only if all of it is.
+        let (degraded, read_only) = (worst != Health::Whole, best == Health::Broken);
         let smart = Smart {
-            critical_warning: u8::from(usage.degraded) << 2 | u8::from(usage.read_only) << 3,
+            critical_warning: u8::from(degraded) << 2 | u8::from(read_only) << 3,
             // There is no sensor; 0 would read as -273 degrees.
             temperature_k: 300,
             spare_percent: 100,

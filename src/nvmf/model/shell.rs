@@ -82,6 +82,14 @@ impl Model {
     fn handle(&mut self, id: LinkId, event: Event) {
         match event {
             Event::Command { tag, sqe } => self.decide(id, tag, sqe),
+            Event::Conflict { tag, sqe } => {
+                let commands = &mut self.links[id].commands;
+                let at = usize::from(tag);
+                commands.resize_with(commands.len().max(at + 1), || None);
+                assert!(commands[at].is_none(), "{tag} has no buffer");
+                let (work, buffer) = (Work::Disconnect, Vec::new());
+                commands[at] = Some(Command { sqe, work, buffer });
+            }
             Event::Ready { tag } => self.links[id].ready.push(tag),
             // The answer still refers to nothing of the buffer, but the tag is in use until it is sent.
             Event::Dropped { tag } => {

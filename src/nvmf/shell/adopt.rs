@@ -6,6 +6,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use device::{Bdev, OpenError};
 use nvme::Status;
@@ -13,6 +14,7 @@ use nvme::fabrics::RESULT_AUTHENTICATION_REQUIRED;
 use reactor::Cx;
 use reactor::memory::IoBufMut;
 
+use super::fence::Fence;
 use super::group::{Ask, GroupStats, LinkNo, group_of};
 use super::link::{Joined, Link};
 use super::pulse::Pulse;
@@ -63,7 +65,7 @@ pub(super) fn admitted(
         link.make_room();
         link.queue.connected(role, Arc::clone(&view), keys.is_some());
         pulse.beat(now_us);
-        link.joined = Some(Joined { association, pulse });
+        link.joined = Some(Joined { association, qid, pulse });
         if let Some(config) = auth {
             let session = Session::new(host.nqn.clone(), identity.nqn.clone(), config);
             link.session = Some(Box::new(session));
@@ -108,6 +110,10 @@ pub(super) fn authenticated(
                 }
                 Progress::Failed => {
                     tracing::warn!(peer = %link.peer, "a host has not proved who it is");
+                    if let Some(joined) = &link.joined {
+                        let failures = &joined.pulse.traffic.authentication_failures;
+                        failures.fetch_add(1, Ordering::Relaxed);
+                    }
                     link.ends = true;
                 }
             }
@@ -178,10 +184,15 @@ pub(super) fn close_all(cx: &mut Cx) -> bool {
 }
 
 /// Opens a bdev for a namespace.
-pub(super) fn open(cx: &mut Cx, key: u64, bdev: &Arc<dyn Bdev>) -> Result<(), OpenError> {
+pub(super) fn open(
+    cx: &mut Cx,
+    key: u64,
+    bdev: &Arc<dyn Bdev>,
+    fence: Arc<Fence>,
+) -> Result<(), OpenError> {
     let channel = bdev.open_client(cx)?;
     if let Some(group) = group_of(cx) {
-        group.borrow_mut().channels.insert(key, channel);
+        group.borrow_mut().channels.insert(key, channel, fence);
     }
     Ok(())
 }

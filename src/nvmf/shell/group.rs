@@ -1,7 +1,7 @@
 //! All links of one reactor, polled once a turn.
 //!
 //! ```text
-//!   poll     completions of bdevs --> hot links: read, judge, execute --> epoll finds the others
+//!   poll     completions of bdevs --> epoll finds links --> hot links: read, judge, execute --> completions
 //!   unplug   one gathered write a link
 //! ```
 //!
@@ -31,7 +31,9 @@ use rustix::event::epoll::{self, CreateFlags, Event as EpollEvent, EventData, Ev
 
 use super::io::{self as jobs, Channels};
 use super::link::{Link, LinkState, Stage};
-use crate::limits::{NVMF_BUFFER_BYTES_PER_REACTOR, NVMF_EVENTS_PER_TURN_MAX, NVMF_HOT_US};
+use crate::limits::{
+    NVMF_BUFFER_BYTES_PER_REACTOR, NVMF_EVENTS_PER_TURN_MAX, NVMF_HOT_US, NVMF_LOOK_US,
+};
 use crate::nvmf::auth::Session;
 use crate::nvmf::connection::{Completion, Tag};
 use crate::nvmf::controller::{Effect, Outcome};
@@ -95,6 +97,8 @@ pub(super) struct Group {
     free: Vec<usize>,
     by_no: BTreeMap<LinkNo, usize>,
     hot: Vec<usize>,
+    /// When it was looked for those that are not hot.
+    looked_us: u64,
     pub(super) channels: Channels,
     pub(super) pool: Pool,
     epoll: OwnedFd,
@@ -112,6 +116,7 @@ impl Group {
             free: Vec::new(),
             by_no: BTreeMap::new(),
             hot: Vec::new(),
+            looked_us: 0,
             channels: Channels::default(),
             pool: Pool::new(NVMF_BUFFER_BYTES_PER_REACTOR)?,
             epoll: epoll::create(CreateFlags::CLOEXEC)?,
@@ -203,7 +208,7 @@ impl Group {
 
     fn poll(&mut self, now_us: u64) -> usize {
         let mut progress = self.collect() + self.ask_again();
-        progress += self.look_around();
+        progress += self.look_around(now_us);
         let mut at = 0;
         while at < self.hot.len() {
             let slot = self.hot[at];
@@ -215,7 +220,8 @@ impl Group {
                 self.hot.swap_remove(at);
             }
         }
-        progress
+        // What bdevs in memory have done already is answered in this turn, without another read before.
+        progress + self.collect()
     }
 
     /// Takes what bdevs have finished.
@@ -230,6 +236,9 @@ impl Group {
         for completion in done.drain(..) {
             let (slot, tag) = jobs::of_token(completion.io.token);
             if let Some(place) = &mut self.places[slot] {
+                if place.told_gone {
+                    jobs::exorcise(&place.link, tag, &mut self.channels);
+                }
                 jobs::done(&mut place.link, tag, completion);
             }
             self.heat(slot);
@@ -239,11 +248,16 @@ impl Group {
     }
 
     /// Finds links that are not hot, and have something to read or room to write.
-    fn look_around(&mut self) -> usize {
+    fn look_around(&mut self, now_us: u64) -> usize {
         let links = self.by_no.len();
         if links == 0 || links == self.hot.len() && !self.some_are_blocked() {
             return 0;
         }
+        // While others move, those that do not can wait a moment: looking is a system call.
+        if !self.hot.is_empty() && now_us.saturating_sub(self.looked_us) < NVMF_LOOK_US {
+            return 0;
+        }
+        self.looked_us = now_us;
         self.events.clear();
         let spare = rustix::buffer::spare_capacity(&mut self.events);
         let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -317,6 +331,7 @@ impl Group {
     fn say_goodbye(&mut self, place: &mut Place) {
         if place.link.stream.is_none() && !place.told_gone {
             place.told_gone = true;
+            jobs::haunt(&place.link, &mut self.channels);
             self.ask(Ask::Gone { link: place.link.no });
         }
     }
@@ -348,14 +363,12 @@ impl Group {
     }
 
     fn administrate(&mut self, link: &mut Link, tag: Tag, now_us: u64) {
+        link.hear_queues();
         let command = &mut link.commands[usize::from(tag)];
         let stage = std::mem::replace(&mut command.stage, Stage::Held);
         let (Stage::Receiving(mut buffer), Some(controller)) = (stage, &mut link.controller) else {
             return link.complete(tag, Completion::of(Status::SEQUENCE_ERROR), None, 0);
         };
-        if let Some(joined) = &link.joined {
-            controller.usage = joined.pulse.usage();
-        }
         let sqe = command.sqe;
         let data = buffer.as_deref_mut().unwrap_or_default();
         if matches!(controller.transfer(&sqe), Ok(Transfer::ToHost { .. })) {

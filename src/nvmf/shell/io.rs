@@ -8,14 +8,18 @@
 //! A command is one request, but Deallocate, which is one for each of its ranges. Compare reads into the
 //! second half of its buffer; Verify reads into one that nobody sees.
 //!
-//! Invariant: a command is answered when none of its requests is at a bdev any more.
+//! Invariants: a command is answered when none of its requests is at a bdev any more; nothing that changes a
+//! namespace is sent while a ghost is there (`fence`).
 //!
 //! Not here: what a command asks for (`nvmf::nvm`).
+
+use std::sync::Arc;
 
 use device::{BdevIo, ClientChannel, IoChannel, IoOp, IoStatus};
 use nvme::Status;
 use reactor::memory::IoBufMut;
 
+use super::fence::Fence;
 use super::link::{Link, Stage};
 use crate::nvmf::connection::{Completion, Tag};
 use crate::nvmf::nvm::{self, Op, Request, ranges};
@@ -86,6 +90,8 @@ pub(crate) struct Channel {
     key: u64,
     /// The namespace goes: nothing new is taken.
     pub(crate) retires: bool,
+    /// Of the namespace, on all reactors.
+    pub(crate) fence: Arc<Fence>,
 }
 
 /// Where a channel is in its list. The rest of a key tells apart those that were in one place in turn.
@@ -105,12 +111,12 @@ impl Channels {
         channel.filter(|channel| channel.key == key)
     }
 
-    pub(crate) fn insert(&mut self, key: u64, channel: ClientChannel) {
+    pub(crate) fn insert(&mut self, key: u64, channel: ClientChannel, fence: Arc<Fence>) {
         let at = place_of(key);
         if self.list.len() <= at {
             self.list.resize_with(at + 1, || None);
         }
-        self.list[at] = Some(Channel { channel, in_flight: 0, key, retires: false });
+        self.list[at] = Some(Channel { channel, in_flight: 0, key, retires: false, fence });
     }
 
     pub(crate) fn remove(&mut self, key: u64) -> Option<Channel> {
@@ -202,6 +208,7 @@ fn go_on(link: &mut Link, slot: usize, tag: Tag, channels: &mut Channels) {
         return settle(link, tag, job, None);
     };
     let has_room = match job.request.op {
+        _ if job.request.modifies() && channel.fence.is_up() => false,
         Op::Deallocate { count, effective, .. } => {
             send_ranges(link, slot, tag, &mut job, channel, (count, effective))
         }
@@ -270,7 +277,7 @@ pub(crate) fn done(link: &mut Link, tag: Tag, completion: device::Completion) {
     let Stage::Io(mut job) = stage else { unreachable!("the command is at its bdev") };
     job.in_flight -= 1;
     let device::Completion { io, status } = completion;
-    count(link, &job.request, status);
+    link.done.media_errors += u64::from(status == IoStatus::MediaError);
     if !status.is_ok() && job.status.is_ok() {
         job.status = nvm::status_of(status, job.request.op);
     }
@@ -292,15 +299,41 @@ pub(crate) fn tear(link: &mut Link, tag: Tag) {
     settle(link, tag, job, None);
 }
 
+/// The connection of a link has ended: what of it is at bdevs and changes them are ghosts from now on.
+pub(crate) fn haunt(link: &Link, channels: &mut Channels) {
+    for command in &link.commands {
+        if let Stage::Io(job) = &command.stage
+            && job.request.modifies()
+            && let Some(channel) = channels.get_mut(job.request.key)
+        {
+            channel.fence.raise(u64::from(job.in_flight));
+        }
+    }
+}
+
+/// A request of such a link has come back from its bdev.
+pub(crate) fn exorcise(link: &Link, tag: Tag, channels: &mut Channels) {
+    if let Stage::Io(job) = &link.commands[usize::from(tag)].stage
+        && job.request.modifies()
+        && let Some(channel) = channels.get_mut(job.request.key)
+    {
+        channel.fence.lower();
+    }
+}
+
 /// Answers a command if nothing of it is at its bdev or waits to be sent there.
 fn settle(link: &mut Link, tag: Tag, job: Job, read: Option<IoBufMut>) {
     if job.in_flight > 0 || link.stalled.contains(&tag) {
         link.commands[usize::from(tag)].stage = Stage::Io(job);
         return;
     }
+    count(link, &job.request);
     let mut status = job.status;
     if status.is_ok() && job.request.op == Op::Compare && read.as_deref() != job.host.as_deref() {
         status = Status::COMPARE_FAILURE.finally();
+    }
+    if !status.is_ok() {
+        link.note_error(tag, status);
     }
     let data_bytes = match job.request.op {
         Op::Read if status.is_ok() => job.request.len_bytes,
@@ -309,8 +342,8 @@ fn settle(link: &mut Link, tag: Tag, job: Job, read: Option<IoBufMut>) {
     link.complete(tag, Completion::of(status), read, data_bytes);
 }
 
-/// For SMART / Health Information.
-fn count(link: &mut Link, request: &Request, status: IoStatus) {
+/// For SMART / Health Information, and for metrics.
+fn count(link: &mut Link, request: &Request) {
     let len = u64::from(request.len_bytes);
     match request.op {
         Op::Read | Op::Compare | Op::Verify => {
@@ -321,7 +354,6 @@ fn count(link: &mut Link, request: &Request, status: IoStatus) {
             link.done.writes += 1;
             link.done.written_bytes += len;
         }
-        Op::Flush | Op::Deallocate { .. } | Op::WriteZeroes { .. } => {}
+        Op::Flush | Op::Deallocate { .. } | Op::WriteZeroes { .. } => link.done.others += 1,
     }
-    link.done.media_errors += u64::from(status == IoStatus::MediaError);
 }

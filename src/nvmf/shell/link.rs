@@ -38,7 +38,7 @@ use crate::nvmf::auth::{self, Session};
 use crate::nvmf::connection::{
     Accepted, Completion, Connection, ConnectionConfig, Event, Tag, Want,
 };
-use crate::nvmf::controller::{Controller, Usage};
+use crate::nvmf::controller::{Controller, Usage, error_entry};
 use crate::nvmf::limits::HANDSHAKE_US;
 use crate::nvmf::queue::{CONNECT_TRANSFER, Queue, Work};
 use crate::nvmf::subsystem::AssociationId;
@@ -48,6 +48,7 @@ use crate::nvmf::transfer::Transfer;
 #[derive(Clone, Debug)]
 pub(crate) struct Joined {
     pub(crate) association: AssociationId,
+    pub(crate) qid: u16,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -323,6 +324,13 @@ impl Link {
         match event {
             None => {}
             Some(Event::Command { tag, sqe }) => self.judge(tag, sqe),
+            Some(Event::Conflict { tag, sqe }) => {
+                self.make_room();
+                let command = &mut self.commands[usize::from(tag)];
+                (command.sqe, command.work) = (sqe, Work::Disconnect);
+                command.stage = Stage::Sending(None);
+                self.note_error(tag, Status::CID_CONFLICT.finally());
+            }
             Some(Event::Ready { tag }) => self.ready.push_back(tag),
             Some(Event::Dropped { tag }) => self.answered(tag, None),
             Some(Event::Ending { error }) => {
@@ -455,11 +463,28 @@ impl Link {
         }
     }
 
-    fn note_error(&mut self, tag: Tag, status: Status) {
+    /// A command fails, or is refused: for Error Information of its controller.
+    pub(crate) fn note_error(&mut self, tag: Tag, status: Status) {
         let sqe = self.commands[usize::from(tag)].sqe;
         tracing::debug!(peer = %self.peer, opcode = sqe.opcode, nsid = sqe.nsid, %status, "refused");
-        if let Some(controller) = &mut self.controller {
-            controller.note_error(0, &sqe, status);
+        match (&mut self.controller, &self.joined) {
+            (Some(controller), _) => controller.note_error(&sqe, status),
+            (None, Some(Joined { qid: qid @ 1.., pulse, .. })) => {
+                self.done.errors += 1;
+                pulse.note_error(error_entry(*qid, &sqe, status));
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// The controller learns what its other queues did.
+    pub(crate) fn hear_queues(&mut self) {
+        if let (Some(controller), Some(joined)) = (&mut self.controller, &self.joined) {
+            controller.usage = joined.pulse.usage();
+            controller.heard(joined.pulse.heard_us());
+            while let Some(entry) = joined.pulse.take_error() {
+                controller.log_error(entry);
+            }
         }
     }
 
@@ -551,6 +576,9 @@ impl Link {
         let Some(stream) = self.stream.take() else { return };
         // The other side may be gone already.
         let _ = stream.shutdown(Shutdown::Both);
+        if let Some(joined) = &self.joined {
+            joined.pulse.add(&std::mem::take(&mut self.done));
+        }
         let mut freed = Vec::new();
         self.connection.close(|tag| freed.push(tag));
         for tag in freed {
@@ -593,17 +621,15 @@ impl Link {
     pub(crate) fn tick(&mut self, now_us: u64) {
         if let Some(joined) = &self.joined {
             joined.pulse.add(&std::mem::take(&mut self.done));
-            let heard_us = joined.pulse.heard_us();
-            if let Some(controller) = &mut self.controller {
-                controller.usage = joined.pulse.usage();
-                controller.heard(heard_us);
-                if controller.is_expired(now_us) {
-                    let host = &controller.host().nqn;
-                    tracing::warn!(peer = %self.peer, %host, "keep alive timeout");
-                    self.close();
-                    return;
-                }
-            }
+        }
+        self.hear_queues();
+        if let Some(controller) = &self.controller
+            && controller.is_expired(now_us)
+        {
+            let host = &controller.host().nqn;
+            tracing::warn!(peer = %self.peer, %host, "keep alive timeout");
+            self.close();
+            return;
         }
         let is_unproven = self
             .unproven_since_us

@@ -21,6 +21,7 @@
 //! Not here: what bytes mean (the modules beside), which bdevs there are (`control`).
 
 mod adopt;
+mod fence;
 mod group;
 mod io;
 mod link;
@@ -31,6 +32,8 @@ mod service;
 pub use group::{GroupStats, LinkNo};
 pub use link::LinkState;
 pub use listener::ListenError;
+pub use pulse::TrafficView;
 pub use service::{
-    ExportError, LinkView, Service, ServiceError, Transport, TransportError, same_address,
+    ExportError, LinkView, Service, ServiceError, SubsystemLook, TargetLook, Transport,
+    TransportError, same_address,
 };

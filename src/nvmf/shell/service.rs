@@ -10,11 +10,13 @@
 //! changes in the order in which they were made.
 //!
 //! Invariants: a refused change has changed nothing; a host's new controller begins when no request of its
-//! earlier connections is at a bdev any more, so that an old write never lands on a new one.
+//! earlier connections is at a bdev any more, so that an old write never lands on a new one (those who are
+//! connected already are kept from it by their `fence`).
 //!
 //! Not here: what reactors ask (`desk`), names of bdevs and claims (`control`), JSON (`methods`).
 
 mod desk;
+mod look;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -29,10 +31,11 @@ use nvme::pdu::Digests;
 use reactor::{ReactorHandle, Stopped, clock};
 
 use super::adopt;
+use super::fence::Fence;
 use super::group::{self, Ask, GroupStats, LinkNo};
 use super::io::place_of;
 use super::listener::{ListenError, Listening};
-use super::pulse::Pulse;
+use super::pulse::{Pulse, Traffic};
 use crate::keyring::Keyring;
 use crate::limits::{NVMF_ASKS_MAX, NVMF_CONNECTIONS_MAX, NVMF_DRAIN_SLICE, NVMF_DRAIN_TIME_LIMIT};
 use crate::nvmf::auth::{Group, Hash};
@@ -42,7 +45,9 @@ use crate::nvmf::subsystem::{
     Address, Association, AssociationId, BdevFacts, Changes, HostEntry, NamespaceSpec, Subsystem,
     SubsystemSpec, Target, TargetConfig, TargetError, Update,
 };
-use crate::nvmf::view::Identifiers;
+use crate::nvmf::view::{Health, Identifiers};
+
+pub use look::{SubsystemLook, TargetLook};
 
 /// What the transport offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +174,10 @@ struct Inner {
     transport: Option<Transport>,
     links: BTreeMap<LinkNo, Record>,
     pulses: BTreeMap<AssociationId, Arc<Pulse>>,
+    /// What was done with each subsystem, the discovery subsystem not among them.
+    traffic: BTreeMap<Nqn, Arc<Traffic>>,
+    /// Connects that were refused.
+    refused: u64,
     listening: BTreeMap<Address, Listening>,
     exports: BTreeMap<u64, Export>,
     /// Exports that there have been.
@@ -196,6 +205,7 @@ pub struct Service {
     asked: Receiver<Ask>,
     /// Attends once there is something to be asked about.
     desk: Mutex<Option<JoinHandle<()>>>,
+    last_look: Mutex<TargetLook>,
 }
 
 /// Whether an address is the one that was given, in any case and spelling.
@@ -249,6 +259,8 @@ impl Service {
                 transport: None,
                 links: BTreeMap::new(),
                 pulses: BTreeMap::new(),
+                traffic: BTreeMap::new(),
+                refused: 0,
                 listening: BTreeMap::new(),
                 exports: BTreeMap::new(),
                 exported: 0,
@@ -260,7 +272,7 @@ impl Service {
             }),
             keyring,
         });
-        Self { shared, asks, asked, desk: Mutex::new(None) }
+        Self { shared, asks, asked, desk: Mutex::default(), last_look: Mutex::default() }
     }
 
     // ---- what there is
@@ -391,6 +403,7 @@ impl Service {
         let (keys, idle) = {
             let mut inner = self.shared.admit()?;
             let changes = inner.target.remove_subsystem(nqn)?;
+            inner.traffic.remove(nqn);
             self.shared.apply(&inner, changes);
             let of_it = |(key, export): (&u64, &Export)| (export.nqn == *nqn).then_some(*key);
             let keys: Vec<u64> = inner.exports.iter().filter_map(of_it).collect();
@@ -436,9 +449,10 @@ impl Service {
     }
 
     fn open(&self, key: u64, bdev: &Arc<dyn Bdev>) -> Result<(), ExportError> {
+        let fence = Arc::new(Fence::default());
         for reactor in &self.shared.reactors {
-            let bdev = Arc::clone(bdev);
-            reactor.call(move |cx| adopt::open(cx, key, &bdev))??;
+            let (bdev, fence) = (Arc::clone(bdev), Arc::clone(&fence));
+            reactor.call(move |cx| adopt::open(cx, key, &bdev, fence))??;
         }
         Ok(())
     }
@@ -482,6 +496,19 @@ impl Service {
                 continue;
             }
             match inner.target.change_namespace(&nqn, nsid, facts) {
+                Ok(changes) => self.shared.apply(&inner, changes),
+                Err(error) => tracing::error!(%nqn, nsid, %error, "hosts are not told"),
+            }
+        }
+    }
+
+    /// A bdev is better or worse than before: hosts of those that have it are told.
+    pub fn set_health(&self, bdev: &str, health: Health) {
+        let mut inner = self.shared.lock();
+        let all = inner.exports.values().filter(|one| one.bdev.name() == bdev);
+        let found: Vec<(Nqn, u32)> = all.map(|one| (one.nqn.clone(), one.nsid)).collect();
+        for (nqn, nsid) in found {
+            match inner.target.set_health(&nqn, nsid, health) {
                 Ok(changes) => self.shared.apply(&inner, changes),
                 Err(error) => tracing::error!(%nqn, nsid, %error, "hosts are not told"),
             }

@@ -259,6 +259,36 @@ fn answers_have_their_bytes() {
     assert_eq!(response(&output[1].0), Cqe { sq_id: 1, cid: 1, ..Cqe::default() });
 }
 
+/// Goal: a command with the identifier of one that is not answered is refused, and does nothing; when that one
+/// is answered the identifier is free again. Method: a write that waits for its data, and others beside it.
+#[test]
+fn identifiers_are_used_once_at_a_time() {
+    let mut model = Model::new(64);
+    let link = io_queue(&mut model, Format::default());
+    let format = Format::default();
+    model.feed(link, &capsule(format, write(7, 1).with_sgl(Sgl::transport(512)), &[]));
+    model.output(link, usize::MAX);
+    let again = capsule(format, write(7, 1).with_sgl(Sgl::in_capsule(512)), &[6; 512]);
+    let other = write(8, 1).with_blocks(9, 1).with_sgl(Sgl::in_capsule(512));
+    model.feed(link, &[again.clone(), again.clone(), capsule(format, other, &[8; 512])].concat());
+    let output = parse(Digests::default(), &model.output(link, usize::MAX));
+    let found: Vec<_> = output.iter().map(|(pdu, _)| response(pdu)).collect();
+    let conflict = Status::CID_CONFLICT.finally();
+    let statuses: Vec<_> = found.iter().map(|cqe| (cqe.cid, cqe.status())).collect();
+    assert_eq!(statuses, [(7, conflict), (7, conflict), (8, Status::SUCCESS)]);
+    assert_eq!(model.disk(0)[..512], [0; 512], "what was refused was not written");
+    let transfer = Transfer { cid: 7, tag: 0, offset: 0, len_bytes: 512 };
+    model.feed(link, &h2c(flag::LAST, transfer, &[7; 512]));
+    let output = parse(Digests::default(), &model.output(link, usize::MAX));
+    assert_eq!(response(&output[0].0).status(), Status::SUCCESS);
+    assert_eq!((&model.disk(0)[..512], model.disk(0)[9 * 512]), (&[7; 512][..], 8));
+    model.feed(link, &again);
+    let output = parse(Digests::default(), &model.output(link, usize::MAX));
+    assert_eq!(response(&output[0].0).status(), Status::SUCCESS);
+    assert_eq!(model.disk(0)[..512], [6; 512]);
+    assert!(model.connection(link).is_idle());
+}
+
 /// Goal: many small answers are one gathered part. Method: 16 writes in one go.
 #[test]
 fn answers_are_batched() {

@@ -21,7 +21,7 @@ use crate::daemon::PATIENCE;
 pub(super) const ENTRIES: u16 = 32;
 
 /// One queue of a host.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     stream: TcpStream,
     queue: HostQueue,
     buffers: Vec<Vec<u8>>,
@@ -48,7 +48,7 @@ fn lost(what: impl std::fmt::Debug) -> io::Error {
 
 impl Queue {
     /// A connection, which is no queue yet.
-    pub(super) fn open(port: u16, digests: bool) -> io::Result<Self> {
+    pub(crate) fn open(port: u16, digests: bool) -> io::Result<Self> {
         let stream = TcpStream::connect(("127.0.0.1", port))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -74,11 +74,11 @@ impl Queue {
     }
 
     /// The Admin queue of a new controller.
-    pub(super) fn admin(port: u16, digests: bool) -> io::Result<(Self, ControllerFacts)> {
+    pub(crate) fn admin(port: u16, digests: bool) -> io::Result<(Self, ControllerFacts)> {
         Self::admin_of(port, digests, &connecting(NQN, HOST))
     }
 
-    pub(super) fn admin_of(
+    pub(crate) fn admin_of(
         port: u16,
         digests: bool,
         what: &Connecting,
@@ -98,7 +98,7 @@ impl Queue {
     }
 
     /// An I/O queue of a controller.
-    pub(super) fn io(port: u16, digests: bool, cntlid: u16, qid: u16) -> io::Result<Self> {
+    pub(crate) fn io(port: u16, digests: bool, cntlid: u16, qid: u16) -> io::Result<Self> {
         let mut queue = Self::open(port, digests)?;
         let mut buffer = vec![0; 1024];
         let command = connect(&connecting(NQN, HOST), qid, cntlid, &mut buffer);
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Sends a command, and says its number; `None` if the queue is full.
-    pub(super) fn submit(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<Option<u64>> {
+    pub(crate) fn submit(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<Option<u64>> {
         let crc = |len: u32| digest(&buffer[..len as usize]);
         let Ok(tag) = self.queue.submit(command.sqe, command.data, crc) else { return Ok(None) };
         let (tag, number) = (usize::from(tag), self.last_number + 1);
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     /// Sends a command and waits for its end.
-    pub(super) fn call(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<(Cqe, Vec<u8>)> {
+    pub(crate) fn call(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<(Cqe, Vec<u8>)> {
         let number = self.submit(command, buffer)?.ok_or_else(|| lost("full"))?;
         loop {
             let at = self.done.iter().position(|done| done.0 == number);
@@ -131,7 +131,7 @@ impl Queue {
     }
 
     /// Waits for the end of any command.
-    pub(super) fn next(&mut self) -> io::Result<(u64, Cqe, Vec<u8>)> {
+    pub(crate) fn next(&mut self) -> io::Result<(u64, Cqe, Vec<u8>)> {
         loop {
             if let Some(done) = self.done.pop_front() {
                 return Ok(done);
@@ -141,12 +141,12 @@ impl Queue {
     }
 
     /// Commands whose end nobody has looked at.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.queue.in_flight() + self.done.len()
     }
 
     /// The bare socket, for hosts that misbehave.
-    pub(super) fn stream(&self) -> &TcpStream {
+    pub(crate) fn stream(&self) -> &TcpStream {
         &self.stream
     }
 

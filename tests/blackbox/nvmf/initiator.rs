@@ -21,7 +21,7 @@ use crate::daemon::{Daemon, Place, malloc, raid5};
 pub(super) const BLOCK: u32 = 4096;
 
 /// Exports a bdev, and says at which port.
-pub(super) fn export(daemon: &Daemon, bdev: &str) -> u16 {
+pub(crate) fn export(daemon: &Daemon, bdev: &str) -> u16 {
     let port = free_port();
     daemon.ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
     daemon.ask("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true }));

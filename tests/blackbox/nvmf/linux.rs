@@ -6,7 +6,9 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -16,7 +18,11 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{HOST, NQN, address, free_port};
-use crate::daemon::{Daemon, PATIENCE, Place, malloc};
+use crate::daemon::{Daemon, PATIENCE, Place, entry, malloc};
+use crate::{documents, tools};
+
+/// Another key than the host's: a made-up one of 32 bytes with its CRC-32.
+const OTHER_KEY: &str = "DHHC-1:00:CzBVep/E6Q4zWH2ix+wRNluApcrvFDleg6jN8hc8YYYVgfSp:";
 
 /// For the guest, on a machine that has much else to do.
 const TIMEOUT: Duration = Duration::from_secs(550);
@@ -31,10 +37,12 @@ struct Peer {
 
 impl Peer {
     fn start(script: &str, variables: &[(&str, &str)]) -> Option<Self> {
+        let readme = documents::block_for_linux();
         let lab = lab(env!("CARGO_TARGET_TMPDIR"))?;
         let folder = tempfile::tempdir().unwrap();
         let mut guest = Guest::new(script)
             .file("lib", LIB)
+            .file("readme", readme.as_bytes())
             .share(folder.path())
             .network()
             .cores(2)
@@ -45,6 +53,21 @@ impl Peer {
             guest = guest.variable(name, value);
         }
         Some(Self { guest: guest.start(lab), folder })
+    }
+
+    /// Puts fio and its libraries where the guest sees them: with Debian's they are too large for its memory.
+    fn bring_fio(&self) {
+        let Some(fio) = tools::find("fio", "fio") else { return };
+        let folder = self.folder.path().join("fio.new");
+        fs::create_dir(&folder).unwrap();
+        let listed = Command::new("ldd").arg(&fio).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let libraries = listed.split_whitespace().filter(|word| word.starts_with('/'));
+        for file in libraries.map(Path::new).chain([fio.as_path()]) {
+            fs::copy(file, folder.join(file.file_name().unwrap())).unwrap();
+        }
+        // It is there when all of it is.
+        fs::rename(&folder, self.folder.path().join("fio")).unwrap();
     }
 
     fn tell(&self, word: &str) {
@@ -121,9 +144,11 @@ fn a_linux_host_keeps_its_files() {
     let Some(peer) = Peer::start(include_str!("linux_files.sh"), &[("PORT", &port)]) else {
         return;
     };
+    peer.bring_fio();
     let state = place.data().join("state.json");
     let daemon = place.start_with(&state_args(&state));
     make_array(&place, &daemon, &port);
+    peer.tell("served");
 
     let peer = peer.await_word("mounted");
     daemon.ask(
@@ -215,4 +240,59 @@ fn a_linux_host_has_two_paths() {
     peer.tell("gone");
     peer.end();
     daemon.stop();
+}
+
+/// Goal: a Linux host proves that it has its key, and asks the controller for its own; without a key, with a
+/// wrong one, and when the controller cannot prove its own it is not connected. Method: every hash function
+/// and groups that an emulated guest computes in seconds, chosen by the target; with a file that is compared over
+/// each connection. The kernel has to be built for it (`tests/e2e/README.md`).
+#[test]
+fn a_linux_host_authenticates() {
+    if let Some(lab) = lab(env!("CARGO_TARGET_TMPDIR"))
+        && !lab.kernel_has("CONFIG_NVME_HOST_AUTH")
+    {
+        println!("skipped: the guest's kernel is built without CONFIG_NVME_HOST_AUTH");
+        return;
+    }
+    const HOST_KEY: &str = "DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:";
+    let place = Place::new();
+    let port = free_port().to_string();
+    let other = OTHER_KEY;
+    let variables = [("PORT", port.as_str()), ("HOST_KEY", HOST_KEY), ("OTHER_KEY", other)];
+    let Some(peer) = Peer::start(include_str!("linux_keys.sh"), &variables) else { return };
+    let mut keys = Vec::new();
+    for (name, key) in [("host", HOST_KEY), ("controller", other)] {
+        let file = place.path(name);
+        fs::write(&file, format!("{key}\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        keys.push(entry("keyring_file_add_key", json!({ "name": name, "path": file })));
+    }
+    let listen = json!({ "nqn": NQN, "listen_address": address("127.0.0.1", &port) });
+    let host =
+        json!({ "nqn": NQN, "host": HOST, "dhchap_key": "host", "dhchap_ctrlr_key": "controller" });
+    let mut peer = peer;
+    for (hash, group) in [("sha256", "null"), ("sha384", "ffdhe2048"), ("sha512", "ffdhe3072")] {
+        let choice = json!({ "dhchap_digests": [hash], "dhchap_dhgroups": [group] });
+        let namespace = json!({ "nqn": NQN, "namespace": { "bdev_name": "disk" } });
+        let target = [
+            entry("nvmf_set_config", choice),
+            entry("nvmf_create_transport", json!({ "trtype": "TCP" })),
+            entry("nvmf_create_subsystem", json!({ "nqn": NQN })),
+            entry("nvmf_subsystem_add_host", host.clone()),
+            entry("nvmf_subsystem_add_ns", namespace),
+            entry("nvmf_subsystem_add_listener", listen.clone()),
+        ];
+        let bdevs = [entry("bdev_malloc_create", malloc("disk", 16))];
+        let config = json!({ "subsystems": [
+            { "subsystem": "keyring", "config": keys },
+            { "subsystem": "bdev", "config": bdevs },
+            { "subsystem": "nvmf", "config": target },
+        ] });
+        let config = place.config_text(&config.to_string());
+        let daemon = place.start_with(&["--config".as_ref(), config.as_os_str()]);
+        peer.tell(&format!("{hash}-{group}"));
+        peer = peer.await_word(&format!("{hash}-{group}"));
+        daemon.stop();
+    }
+    peer.end();
 }

@@ -25,7 +25,7 @@ within() {
 connect() {
     port=$1
     shift
-    nvme connect -t tcp -a 10.0.2.2 -s "$port" -n "$NQN" -q "$HOST" -c 1 -l 300 "$@"
+    nvme connect -t tcp -a 10.0.2.2 -s "$port" -n "$NQN" -q "$HOST" -I "${HOST##*:}" -c 1 -l 300 "$@"
 }
 fill() {
     dd if=/dev/urandom of="/mnt/$1" bs=64k count="${2:-16}" 2>/dev/null
@@ -35,6 +35,16 @@ check() {
     sync
     echo 3 >/proc/sys/vm/drop_caches
     (cd /mnt && sha256sum -c /tmp/sums) >/tmp/checked || fail "$(grep -v OK /tmp/checked)"
+}
+# Random writes that fio verifies, to a file or a device, with its libraries from the folder that both see.
+verified() {
+    [ -e /share/fio ] || return 0
+    set -- /share/fio/ld-linux-x86-64.so.2 --library-path /share/fio /share/fio/fio --name=verify \
+        --thread --filename="$1" --size="$2" --rw=randwrite --bs=4k --ioengine=libaio --iodepth=16 \
+        --direct=1 --verify=crc32c --verify_fatal=1 --verify_backlog=256 --output=/tmp/fio
+    "$@" || fail "fio: $(cat /tmp/fio)"
+    grep -q 'err= 0' /tmp/fio || fail "fio: $(cat /tmp/fio)"
+    echo "fio $(grep -c . /tmp/fio) lines: $(grep -o 'issued rwts: total=[0-9,]*' /tmp/fio)"
 }
 quiet() {
     if dmesg | grep -E 'I/O error|critical|EXT4-fs error|Corruption|lost'; then

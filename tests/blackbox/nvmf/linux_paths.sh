@@ -43,7 +43,7 @@ within '[ ! -b /dev/nvme0n2 ]'
 quiet
 nvme disconnect -n "$NQN" >/dev/null
 if [ -n "$OWN" ]; then
-    nvme connect-all -t tcp -a "$OWN" -s "$PORT3" -q "$HOST" || fail "connect-all"
+    nvme connect-all -t tcp -a "$OWN" -s "$PORT3" -q "$HOST" -I "${HOST##*:}" || fail "connect-all"
     within 'ls /dev/nvme*n1 >/dev/null 2>&1'
     nvme disconnect-all
 fi

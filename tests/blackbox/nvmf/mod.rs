@@ -5,6 +5,7 @@
 //! | `host` | our own initiator's core with a socket, to ask with |
 //! | `initiator` | it: every command, many connections, bad peers, kill -9 |
 //! | `crossings` | it: what crosses on the wire |
+//! | `health` | it: the error log, critical warnings, writes of a path that is lost |
 //! | `decode` | Wireshark's dissector, which looks on |
 //! | `keys` | a host that proves who it is |
 //! | `methods` | clients of JSON-RPC: SPDK's shapes, refusals, saving and loading |
@@ -12,11 +13,15 @@
 
 mod crossings;
 mod decode;
+mod health;
 mod host;
 mod initiator;
 mod keys;
 mod linux;
 mod methods;
+
+pub(crate) use host::Queue;
+pub(crate) use initiator::export;
 
 use std::net::TcpListener;
 

@@ -25,7 +25,7 @@ use std::time::UNIX_EPOCH;
 const INIT: &str = include_str!("init.sh");
 
 /// Modules that a guest can load.
-const MODULES: [&str; 26] = [
+const MODULES: [&str; 33] = [
     // Devices of QEMU.
     "virtio_pci",
     "virtio_blk",
@@ -54,6 +54,13 @@ const MODULES: [&str; 26] = [
     "crc32c_generic",
     "crc32c-intel",
     "libcrc32c",
+    "nvme-auth",
+    "dh_generic",
+    "hmac",
+    "sha256_generic",
+    "sha256-ssse3",
+    "sha512_generic",
+    "sha512-ssse3",
     "ext4",
     "xfs",
 ];

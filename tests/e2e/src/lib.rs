@@ -37,6 +37,18 @@ use tools::Tools;
 pub struct Lab {
     pub(crate) qemu: PathBuf,
     pub(crate) base: Base,
+    config: PathBuf,
+}
+
+impl Lab {
+    /// Whether the kernel is built with an option like `CONFIG_NVME_HOST_AUTH`, or has it as a module.
+    #[must_use]
+    pub fn kernel_has(&self, option: &str) -> bool {
+        let text = std::fs::read_to_string(&self.config).unwrap_or_default();
+        text.lines().any(|line| {
+            line.strip_prefix(option).is_some_and(|value| value == "=y" || value == "=m")
+        })
+    }
 }
 
 /// The lab, made at the first call. `cache` is where kernel and initramfs are kept: a test passes
@@ -60,5 +72,5 @@ pub fn lab(cache: &str) -> Option<&'static Lab> {
 fn make(cache: &Path) -> Result<Lab, String> {
     let tools = Tools::find()?;
     let base = Base::make(&tools, cache).map_err(|error| error.to_string())?;
-    Ok(Lab { qemu: tools.qemu, base })
+    Ok(Lab { qemu: tools.qemu, base, config: tools.config })
 }

@@ -7,6 +7,9 @@
 //!   xz-utils zstd                                   unpack kernel and modules
 //! ```
 //!
+//! The kernel is this machine's newest one, or the newest one below the folder that `RAID456_E2E_ROOT` names:
+//! a package that is unpacked there, and not installed.
+//!
 //! Not here: making anything of them (`base`).
 
 use std::fs;
@@ -33,7 +36,9 @@ pub(crate) struct Tools {
     pub(crate) qemu: PathBuf,
     /// The packed kernel.
     pub(crate) kernel: PathBuf,
-    /// Its modules: `/lib/modules/<release>`.
+    /// What it is built with.
+    pub(crate) config: PathBuf,
+    /// Its modules: `lib/modules/<release>`.
     pub(crate) modules: PathBuf,
     /// Release of the kernel.
     pub(crate) release: String,
@@ -60,15 +65,19 @@ impl Tools {
         need("xz", "xz-utils");
         need("zstd", "zstd");
         need("ldd", "libc-bin");
-        let release = newest_release();
+        let root = std::env::var_os("RAID456_E2E_ROOT").map_or_else(|| "/".into(), PathBuf::from);
+        let modules = ["lib/modules", "usr/lib/modules"].map(|folder| root.join(folder));
+        let modules = modules.into_iter().find(|folder| folder.exists()).unwrap_or_default();
+        let release = newest_release(&root, &modules);
         if release.is_none() {
             missing.push("linux-image-amd64".to_owned());
         }
         match release {
             Some(release) if missing.is_empty() => Ok(Self {
                 qemu,
-                kernel: format!("/boot/vmlinuz-{release}").into(),
-                modules: format!("/lib/modules/{release}").into(),
+                kernel: root.join(format!("boot/vmlinuz-{release}")),
+                config: root.join(format!("boot/config-{release}")),
+                modules: modules.join(&release),
                 release,
                 programs,
             }),
@@ -78,13 +87,13 @@ impl Tools {
 }
 
 /// The newest kernel for 64-bit PCs that is there with its modules.
-fn newest_release() -> Option<String> {
-    let entries = fs::read_dir("/lib/modules").ok()?.flatten();
+fn newest_release(root: &Path, modules: &Path) -> Option<String> {
+    let entries = fs::read_dir(modules).ok()?.flatten();
     let releases = entries.filter_map(|entry| entry.file_name().into_string().ok());
     releases
         .filter(|release| release.ends_with("-amd64"))
-        .filter(|release| Path::new(&format!("/boot/vmlinuz-{release}")).exists())
-        .filter(|release| Path::new(&format!("/lib/modules/{release}/modules.dep.bin")).exists())
+        .filter(|release| root.join(format!("boot/vmlinuz-{release}")).exists())
+        .filter(|release| modules.join(release).join("modules.dep.bin").exists())
         .max_by_key(|release| numbers(release))
 }
 

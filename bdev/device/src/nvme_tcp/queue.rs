@@ -16,7 +16,7 @@ use nvme::pdu::{
     Digests, FatalError, Fes, Format, Header, IcReq, IcResp, PREFIX_BYTES_MAX, Pdu, TermReq,
     Transfer, common_at, flag,
 };
-use nvme::stream::{Arrival, Outbox, Part, Reader, ReaderWant, Side};
+use nvme::stream::{self, Arrival, Outbox, Part, Reader, ReaderWant, Side};
 use nvme::{Cqe, Sgl, Sqe, Status};
 
 /// Name of a command: its slot, and its command identifier.
@@ -270,22 +270,7 @@ impl HostQueue {
 
     /// Takes bytes that are no data: how many, up to the first event, and that.
     pub fn header(&mut self, bytes: &[u8]) -> (usize, Option<HostEvent>) {
-        let mut used = 0;
-        while used < bytes.len() && self.reader.want() == ReaderWant::Header {
-            let step = match self.reader.header(&bytes[used..]) {
-                Ok((len, arrival)) => {
-                    used += len;
-                    arrival.map_or(Ok(None), |arrival| self.arrived(arrival))
-                }
-                Err(error) => Err(error),
-            };
-            match step {
-                Ok(None) => {}
-                Ok(Some(event)) => return (used, Some(event)),
-                Err(error) => return (used, Some(self.end(error))),
-            }
-        }
-        (used, None)
+        stream::advance(self, bytes, |queue| &mut queue.reader, Self::arrived, Self::end)
     }
 
     /// Data has been put where [`want`](Self::want) said: these bytes, all of them or the first ones.

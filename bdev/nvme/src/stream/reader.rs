@@ -313,6 +313,34 @@ impl Reader {
     }
 }
 
+/// Has a machine take bytes that are no data: how many, up to its first event, and that. `reader` is its
+/// reader; it says what an arrival means, and makes an event of what is wrong, its own findings and the
+/// reader's alike.
+pub fn advance<M, E>(
+    machine: &mut M,
+    bytes: &[u8],
+    reader: impl Fn(&mut M) -> &mut Reader,
+    arrived: impl Fn(&mut M, Arrival) -> Result<Option<E>, FatalError>,
+    end: impl FnOnce(&mut M, FatalError) -> E,
+) -> (usize, Option<E>) {
+    let mut used = 0;
+    while used < bytes.len() && reader(machine).want() == ReaderWant::Header {
+        let step = match reader(machine).header(&bytes[used..]) {
+            Ok((len, arrival)) => {
+                used += len;
+                arrival.map_or(Ok(None), |arrival| arrived(machine, arrival))
+            }
+            Err(error) => Err(error),
+        };
+        match step {
+            Ok(None) => {}
+            Ok(Some(event)) => return (used, Some(event)),
+            Err(error) => return (used, Some(end(machine, error))),
+        }
+    }
+    (used, None)
+}
+
 struct Shape {
     kind: Kind,
     data_at: usize,

@@ -3,6 +3,7 @@
 //! Not here: changes that clients ask for (`service`).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crossbeam::channel::Receiver;
 use nvme::fabrics::ConnectData;
@@ -17,9 +18,24 @@ use crate::nvmf::auth::{AuthConfig, Secret, Session};
 use crate::nvmf::connection::Tag;
 use crate::nvmf::shell::adopt;
 use crate::nvmf::shell::group::{Ask, LinkNo};
+use crate::nvmf::shell::pulse::Pulse;
 use crate::nvmf::subsystem::{AssociationId, ConnectRefused, ConnectRequest, HostEntry};
 
 impl Inner {
+    /// What the queues of an association share.
+    fn pulse(&mut self, association: AssociationId, subsystem: &Nqn) -> Arc<Pulse> {
+        let make = || {
+            let known = self.target.subsystems().contains_key(subsystem);
+            let traffic = match known {
+                true => Arc::clone(self.traffic.entry(subsystem.clone()).or_default()),
+                // The discovery subsystem: nobody looks.
+                false => Arc::default(),
+            };
+            Arc::new(Pulse::new(traffic))
+        };
+        Arc::clone(self.pulses.entry(association).or_insert_with(make))
+    }
+
     /// Whether a bdev may still have requests that the host's earlier connections to the subsystem brought:
     /// those that are closed, and those that are to close, for their controller is no more.
     fn is_haunted(&self, host: &Nqn, subsystem: &Nqn) -> bool {
@@ -144,7 +160,8 @@ impl Shared {
                     record.view.queue = Some((association, qid));
                     record.host = names;
                 }
-                let pulse = Arc::clone(inner.pulses.entry(association).or_default());
+                let pulse = inner.pulse(association, &admitted.identity.nqn);
+                pulse.traffic.connects.fetch_add(1, Ordering::Relaxed);
                 let auth = match &admitted.keys {
                     Some(keys) => self.auth_config(inner, keys).map(Some),
                     None => Some(None),
@@ -163,6 +180,7 @@ impl Shared {
                 }
             }
             Err(refused) => {
+                inner.refused += 1;
                 tracing::info!(?refused, ?names, "a host may not connect");
                 reactor.send(move |cx| adopt::refused(cx, link, tag, refused));
             }
