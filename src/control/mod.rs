@@ -293,7 +293,8 @@ impl Control {
         change(&mut lock(&self.defaults));
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether its end has begun: from then on bdevs go without anybody having asked for it.
+    pub fn is_stopped(&self) -> bool {
         self.state().lifecycle == Lifecycle::Stopped
     }
 
