@@ -21,7 +21,7 @@ use crate::daemon::PATIENCE;
 pub(super) const ENTRIES: u16 = 32;
 
 /// One queue of a host.
-pub(super) struct Queue {
+pub(crate) struct Queue {
     stream: TcpStream,
     queue: HostQueue,
     buffers: Vec<Vec<u8>>,
@@ -74,7 +74,7 @@ impl Queue {
     }
 
     /// The Admin queue of a new controller.
-    pub(super) fn admin(port: u16, digests: bool) -> io::Result<(Self, ControllerFacts)> {
+    pub(crate) fn admin(port: u16, digests: bool) -> io::Result<(Self, ControllerFacts)> {
         Self::admin_of(port, digests, &connecting(NQN, HOST))
     }
 
@@ -98,7 +98,7 @@ impl Queue {
     }
 
     /// An I/O queue of a controller.
-    pub(super) fn io(port: u16, digests: bool, cntlid: u16, qid: u16) -> io::Result<Self> {
+    pub(crate) fn io(port: u16, digests: bool, cntlid: u16, qid: u16) -> io::Result<Self> {
         let mut queue = Self::open(port, digests)?;
         let mut buffer = vec![0; 1024];
         let command = connect(&connecting(NQN, HOST), qid, cntlid, &mut buffer);
@@ -107,7 +107,7 @@ impl Queue {
     }
 
     /// Sends a command, and says its number; `None` if the queue is full.
-    pub(super) fn submit(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<Option<u64>> {
+    pub(crate) fn submit(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<Option<u64>> {
         let crc = |len: u32| digest(&buffer[..len as usize]);
         let Ok(tag) = self.queue.submit(command.sqe, command.data, crc) else { return Ok(None) };
         let (tag, number) = (usize::from(tag), self.last_number + 1);
@@ -119,7 +119,7 @@ impl Queue {
     }
 
     /// Sends a command and waits for its end.
-    pub(super) fn call(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<(Cqe, Vec<u8>)> {
+    pub(crate) fn call(&mut self, command: Command, buffer: Vec<u8>) -> io::Result<(Cqe, Vec<u8>)> {
         let number = self.submit(command, buffer)?.ok_or_else(|| lost("full"))?;
         loop {
             let at = self.done.iter().position(|done| done.0 == number);
@@ -131,7 +131,7 @@ impl Queue {
     }
 
     /// Waits for the end of any command.
-    pub(super) fn next(&mut self) -> io::Result<(u64, Cqe, Vec<u8>)> {
+    pub(crate) fn next(&mut self) -> io::Result<(u64, Cqe, Vec<u8>)> {
         loop {
             if let Some(done) = self.done.pop_front() {
                 return Ok(done);
