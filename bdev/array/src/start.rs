@@ -368,8 +368,11 @@ pub(crate) fn known_array(
     let is_distrusted = known.resync && !known.assembly.is_degraded();
     let log = match how {
         _ if is_distrusted => all_dirty(&log_bdev)?,
-        Start::InSyncTo { bytes } => {
-            let mut log = DirtyLog::new(regions.count(), Initially::InSync);
+        Start::InSyncTo { bytes, log_failed } => {
+            let mut log = match log_bdev.as_ref().filter(|_| log_failed) {
+                Some(bdev) => load(reactor, &name, bdev, regions.count(), SyncOption::NoSync)?.log,
+                None => DirtyLog::new(regions.count(), Initially::InSync),
+            };
             if bytes != IN_SYNC_EVERYWHERE {
                 log.distrust_from(bytes / regions.region_bytes());
             }
@@ -386,7 +389,7 @@ pub(crate) fn known_array(
             log
         }
     };
-    if let Some(record) = superblock.log.as_mut().filter(|_| is_distrusted) {
+    if let Some(record) = superblock.log.as_mut().filter(|_| is_distrusted || how.log_failed()) {
         // Begun anew, as the log of a new array: until it is there for good, the old one is not trusted.
         record.health = superblock::LogHealth::Failed;
     }
