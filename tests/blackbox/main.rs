@@ -16,6 +16,7 @@
 //! | `rig` | the service in the test's own process, with a data path |
 //! | `crash` | kill -9 under load, and what is there afterwards |
 //! | `failing` | members and logs that fail while an array runs |
+//! | `hanging` | devices that do not answer when they are looked at |
 //! | `dm` | mapped devices: verbs, conformance to a kernel, `raid456 dm`, tables changed under load |
 //! | `observe` | metrics, health, `status`, `top` |
 //! | `documents` | every block of commands in the operator's guide |
@@ -40,6 +41,7 @@ mod dm;
 mod documents;
 mod failing;
 mod faults;
+mod hanging;
 mod known;
 mod lifecycle;
 mod nvmf;
