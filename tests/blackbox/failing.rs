@@ -350,6 +350,17 @@ fn more_failures_than_parity_break_the_array_and_nothing_is_lost() {
         .filter(|block| bench.rig.read((block * BLOCK) as u64, BLOCK).is_ok())
         .count();
     assert!(readable > bench.data.len() / BLOCK / 4, "{readable} blocks");
+    let refusal = bench
+        .rig
+        .refused("bdev_raid_add_base_bdev", json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u4" }));
+    assert_eq!(
+        (refusal.code, refusal.message.as_str()),
+        (
+            -16,
+            "Failed to add base bdev to RAID bdev: Device or resource busy: raid bdev r0: more members have \
+             failed than parity can stand for: nothing can be rebuilt"
+        )
+    );
     let refusal =
         bench.rig.refused("bdev_raid_message", json!({ "name": ARRAY, "message": "check" }));
     assert_eq!(

@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `daemon` | starting, asking and ending it |
+//! | `audit` | refusals of arrays, word for word, and where each is reached |
 //! | `bdevs` | making, looking at and deleting every kind of bdev |
 //! | `faults` | bdevs that fail and bdevs that are slow |
 //! | `refusals` | wrong parameters: the right code, and nothing left behind |
@@ -33,6 +34,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code may panic")]
 
+mod audit;
 mod bdevs;
 mod client;
 mod crash;

@@ -45,7 +45,7 @@ pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
 /// Tell the streams of permits, of the stripe cache and of what came later from that of everything else, so that
 /// seeds keep their runs.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
-const LATER_STREAM: u64 = 0x6c61_7465_72;
+const LATER_STREAM: u64 = 0x6c61_7465_7273;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 /// Names the stream that says which new arrays find an old log.
 const OLD_LOG: u64 = 0x6f6c_645f_6c6f_6700;
