@@ -271,6 +271,46 @@ fn a_split_array_is_refused() {
     daemon.stop();
 }
 
+/// Goal: the other half of a split array that is plugged in while the first one runs stays out of it, whichever
+/// has the higher event count, with nothing written to it; to come back, all of it is rebuilt. Method: with a
+/// log, by which members that were only away come back for what changed.
+#[test]
+fn the_other_half_stays_out_of_a_running_array() {
+    for (first, second) in [(1, 3), (3, 1)] {
+        let shelf = Shelf::new("raid6", json!({}));
+        for (side, runs) in [(["m0", "m1", "log"], first), (["m2", "m3", "log"], second)] {
+            for _ in 0..runs {
+                let daemon = shelf.start(&side);
+                if raid(&daemon)["state"] != "online" {
+                    assemble(&daemon, false).unwrap();
+                }
+                daemon.stop();
+            }
+        }
+        let others = || ["m2", "m3"].map(|name| fs::read(shelf.place.path(name)).unwrap());
+        let before = others();
+        let daemon = shelf.start(&["m0", "m1", "log"]);
+        if raid(&daemon)["state"] != "online" {
+            assemble(&daemon, false).unwrap();
+        }
+        for name in ["m2", "m3"] {
+            shelf.plug(&daemon, name);
+        }
+        assert_eq!(states(&daemon), ["in_sync", "in_sync", "faulty", "faulty"]);
+        assert!(others() == before, "something was written to the other half");
+        for name in ["m2", "m3"] {
+            daemon.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": "r0", "base_bdev": name }));
+            let log = daemon.log();
+            let line = log.lines().rfind(|line| line.contains("member added")).unwrap();
+            assert!(line.contains("scope=Whole"), "{line}");
+            let slot = usize::from(name == "m3") + 2;
+            daemon.wait_until("rebuilt", |daemon| states(daemon)[slot] == "in_sync");
+        }
+        assert_eq!(states(&daemon), ["in_sync"; 4]);
+        daemon.stop();
+    }
+}
+
 /// Goal: too many members away is refused, and not even force helps.
 #[test]
 fn too_few_members_are_refused() {
