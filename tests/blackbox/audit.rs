@@ -49,126 +49,91 @@ fn refuse(
     assert!(shelf.contents() == before, "something was written: {method} {shown}");
 }
 
+/// Changes to an array of `free0`, nobody and `free1`, the code, and the text behind [`CREATE`].
+const NO_ARRAY: [(&str, i64, &str); 11] = [
+    (
+        r#"{ "base_bdevs": ["free0", "none", "free1"] }"#,
+        -19,
+        "No such device: base bdev \"none\" for slot 1: create it first, or give null for a missing member",
+    ),
+    (
+        r#"{ "base_bdevs": ["free0", "free1", "free0"] }"#,
+        -1,
+        "Operation not permitted: base bdev \"free0\" is given for slot 0 and for slot 2: give each once",
+    ),
+    (
+        r#"{ "base_bdevs": ["free0", "free1", "m0"] }"#,
+        -1,
+        "Operation not permitted: base bdev \"m0\" for slot 2 is claimed by array \"r0\" as slot 0: give a \
+         bdev that nobody uses",
+    ),
+    (
+        r#"{ "base_bdevs": [null, null, null] }"#,
+        -22,
+        "Invalid argument: raid bdev r1: none of its 3 members is present; give at least 2",
+    ),
+    (
+        r#"{ "base_bdevs": ["free0", null, null] }"#,
+        -22,
+        "Invalid argument: raid bdev r1: 2 of 3 members are missing; raid5 can do without 1",
+    ),
+    (
+        r#"{ "base_bdevs": ["free0", "free1", "small"] }"#,
+        -22,
+        "Invalid argument: raid bdev r1: base bdev small has 1110016 bytes, too few: its data offset of \
+         1048576 and one strip take 1114112",
+    ),
+    (
+        r#"{ "base_bdevs": ["free0", "free1", "large"] }"#,
+        -22,
+        "Invalid argument: raid bdev r1: base bdev large holds 80 strips and free1 holds 64; members must be \
+         equal in size after their data offsets",
+    ),
+    (
+        r#"{ "log_bdev": "tiny", "region_size_kb": 64 }"#,
+        -22,
+        "Invalid argument: raid bdev r1: log device tiny too small: it has 512 bytes, need 1536 bytes for 64 \
+         regions",
+    ),
+    (r#"{ "log_bdev": "none" }"#, -19, "No such device: base bdev \"none\": create it first"),
+    (
+        r#"{ "superblock": false, "log_bdev": "dirty", "region_size_kb": 64 }"#,
+        -117,
+        "Structure needs cleaning: raid bdev r1 is dirty and degraded: 80 of 80 regions may have wrong \
+         parity: bring the missing members back, or force to trust the parity",
+    ),
+    (
+        r#"{ "uuid": "67e55044-10b1-426f-9247-bb680e5fe0c8" }"#,
+        -17,
+        "File exists: bdev \"r1\": UUID 67e55044-10b1-426f-9247-bb680e5fe0c8 is taken by bdev \"tiny\": choose \
+         another or leave it out",
+    ),
+];
+
 /// Goal: an array that cannot be made is refused in exact words. Method: one of each, over files.
 #[test]
 fn arrays_that_cannot_be_made() {
     let shelf = Shelf::new("raid5", json!({}));
-    for (name, bytes) in
-        [("free0", 5 << 20), ("free1", 5 << 20), ("small", 1_110_016), ("large", 6 << 20)]
-    {
+    let daemon = shelf.start(&ALL);
+    for (name, bytes) in [
+        ("free0", 5 << 20),
+        ("free1", 5 << 20),
+        ("small", 1_110_016),
+        ("large", 6 << 20),
+        ("dirty", 1 << 20),
+    ] {
         shelf.place.file(name, bytes);
+        shelf.plug(&daemon, name);
     }
-    shelf.place.file("dirty", 1 << 20);
     let mut header = [0; 16];
     header[..4].copy_from_slice(b"rRiM");
     header[4..8].copy_from_slice(&2_u32.to_le_bytes());
     header[8..].copy_from_slice(&80_u64.to_le_bytes());
     shelf.patch("dirty", 0, &header);
-    let daemon = shelf.start(&ALL);
-    for name in ["free0", "free1", "small", "large", "dirty"] {
-        shelf.plug(&daemon, name);
-    }
-    let tiny = json!({ "name": "tiny", "block_size": 512, "num_blocks": 1 });
+    let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    let tiny = json!({ "name": "tiny", "block_size": 512, "num_blocks": 1, "uuid": uuid });
     daemon.ask("bdev_malloc_create", tiny);
-    let uuid = daemon.bdev("free0")["uuid"].as_str().unwrap().to_owned();
-    let invalid = |text: &str| (-22, format!("{CREATE}Invalid argument: {text}"));
-    let members = |list: Value| json!({ "base_bdevs": list });
-    let cases = [
-        (
-            members(json!(["free0", "none", "free1"])),
-            (
-                -19,
-                format!(
-                    "{CREATE}No such device: base bdev \"none\" for slot 1: create it first, or give null \
-                     for a missing member"
-                ),
-            ),
-        ),
-        (
-            members(json!(["free0", "free1", "free0"])),
-            (
-                -1,
-                format!(
-                    "{CREATE}Operation not permitted: base bdev \"free0\" is given for slot 0 and for \
-                     slot 2: give each once"
-                ),
-            ),
-        ),
-        (
-            members(json!(["free0", "free1", "m0"])),
-            (
-                -1,
-                format!(
-                    "{CREATE}Operation not permitted: base bdev \"m0\" for slot 2 is claimed by array \
-                     \"r0\" as slot 0: give a bdev that nobody uses"
-                ),
-            ),
-        ),
-        (
-            members(json!([null, null, null])),
-            invalid("raid bdev r1: none of its 3 members is present; give at least 2"),
-        ),
-        (
-            members(json!(["free0", null, null])),
-            invalid("raid bdev r1: 2 of 3 members are missing; raid5 can do without 1"),
-        ),
-        (
-            members(json!(["free0", "free1", "small"])),
-            invalid(
-                "raid bdev r1: base bdev small has 1110016 bytes, too few: its data offset of 1048576 and \
-                 one strip take 1114112",
-            ),
-        ),
-        (
-            members(json!(["free0", "free1", "large"])),
-            invalid(
-                "raid bdev r1: base bdev large holds 80 strips and free1 holds 64; members must be equal \
-                 in size after their data offsets",
-            ),
-        ),
-        (
-            json!({ "log_bdev": "tiny", "region_size_kb": 64 }),
-            invalid(
-                "raid bdev r1: log device tiny too small: it has 512 bytes, need 1536 bytes for 64 \
-                 regions",
-            ),
-        ),
-        (
-            json!({ "log_bdev": "none" }),
-            (-19, format!("{CREATE}No such device: base bdev \"none\": create it first")),
-        ),
-        (
-            json!({ "superblock": false, "log_bdev": "dirty", "region_size_kb": 64 }),
-            (
-                -117,
-                format!(
-                    "{CREATE}Structure needs cleaning: raid bdev r1 is dirty and degraded: 80 of 80 \
-                     regions may have wrong parity: bring the missing members back, or force to trust the \
-                     parity"
-                ),
-            ),
-        ),
-        (
-            json!({ "uuid": uuid }),
-            (
-                -17,
-                format!(
-                    "{CREATE}File exists: bdev \"r1\": UUID {uuid} is taken by bdev \"free0\": choose \
-                     another or leave it out"
-                ),
-            ),
-        ),
-        (
-            json!({ "name": "free0" }),
-            (
-                -17,
-                "Failed to create RAID bdev free0: File exists: bdev \"free0\": the name is taken by a \
-                 uring bdev: choose another or delete that one"
-                    .to_owned(),
-            ),
-        ),
-    ];
-    for (changes, refusal) in cases {
+    let create = |changes: &Value, code, text: String| {
         let mut array = json!({
             "name": "r1", "raid_level": "raid5", "strip_size_kb": 64, "superblock": true,
             "base_bdevs": ["free0", null, "free1"],
@@ -176,8 +141,14 @@ fn arrays_that_cannot_be_made() {
         for (key, value) in changes.as_object().unwrap() {
             array[key] = value.clone();
         }
-        refuse(&shelf, &daemon, "bdev_raid_create", array, refusal);
+        refuse(&shelf, &daemon, "bdev_raid_create", array, (code, text));
+    };
+    for (changes, code, text) in NO_ARRAY {
+        create(&serde_json::from_str(changes).unwrap(), code, format!("{CREATE}{text}"));
     }
+    let text = "Failed to create RAID bdev free0: File exists: bdev \"free0\": the name is taken by a uring bdev: \
+                choose another or delete that one";
+    create(&json!({ "name": "free0" }), -17, text.to_owned());
     daemon.stop();
 }
 
