@@ -208,6 +208,15 @@ impl World {
         daemon.ask(&format!("bdev_{}_create", self.kind), file);
     }
 
+    /// The same where the service may have found the file by itself: what failed at its start it tries again
+    /// whenever something has changed.
+    fn plug_back(&self, daemon: &Daemon, name: &str) {
+        let file = json!({ "name": name, "filename": self.place.path(name), "block_size": 4096 });
+        if let Err(error) = daemon.call(&format!("bdev_{}_create", self.kind), file) {
+            assert_eq!(error.code, -17, "{}: {error}", self.shown);
+        }
+    }
+
     fn is_hidden(&self, name: &str) -> bool {
         self.hidden.iter().any(|(hidden, _)| hidden == name)
     }
@@ -409,7 +418,7 @@ impl World {
         if let Some((name, _)) = back {
             let at = self.hidden.iter().position(|(hidden, _)| *hidden == name).unwrap();
             let name = self.unhide(at);
-            self.plug(daemon, &name);
+            self.plug_back(daemon, &name);
             if raid(daemon)["state"] == "online" {
                 self.tally.completed_by_return += 1;
                 return;
@@ -489,7 +498,7 @@ impl World {
                 at += 1;
             } else {
                 let name = self.unhide(at);
-                self.plug(daemon, &name);
+                self.plug_back(daemon, &name);
             }
         }
         self.settle(daemon);

@@ -273,7 +273,11 @@ impl World {
         let mut image = vec![0; own.len()];
         match self.log_at_start {
             LogAtStart::Itself | LogAtStart::Missing => {}
-            LogAtStart::Blank => self.log_disk.preset(0, &image),
+            LogAtStart::Blank => {
+                // No header, and what would call every region clean if there were one.
+                image.fill(0xff);
+                self.log_disk.preset(0, &image);
+            }
             LogAtStart::Foreign(regions) => {
                 let area = DiskArea::new(512, regions);
                 let log = DirtyLog::load(None, area, SyncOption::NoSync).log;
@@ -388,8 +392,14 @@ impl World {
         trace!(self, "assembled, {start:?}");
         let regions = self.regions.count();
         let mut superblock = assembly.superblock.clone();
-        if let (Plant::LogTrustedEarly, Some(log)) = (self.plant, &mut superblock.log) {
-            log.health = superblock::LogHealth::Alive;
+        if let Some(log) = &mut superblock.log {
+            // A log that is begun anew is not trusted before all of it is there.
+            if start.log_failed() {
+                log.health = superblock::LogHealth::Failed;
+            }
+            if self.plant == Plant::LogTrustedEarly {
+                log.health = superblock::LogHealth::Alive;
+            }
         }
         let there = self.log_at_start != LogAtStart::Missing;
         let (log, weak) = log_of(start, log, self.regions, force, there);
