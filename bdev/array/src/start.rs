@@ -346,7 +346,7 @@ pub(crate) fn known_array(
     known: &KnownRaid,
     geometry: &Geometry,
 ) -> Result<Foundation, CreateError> {
-    let mut superblock = known.assembly.superblock.clone();
+    let superblock = known.assembly.superblock.clone();
     let name = superblock.array_name.clone();
     let regions = Regions::new(superblock.region_bytes, geometry.strip_bytes(), geometry.stripes());
     let (found, loaded) = find_log(reactor, known, regions.count())?;
@@ -389,10 +389,6 @@ pub(crate) fn known_array(
             log
         }
     };
-    if let Some(record) = superblock.log.as_mut().filter(|_| is_distrusted || how.log_failed()) {
-        // Begun anew, as the log of a new array: until it is there for good, the old one is not trusted.
-        record.health = superblock::LogHealth::Failed;
-    }
     let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
     Ok(Foundation {
         stale: stale(known, &log, regions),

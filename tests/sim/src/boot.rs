@@ -331,7 +331,10 @@ impl World {
         let mut candidates = Vec::new();
         let mut devices = Vec::new();
         for device in (0..self.disks.len()).filter(|&device| self.disks[device].present) {
-            let Some(found) = self.read_superblock(device) else { continue };
+            let Some(mut found) = self.read_superblock(device) else { continue };
+            if let (Plant::LogTrustedEarly, Some(log)) = (self.plant, &mut found.log) {
+                log.health = superblock::LogHealth::Alive;
+            }
             candidates.push(Candidate { name: format!("d{device}"), size_bytes: u64::MAX, found });
             devices.push(device);
         }
@@ -391,16 +394,7 @@ impl World {
     ) -> Plan {
         trace!(self, "assembled, {start:?}");
         let regions = self.regions.count();
-        let mut superblock = assembly.superblock.clone();
-        if let Some(log) = &mut superblock.log {
-            // A log that is begun anew is not trusted before all of it is there.
-            if start.log_failed() {
-                log.health = superblock::LogHealth::Failed;
-            }
-            if self.plant == Plant::LogTrustedEarly {
-                log.health = superblock::LogHealth::Alive;
-            }
-        }
+        let superblock = assembly.superblock.clone();
         let there = self.log_at_start != LogAtStart::Missing;
         let (log, weak) = log_of(start, log, self.regions, force, there);
         let mut stale = Bitmap::new(regions, false);

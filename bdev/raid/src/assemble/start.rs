@@ -87,20 +87,6 @@ pub enum Start {
     },
 }
 
-impl Start {
-    /// Whether the log on a device is not to be used as it is: it is begun anew, and the superblocks have to say
-    /// that it failed until all of it is there for good.
-    #[must_use]
-    pub fn log_failed(self) -> bool {
-        match self {
-            Self::InSyncTo { log_failed, .. }
-            | Self::AllOutOfSync { log_failed }
-            | Self::Trusted { log_failed, .. } => log_failed,
-            Self::DirtyRegionsOutOfSync { .. } => false,
-        }
-    }
-}
-
 /// Why an array does not start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartRefusal {
