@@ -199,7 +199,7 @@
 //! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
 //! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
-//! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load | `tests/blackbox` |
+//! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
 //! | a real Prometheus through a failure and a rebuild, the status page in a browser, the README and the operator's guide followed, the systemd unit | `tests/blackbox`, where the tools are |

@@ -17,10 +17,10 @@
 //! Not here: the rules (`raid::assemble`), starting an array (crate `array`), spares (`spares`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use array::{KnownRaid, RaidBdev};
-use device::Bdev;
+use device::{Bdev, Counted};
 use raid::assemble::{
     Assembly, Candidate, LeftOut, Patience, Reason, Rebuild, Seat, Verdict, assemble,
 };
@@ -30,8 +30,8 @@ use raid::units::{Slot, SlotSet};
 use uuid::Uuid;
 
 use super::error::ControlError;
-use super::registry::{Backing, Claim, Membership};
-use super::{Control, Kind, State};
+use super::registry::{Backing, Claim, Entry, Membership};
+use super::{Control, Kind, Lifecycle, State};
 
 /// Superblocks that were found, and arrays that could not be put together.
 #[derive(Debug, Default)]
@@ -103,18 +103,78 @@ impl Known {
     }
 }
 
+/// A bdev that is to be looked at for a superblock.
+#[derive(Debug)]
+pub(super) struct Examinee {
+    /// What is read.
+    bdev: Arc<dyn Bdev>,
+    /// What it is in the registry.
+    entry: Arc<Counted>,
+    /// How often it had been claimed: who claims it writes to it.
+    claims: u64,
+}
+
+impl State {
+    /// Has the bdev of that name, which was added, be looked at; `bdev` is read.
+    pub(super) fn will_examine(&mut self, name: &str, bdev: Arc<dyn Bdev>) {
+        let entry = self.registry.find(name).map(|entry| (entry.counted.clone(), entry.claims()));
+        self.unexamined.extend(entry.map(|(entry, claims)| Examinee { bdev, entry, claims }));
+    }
+
+    /// Whether what was read from it still holds, and nobody uses it.
+    fn is_as_read(&self, examinee: &Examinee) -> bool {
+        let is_it = |entry: &&Entry| Arc::ptr_eq(&entry.counted, &examinee.entry);
+        let entry = self.registry.entries().iter().find(is_it);
+        entry.is_some_and(|entry| entry.claim.is_none() && entry.claims() == examinee.claims)
+    }
+}
+
 impl Control {
-    /// Looks for a superblock on a bdev, and does what follows from it.
-    pub(super) fn examine(&self, state: &mut State, bdev: &Arc<dyn Bdev>) {
-        let Some(reactor) = self.reactors().first() else { return };
-        let name = &bdev.info().name;
-        match array::probe(reactor, bdev) {
-            Ok(pair) => {
-                let found = pair.superblock;
-                if found.is_apart() {
-                    // A metadata device: its array is what a table says.
-                    return;
+    /// Looks for superblocks on what was added, and does what follows from them. The state is let go while
+    /// devices are read: one that does not answer holds up who waits for it, and nobody else.
+    pub(super) fn examine_new<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        loop {
+            let new = std::mem::take(&mut state.unexamined);
+            if new.is_empty() {
+                return;
+            }
+            state.examining += new.len();
+            for examinee in new {
+                drop(state);
+                let found = self.probe(&examinee.bdev);
+                state = self.state();
+                state.examining -= 1;
+                if state.is_as_read(&examinee) {
+                    self.conclude(&mut state, &examinee.bdev, found);
                 }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits until nothing is being looked at.
+    pub fn wait_for_examine(&self) {
+        let busy = |state: &mut State| state.examining > 0 && state.lifecycle != Lifecycle::Stopped;
+        drop(self.changed.wait_while(self.state(), busy));
+    }
+
+    fn probe(&self, bdev: &Arc<dyn Bdev>) -> Result<Superblock, NoValidCopy> {
+        let reactor = self.reactors().first().ok_or(NoValidCopy::None)?;
+        array::probe(reactor, bdev).map(|pair| pair.superblock)
+    }
+
+    /// What follows from what was found on a bdev.
+    fn conclude(
+        &self,
+        state: &mut State,
+        bdev: &Arc<dyn Bdev>,
+        found: Result<Superblock, NoValidCopy>,
+    ) {
+        let name = &bdev.info().name;
+        match found {
+            // A metadata device: its array is what a table says.
+            Ok(found) if found.is_apart() => return,
+            Ok(found) => {
                 let (array, uuid) = (found.array_name.clone(), found.array_uuid);
                 tracing::info!(bdev = name, array, events = found.events, "superblock found");
                 let size_bytes = bdev.info().size_bytes();
@@ -139,15 +199,44 @@ impl Control {
         }
     }
 
-    /// Reads the superblock of a bdev that is about to be used again.
-    pub(super) fn recall(&self, state: &mut State, bdev: &Arc<dyn Bdev>) {
-        let Some(reactor) = self.reactors().first() else { return };
-        let (name, size_bytes) = (bdev.info().name.clone(), bdev.info().size_bytes());
-        match array::probe(reactor, bdev) {
-            Ok(pair) => {
-                state.known.add(Candidate { name, size_bytes, found: pair.superblock });
+    /// Reads the superblock of a bdev that an array is about to use again, and returns the state in which
+    /// it is known what is on it. Nothing is read of what others use.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such bdev or array.
+    pub(super) fn recall(
+        &self,
+        name: &str,
+        array: &str,
+    ) -> Result<MutexGuard<'_, State>, ControlError> {
+        loop {
+            let state = self.state();
+            let array = state.registry.get(array)?.name();
+            let entry = state.registry.get(name)?;
+            let is_free = match &entry.claim {
+                None => true,
+                Some(Claim::Member(membership)) => membership.array == array,
+                Some(_) => false,
+            };
+            if !is_free {
+                return Ok(state);
             }
-            Err(_) => state.known.forget(&name),
+            let (bdev, claims) = (Arc::clone(&entry.bdev), entry.claims());
+            drop(state);
+            let found = self.probe(&bdev);
+            let mut state = self.state();
+            let entry = state.registry.get(name)?;
+            if !Arc::ptr_eq(&entry.bdev, &bdev) || entry.claims() != claims {
+                // Somebody had it meanwhile.
+                continue;
+            }
+            let (name, size_bytes) = (bdev.info().name.clone(), bdev.info().size_bytes());
+            match found {
+                Ok(found) => state.known.add(Candidate { name, size_bytes, found }),
+                Err(_) => state.known.forget(&name),
+            }
+            return Ok(state);
         }
     }
 
@@ -161,7 +250,8 @@ impl Control {
         let entry = state.registry.get(name)?;
         let (bdev, claimed) = (Arc::clone(&entry.bdev), entry.claim.is_some());
         if !claimed {
-            self.examine(&mut state, &bdev);
+            state.will_examine(name, bdev);
+            self.examine_new(state);
         }
         Ok(())
     }
@@ -181,7 +271,9 @@ impl Control {
         let patience = if force { Patience::Force } else { Patience::Degraded };
         self.try_assemble(&mut state, uuid, patience)?;
         let raid = state.registry.find(&uuid.to_string());
-        Ok(raid.map_or_else(|| name.to_owned(), |entry| entry.name()))
+        let name = raid.map_or_else(|| name.to_owned(), |entry| entry.name());
+        self.examine_new(state);
+        Ok(name)
     }
 
     /// Patience is at its end: starts every array that can start without what it waits for.
@@ -195,6 +287,7 @@ impl Control {
                 tracing::error!(array = %uuid, %error, "not assembled");
             }
         }
+        self.examine_new(state);
     }
 
     /// Arrays of which superblocks were found, and that do not run.

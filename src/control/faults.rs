@@ -76,6 +76,7 @@ impl Control {
         let (bdev, backing) = make(name.clone(), Arc::clone(&base))?;
         self.add_over(&mut state, bdev, backing, Some(&base));
         tracing::info!(bdev = name, base = base.info().name, "created");
+        self.examine_new(state);
         Ok(name)
     }
 

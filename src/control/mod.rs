@@ -205,6 +205,10 @@ struct State {
     requests: BTreeMap<String, RaidRequest>,
     /// Arrays whose background actions wait for those of others.
     queue: permits::Queue,
+    /// What is to be looked at for superblocks, by whoever has added it.
+    unexamined: Vec<assembly::Examinee>,
+    /// How many are being looked at.
+    examining: usize,
 }
 
 impl State {
@@ -235,7 +239,7 @@ pub struct Control {
     last_listing: LastListing,
     /// Whether the lifecycle is `Running`, for those who do not want to wait for the state.
     serving: AtomicBool,
-    /// Whenever a bdev has come or gone, or the service has stopped.
+    /// Whenever a bdev has come or gone or been looked at, or the service has stopped.
     changed: Condvar,
 }
 
@@ -276,6 +280,8 @@ impl Control {
                 known: Known::default(),
                 requests: BTreeMap::new(),
                 queue: permits::Queue::default(),
+                unexamined: Vec::new(),
+                examining: 0,
             }),
             changed: Condvar::new(),
         });
@@ -293,7 +299,8 @@ impl Control {
         change(&mut lock(&self.defaults));
     }
 
-    fn is_stopped(&self) -> bool {
+    /// Whether its end has begun: from then on bdevs go without anybody having asked for it.
+    pub fn is_stopped(&self) -> bool {
         self.state().lifecycle == Lifecycle::Stopped
     }
 
@@ -466,9 +473,11 @@ impl Control {
         let (bdev, backing) = make(name.clone())?;
         self.add(&mut state, bdev, backing);
         tracing::info!(bdev = name, "created");
+        self.examine_new(state);
         Ok(name)
     }
 
+    /// Adds a bdev. Whoever does so ends with [`examine_new`](Self::examine_new).
     fn add(&self, state: &mut State, bdev: Arc<dyn Bdev>, backing: Backing) {
         self.add_over(state, bdev, backing, None);
     }
@@ -483,7 +492,7 @@ impl Control {
         base: Option<&Arc<dyn Bdev>>,
     ) {
         let kind = backing.kind();
-        let examined = assembly::is_examined(kind).then(|| Arc::clone(&bdev));
+        let examined = Arc::clone(&bdev);
         let name = bdev.info().name.clone();
         self.notices.push(NoticeKind::BdevRegister, &name, None);
         if kind == Kind::Raid {
@@ -497,8 +506,8 @@ impl Control {
         if state.lifecycle == Lifecycle::Running {
             state.registry.keep_files();
         }
-        if let Some(bdev) = examined {
-            self.examine(state, &bdev);
+        if assembly::is_examined(kind) {
+            state.will_examine(&name, examined);
         }
         self.changed.notify_all();
     }

@@ -120,6 +120,7 @@ impl Control {
         tracing::info!(bdev = name, "array created");
         self.arrange_permits(&mut state);
         self.activate_spares(&mut state, &raid);
+        self.examine_new(state);
         Ok(name)
     }
 

@@ -265,9 +265,21 @@ pub(crate) struct Entry {
     pub(crate) counted: Arc<Counted>,
     backing: Backing,
     pub(crate) claim: Option<Claim>,
+    /// How often it was claimed: what was read from it before one of these may not be so any more.
+    claims: u64,
 }
 
 impl Entry {
+    /// How often it was claimed.
+    pub(crate) fn claims(&self) -> u64 {
+        self.claims
+    }
+
+    fn set_claim(&mut self, claim: Claim) {
+        self.claim = Some(claim);
+        self.claims += 1;
+    }
+
     pub(crate) fn name(&self) -> String {
         self.bdev.name()
     }
@@ -363,7 +375,7 @@ impl Registry {
     pub(crate) fn insert(&mut self, bdev: Arc<dyn Bdev>, backing: Backing) {
         let counted = Counted::over(bdev);
         let bdev = Arc::clone(&counted) as Arc<dyn Bdev>;
-        self.entries.push(Entry { bdev, counted, backing, claim: None });
+        self.entries.push(Entry { bdev, counted, backing, claim: None, claims: 0 });
     }
 
     /// The bdev of that name or alias.
@@ -440,7 +452,7 @@ impl Registry {
     /// Marks one bdev as used.
     pub(crate) fn claim_one(&mut self, bdev: &Arc<dyn Bdev>, claim: Claim) {
         let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.bdev, bdev));
-        entry.expect("it comes from this registry").claim = Some(claim);
+        entry.expect("it comes from this registry").set_claim(claim);
     }
 
     /// Frees whoever is in a slot of an array.
@@ -536,7 +548,7 @@ impl Registry {
     /// Marks one bdev as used.
     pub(crate) fn claim_named(&mut self, name: &str, claim: Claim) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.answers_to(name)) {
-            entry.claim = Some(claim);
+            entry.set_claim(claim);
         }
     }
 
@@ -545,6 +557,7 @@ impl Registry {
         for entry in &mut self.entries {
             let claim = claim_of(&entry.name());
             if matches!(entry.claim, None | Some(Claim::Mapped { .. })) {
+                entry.claims += u64::from(claim != entry.claim);
                 entry.claim = claim;
             }
         }

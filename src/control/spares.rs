@@ -88,7 +88,7 @@ impl Control {
     ///
     /// When there is no such bdev or array, the bdev is in use, or it does not fit.
     pub fn add_base_bdev(&self, array: &str, name: &str) -> Result<(), ControlError> {
-        let mut state = self.state();
+        let mut state = self.recall(name, array)?;
         state.admit_change(name)?;
         let raid = state.registry.get(array)?.raid().cloned();
         let raid = raid.ok_or_else(|| ControlError::NoSuchArray { name: array.to_owned() })?;
@@ -98,7 +98,6 @@ impl Control {
             state.registry.release(name);
         }
         let bdev = state.registry.base(name)?;
-        self.recall(&mut state, &bdev);
         let (slot, scope, uuid) = Self::scope_of(&state, &raid, &bdev.info().name);
         let slot = match (raid.add_member(&bdev, slot, scope, uuid), before) {
             (Ok(slot), _) => slot,
@@ -196,6 +195,8 @@ impl Monitor {
                 if u128::from(now_ns - since_ns) >= self.patience.as_nanos() {
                     patient = false;
                     control.assemble_waiting();
+                    // An array that has nothing to do has no event of its own.
+                    control.tell_changed();
                 }
             }
             control.remove_deferred();

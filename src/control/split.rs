@@ -80,6 +80,7 @@ impl Control {
             self.add(&mut state, bdev, Backing::Split(part));
         }
         tracing::info!(base = base_name, parts = ?names, "split");
+        self.examine_new(state);
         Ok(names)
     }
 

@@ -111,7 +111,7 @@ impl Control {
         self.reactors().iter().map(ask).collect()
     }
 
-    /// Has `hook` be called when an array has changed by itself.
+    /// Has `hook` be called when an array has changed, or come, by itself.
     pub fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
         *lock(&self.hook.0) = Some(hook);
     }

@@ -229,7 +229,10 @@ impl Call for BdevExamine {
 }
 
 impl Call for BdevWaitForExamine {
-    fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
+    const MAY_WAIT: bool = true;
+
+    fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
+        context.control.wait_for_examine();
         Ok(Value::from(true))
     }
 }

@@ -10,7 +10,8 @@
 //! again whenever something has changed, until it succeeds or its bdev is deleted. A file that cannot be
 //! read is put aside, not overwritten.
 //!
-//! Invariants: a change is answered after it is on the disk; the file is whole at any time.
+//! Invariants: a change is answered after it is on the disk; the file is whole at any time; a service that
+//! stops takes its bdevs apart and says nothing of that here.
 //!
 //! Not here: which calls make what there is (`save`).
 
@@ -119,6 +120,10 @@ impl Store {
         let kept = std::mem::take(&mut inner.kept);
         inner.kept = kept.into_iter().filter(|call| !is_settled(control, call)).collect();
         let text = format!("{:#}\n", json!({ "subsystems": inner.sections(control) }));
+        // Looked at last: if the end has not begun by now, what was listed is all of it.
+        if control.is_stopped() {
+            return Ok(());
+        }
         if text != inner.written {
             replace(&self.path, text.as_bytes())?;
             inner.written = text;
@@ -223,7 +228,31 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use reactor::CpuSet;
+
     use super::*;
+    use crate::control::Options;
+
+    /// Goal: what is taken apart when a service stops stays in the file. Method: an array's event asks for
+    /// the file to be written at that moment.
+    #[test]
+    fn the_end_is_not_a_change() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("state.json");
+        let store = Store::new(&path);
+        let options =
+            Options { cores: CpuSet::single(0), buffer_bytes: 2 << 20, ..Options::default() };
+        let control = Control::start(options).unwrap();
+        store.load(&control).unwrap();
+        control.finish_startup();
+        control.create_malloc(Some("m".to_owned()), None, 512, 8).unwrap();
+        store.save(&control).unwrap();
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(before.contains("\"m\""), "{before}");
+        control.shutdown().unwrap();
+        store.save(&control).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    }
 
     #[test]
     fn files_are_replaced_as_a_whole() {

@@ -133,6 +133,16 @@ impl Place {
         self.launch(command)
     }
 
+    /// Starts a daemon, and kills it before it may be ready.
+    pub(crate) fn kill_at_start(&self, args: &[&OsStr], after: Duration) {
+        let mut child =
+            self.serve(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        thread::park_timeout(after);
+        assert_eq!(child.try_wait().unwrap(), None, "it has ended by itself");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     fn launch(&self, mut command: Command) -> Daemon {
         let log = self.run.path().join("log");
         command.stdout(Stdio::piped()).stderr(File::create(&log).unwrap());

@@ -20,8 +20,8 @@ use crate::daemon::{Daemon, Place};
 const MEMBER_BYTES: u64 = 5 << 20;
 
 /// Files of members and of a log, and what an array of them is like.
-struct Shelf {
-    place: Place,
+pub(crate) struct Shelf {
+    pub(crate) place: Place,
     level: &'static str,
     members: Vec<String>,
     /// Changes to the array's parameters.
@@ -30,7 +30,7 @@ struct Shelf {
 
 impl Shelf {
     /// Four members of an array that has been in sync, and was stopped.
-    fn new(level: &'static str, changes: Value) -> Self {
+    pub(crate) fn new(level: &'static str, changes: Value) -> Self {
         let place = Place::new();
         let members: Vec<_> = (0..4).map(|slot| format!("m{slot}")).collect();
         for name in &members {
@@ -45,7 +45,7 @@ impl Shelf {
         shelf
     }
 
-    fn array(&self) -> Value {
+    pub(crate) fn array(&self) -> Value {
         let mut array = json!({
             "name": "r0", "raid_level": self.level, "strip_size_kb": 64, "superblock": true,
             "base_bdevs": self.members, "log_bdev": "log", "region_size_kb": 256,
@@ -57,13 +57,13 @@ impl Shelf {
     }
 
     /// A daemon with bdevs of these files, which waits for members that are missing.
-    fn start(&self, names: &[&str]) -> Daemon {
+    pub(crate) fn start(&self, names: &[&str]) -> Daemon {
         let daemon = self.place.start_with(&["--patience".as_ref(), "3600".as_ref()]);
         names.iter().for_each(|name| self.plug(&daemon, name));
         daemon
     }
 
-    fn plug(&self, daemon: &Daemon, name: &str) {
+    pub(crate) fn plug(&self, daemon: &Daemon, name: &str) {
         let file = json!({ "name": name, "filename": self.place.path(name), "block_size": 4096 });
         daemon.ask("bdev_uring_create", file);
     }
@@ -76,7 +76,7 @@ impl Shelf {
     }
 
     /// Everything on every file.
-    fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn contents(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = self.place.files().into_iter().filter(|path| path.is_file());
         files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
     }
@@ -96,7 +96,7 @@ impl Shelf {
     }
 
     /// The same, once a running array has nothing more to record.
-    fn contents_at_rest(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub(crate) fn contents_at_rest(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let mut contents = self.contents();
         loop {
             thread::park_timeout(Duration::from_millis(800));
@@ -108,14 +108,14 @@ impl Shelf {
         }
     }
 
-    fn patch(&self, name: &str, offset: u64, bytes: &[u8]) {
+    pub(crate) fn patch(&self, name: &str, offset: u64, bytes: &[u8]) {
         let file = OpenOptions::new().write(true).open(self.place.path(name)).unwrap();
         file.write_all_at(bytes, offset).unwrap();
     }
 }
 
 /// The only array.
-fn raid(daemon: &Daemon) -> Value {
+pub(crate) fn raid(daemon: &Daemon) -> Value {
     let raids = daemon.ask("bdev_raid_get_bdevs", Value::Null);
     assert_eq!(raids.as_array().map(Vec::len), Some(1), "{raids}");
     raids[0].clone()
@@ -125,13 +125,13 @@ fn assemble(daemon: &Daemon, force: bool) -> Result<Value, RpcError> {
     daemon.call("bdev_raid_assemble", json!({ "name": "r0", "force": force }))
 }
 
-fn states(daemon: &Daemon) -> Vec<String> {
+pub(crate) fn states(daemon: &Daemon) -> Vec<String> {
     let list = raid(daemon)["base_bdevs_list"].take();
     let state = |member: &Value| member["state"].as_str().unwrap().to_owned();
     list.as_array().unwrap().iter().map(state).collect()
 }
 
-const ALL: [&str; 5] = ["m0", "m1", "m2", "m3", "log"];
+pub(crate) const ALL: [&str; 5] = ["m0", "m1", "m2", "m3", "log"];
 
 /// Goal: an array is there as soon as all of it is, and says what it waits for until then; the log counts.
 #[test]
@@ -269,6 +269,46 @@ fn a_split_array_is_refused() {
     assemble(&daemon, true).unwrap();
     assert_eq!(states(&daemon), ["in_sync", "in_sync", "faulty", "faulty"]);
     daemon.stop();
+}
+
+/// Goal: the other half of a split array that is plugged in while the first one runs stays out of it, whichever
+/// has the higher event count, with nothing written to it; to come back, all of it is rebuilt. Method: with a
+/// log, by which members that were only away come back for what changed.
+#[test]
+fn the_other_half_stays_out_of_a_running_array() {
+    for (first, second) in [(1, 3), (3, 1)] {
+        let shelf = Shelf::new("raid6", json!({}));
+        for (side, runs) in [(["m0", "m1", "log"], first), (["m2", "m3", "log"], second)] {
+            for _ in 0..runs {
+                let daemon = shelf.start(&side);
+                if raid(&daemon)["state"] != "online" {
+                    assemble(&daemon, false).unwrap();
+                }
+                daemon.stop();
+            }
+        }
+        let others = || ["m2", "m3"].map(|name| fs::read(shelf.place.path(name)).unwrap());
+        let before = others();
+        let daemon = shelf.start(&["m0", "m1", "log"]);
+        if raid(&daemon)["state"] != "online" {
+            assemble(&daemon, false).unwrap();
+        }
+        for name in ["m2", "m3"] {
+            shelf.plug(&daemon, name);
+        }
+        assert_eq!(states(&daemon), ["in_sync", "in_sync", "faulty", "faulty"]);
+        assert!(others() == before, "something was written to the other half");
+        for name in ["m2", "m3"] {
+            daemon.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": "r0", "base_bdev": name }));
+            let log = daemon.log();
+            let line = log.lines().rfind(|line| line.contains("member added")).unwrap();
+            assert!(line.contains("scope=Whole"), "{line}");
+            let slot = usize::from(name == "m3") + 2;
+            daemon.wait_until("rebuilt", |daemon| states(daemon)[slot] == "in_sync");
+        }
+        assert_eq!(states(&daemon), ["in_sync"; 4]);
+        daemon.stop();
+    }
 }
 
 /// Goal: too many members away is refused, and not even force helps.

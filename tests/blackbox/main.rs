@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `daemon` | starting, asking and ending it |
+//! | `audit` | refusals of arrays, word for word, and where each is reached |
 //! | `bdevs` | making, looking at and deleting every kind of bdev |
 //! | `faults` | bdevs that fail and bdevs that are slow |
 //! | `refusals` | wrong parameters: the right code, and nothing left behind |
@@ -16,6 +17,7 @@
 //! | `rig` | the service in the test's own process, with a data path |
 //! | `crash` | kill -9 under load, and what is there afterwards |
 //! | `failing` | members and logs that fail while an array runs |
+//! | `hanging` | devices that do not answer when they are looked at |
 //! | `dm` | mapped devices: verbs, conformance to a kernel, `raid456 dm`, tables changed under load |
 //! | `observe` | metrics, health, `status`, `top` |
 //! | `documents` | every block of commands in the README and the operator's guide |
@@ -32,6 +34,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code may panic")]
 
+mod audit;
 mod bdevs;
 mod client;
 mod crash;
@@ -40,6 +43,7 @@ mod dm;
 mod documents;
 mod failing;
 mod faults;
+mod hanging;
 mod known;
 mod lifecycle;
 mod nvmf;

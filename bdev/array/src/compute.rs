@@ -62,6 +62,10 @@ impl Workbench<'_> {
                 self.generate(op, parities);
             }
             Recipe::Check(parities) => return self.check(op, parities),
+            Recipe::RecoverThenCheck(recovery, parities) => {
+                self.recover(op, recovery);
+                return self.check(op, parities);
+            }
         }
         Mismatch::default()
     }

@@ -346,7 +346,7 @@ pub(crate) fn known_array(
     known: &KnownRaid,
     geometry: &Geometry,
 ) -> Result<Foundation, CreateError> {
-    let mut superblock = known.assembly.superblock.clone();
+    let superblock = known.assembly.superblock.clone();
     let name = superblock.array_name.clone();
     let regions = Regions::new(superblock.region_bytes, geometry.strip_bytes(), geometry.stripes());
     let (found, loaded) = find_log(reactor, known, regions.count())?;
@@ -368,8 +368,11 @@ pub(crate) fn known_array(
     let is_distrusted = known.resync && !known.assembly.is_degraded();
     let log = match how {
         _ if is_distrusted => all_dirty(&log_bdev)?,
-        Start::InSyncTo { bytes } => {
-            let mut log = DirtyLog::new(regions.count(), Initially::InSync);
+        Start::InSyncTo { bytes, log_failed } => {
+            let mut log = match log_bdev.as_ref().filter(|_| log_failed) {
+                Some(bdev) => load(reactor, &name, bdev, regions.count(), SyncOption::NoSync)?.log,
+                None => DirtyLog::new(regions.count(), Initially::InSync),
+            };
             if bytes != IN_SYNC_EVERYWHERE {
                 log.distrust_from(bytes / regions.region_bytes());
             }
@@ -386,10 +389,6 @@ pub(crate) fn known_array(
             log
         }
     };
-    if let Some(record) = superblock.log.as_mut().filter(|_| is_distrusted) {
-        // Begun anew, as the log of a new array: until it is there for good, the old one is not trusted.
-        record.health = superblock::LogHealth::Failed;
-    }
     let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
     Ok(Foundation {
         stale: stale(known, &log, regions),

@@ -30,9 +30,9 @@ fn wait(array: &RaidBdev, kind: WorkKind) -> u64 {
     panic!("{kind:?} does not end");
 }
 
-/// Goal: a degraded RAID 6 is checked and repaired as far as a parity is left. Method: each member in turn
-/// is missing; where that leaves a parity, one byte of it is changed in one stripe, found once, and
-/// repaired.
+/// Goal: a degraded RAID 6 is checked and repaired as far as a parity is left to compare with. Method: each
+/// member in turn is missing; in one stripe of which it holds P one byte of Q is changed, in one of which it
+/// holds Q one of P, and in one of which it holds data one of Q: each is found once, and repaired.
 #[test]
 fn a_degraded_raid6_is_checked_by_the_parity_that_is_left() {
     let reactors = two_reactors();
@@ -47,17 +47,19 @@ fn a_degraded_raid6_is_checked_by_the_parity_that_is_left() {
         array.stop().unwrap();
 
         let out = Slot(missing as u8);
-        // A stripe of which P is missing, so that Q alone stands for it, and one of which Q is.
         let stripes = (0..geometry.stripes()).map(StripeId);
         let with = |wanted: fn(&raid::geometry::Geometry, StripeId) -> Slot| {
             stripes.clone().find(|stripe| wanted(&geometry, *stripe) == out).unwrap()
         };
         let p_slot = |g: &raid::geometry::Geometry, s| g.p_slot(g.rotation(s));
         let q_slot = |g: &raid::geometry::Geometry, s| g.q_slot(g.rotation(s)).unwrap();
-        let (lost_p, lost_q) = (with(p_slot), with(q_slot));
-        for (stripe, left) in
-            [(lost_p, q_slot(&geometry, lost_p)), (lost_q, p_slot(&geometry, lost_q))]
-        {
+        let data_slot = |g: &raid::geometry::Geometry, s| g.data_slot(g.rotation(s), 0);
+        let (lost_p, lost_q, lost_data) = (with(p_slot), with(q_slot), with(data_slot));
+        for (stripe, left) in [
+            (lost_p, q_slot(&geometry, lost_p)),
+            (lost_q, p_slot(&geometry, lost_q)),
+            (lost_data, q_slot(&geometry, lost_data)),
+        ] {
             let member = members[left.index()].clone().unwrap();
             let remote = Remote::open(&reactors.handles()[0], &member);
             let at = geometry.member_byte(left, stripe, 4096);
@@ -68,8 +70,8 @@ fn a_degraded_raid6_is_checked_by_the_parity_that_is_left() {
 
         members[missing] = None;
         let (array, bdev) = create(&reactors, spec(Level::Raid6, layout, STRIP, members));
-        assert_eq!(wait(&array, WorkKind::Check), 2, "member {missing} is missing");
-        assert_eq!(wait(&array, WorkKind::Repair), 2);
+        assert_eq!(wait(&array, WorkKind::Check), 3, "member {missing} is missing");
+        assert_eq!(wait(&array, WorkKind::Repair), 3);
         assert_eq!(wait(&array, WorkKind::Check), 0);
         let found = Remote::open(&reactors.handles()[0], &bdev).read_all(data.len() as u64);
         assert!(found.unwrap() == data, "member {missing} is missing");

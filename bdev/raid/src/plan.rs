@@ -145,6 +145,8 @@ pub enum Recipe {
     RecoverThenGenerate(Recovery, Parities),
     /// Compare these parities with the data strips.
     Check(Parities),
+    /// Compute a lost data strip from P, then compare these parities with all of them.
+    RecoverThenCheck(Recovery, Parities),
 }
 
 impl Recipe {
@@ -157,7 +159,8 @@ impl Recipe {
                 parities.count()
             }
             Self::Recover(recovery) => recovery.outputs().len(),
-            Self::RecoverThenGenerate(recovery, parities) => {
+            Self::RecoverThenGenerate(recovery, parities)
+            | Self::RecoverThenCheck(recovery, parities) => {
                 recovery.outputs().len() + parities.count()
             }
         }
@@ -281,17 +284,25 @@ pub fn read(state: &StripeState, wanted: RoleSet) -> Result<ReadPlan, Unplannabl
 
 /// Plans the comparison of parity with data: the first half of resync, check and repair. What has to
 /// be rewritten afterwards is the parity that [`Recipe::Check`] found wrong. A parity whose member is
-/// missing is left out.
+/// missing is left out. With one data strip lost RAID 6 compares what is left, as md does
+/// (linux-raid.md, section 5.6): that strip is what P says it is, and Q has to match it.
 ///
 /// # Errors
-/// When data cannot be read, or no parity: there is nothing to compare then.
+/// When more cannot be read: there is nothing to compare then. The same with a data strip lost on rows
+/// whose parity is not trusted.
 pub fn check(state: &StripeState) -> Result<ReadPlan, Unplannable> {
     let parities = state.writable_parities();
-    let all = state.data().union(parities.roles());
-    if parities.count() == 0 || !all.is_disjoint_from(state.unreadable) {
+    let lost = state.data().intersection(state.unreadable);
+    let readable = parities.roles().is_disjoint_from(state.unreadable);
+    if parities.count() <= lost.len() || !readable {
         return Err(Unplannable::TooManyLost);
     }
-    Ok(ReadPlan { reads: all, recipe: Recipe::Check(parities) })
+    let all = state.data().difference(lost).union(parities.roles());
+    if lost.is_empty() {
+        return Ok(ReadPlan { reads: all, recipe: Recipe::Check(parities) });
+    }
+    let left = Parities { p: false, q: true };
+    Ok(ReadPlan { reads: all, recipe: Recipe::RecoverThenCheck(recovery(state)?, left) })
 }
 
 /// Plans the reconstruction of `targets` (data strips or parities) from the rest: a rebuild of a member,

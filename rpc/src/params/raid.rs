@@ -194,7 +194,7 @@ params! {
 }
 
 params! {
-    /// Waits until all bdevs that have appeared are examined, which is always the case here.
+    /// Waits until no bdev is being looked at for a superblock.
     #[method("bdev_wait_for_examine", Runtime, "true")]
     pub struct BdevWaitForExamine {
     }

@@ -12,9 +12,18 @@
 //! | `victim` | the process that is killed |
 //! | `model` | what every block may hold |
 //! | `rounds` | the rounds |
+//! | `served` | rounds with the real service, its state file, and hosts over NVMe/TCP |
+//! | `load` | such a host |
 //!
 //! Not here: power that is lost with caches that are volatile (crate `array`).
 
+mod load;
 mod model;
 mod rounds;
+mod served;
 mod victim;
+
+/// A number in the environment.
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
+}

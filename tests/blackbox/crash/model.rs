@@ -47,11 +47,10 @@ impl Model {
     }
 
     /// Takes the journal of a life that a crash has ended.
-    pub(super) fn hear(&mut self, journal: &[u8]) -> Told {
+    pub(super) fn hear(&mut self, journal: impl IntoIterator<Item = Record>) -> Told {
         let mut in_flight = BTreeSet::new();
         let mut acknowledged = 0;
-        for record in Record::read_all(journal) {
-            let Record { said, first_block, blocks, version } = record;
+        for Record { said, first_block, blocks, version } in journal {
             let range = first_block..first_block + blocks;
             match said {
                 Said::Begun => {

@@ -18,7 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::model::Model;
-use super::victim::{CHUNK_BLOCKS, Orders, READY};
+use super::number;
+use super::victim::{CHUNK_BLOCKS, Orders, READY, Record};
 use crate::daemon::{Place, entry};
 use crate::rig::{ARRAY, BLOCK, Rig, Rng, is_at_rest, stamped};
 
@@ -41,10 +42,6 @@ fn raid5_survives_kills() {
 #[test]
 fn raid6_survives_kills() {
     survives_kills("raid6", 2, "aio");
-}
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
 }
 
 /// Goal: after a kill -9 at any moment every acknowledged block is there, parity is right once the dirty
@@ -168,7 +165,7 @@ impl World {
         if force {
             self.model.forced();
         }
-        let told = self.model.hear(&fs::read(&journal).unwrap_or_default());
+        let told = self.model.hear(Record::read_all(&fs::read(&journal).unwrap_or_default()));
         drop(fs::remove_file(&journal));
         self.tally.acknowledged += told.acknowledged;
         self.tally.in_flight += told.in_flight;

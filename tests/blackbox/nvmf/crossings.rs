@@ -10,8 +10,8 @@ use nvme::Status;
 use serde_json::json;
 
 use super::host::{Queue, connecting};
-use super::initiator::{BLOCK, connections, export, pattern, stat};
-use super::{HOST, NQN};
+use super::initiator::{BLOCK, connections, pattern, stat};
+use super::{HOST, NQN, export};
 use crate::daemon::{Place, malloc};
 
 const LARGE_BLOCKS: u32 = (1 << 20) / BLOCK;

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::NQN;
 use super::host::Queue;
-use super::initiator::{BLOCK, export, pattern, stat};
+use super::export;
+use super::initiator::{BLOCK, pattern, stat};
 use crate::daemon::{Place, malloc, raid5};
 
 /// A log page.

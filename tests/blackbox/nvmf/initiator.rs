@@ -15,24 +15,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::host::{ENTRIES, Queue, connecting};
-use super::{HOST, NQN, address, free_port};
+use super::{HOST, NQN, address, export};
 use crate::daemon::{Daemon, Place, malloc, raid5};
 
 pub(super) const BLOCK: u32 = 4096;
-
-/// Exports a bdev, and says at which port.
-pub(crate) fn export(daemon: &Daemon, bdev: &str) -> u16 {
-    let port = free_port();
-    daemon.ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
-    daemon.ask("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true }));
-    daemon.ask("nvmf_subsystem_add_ns", json!({ "nqn": NQN, "namespace": { "bdev_name": bdev } }));
-    let listen_address = address("127.0.0.1", &port.to_string());
-    daemon.ask(
-        "nvmf_subsystem_add_listener",
-        json!({ "nqn": NQN, "listen_address": listen_address }),
-    );
-    port
-}
 
 pub(super) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed | 1;

@@ -14,18 +14,19 @@
 mod crossings;
 mod decode;
 mod health;
-mod host;
+pub(crate) mod host;
 mod initiator;
 mod keys;
 mod linux;
 mod methods;
 
 pub(crate) use host::Queue;
-pub(crate) use initiator::export;
 
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
 
 const NQN: &str = "nqn.2016-06.io.spdk:cnode1";
 const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:0f01fb42-9f7f-4856-b0b3-51e60b8de349";
@@ -38,4 +39,18 @@ fn free_port() -> u16 {
 /// `listen_address`.
 fn address(traddr: &str, port: &str) -> Value {
     json!({ "trtype": "TCP", "adrfam": "IPv4", "traddr": traddr, "trsvcid": port })
+}
+
+/// Exports a bdev, and says at which port.
+pub(crate) fn export(daemon: &Daemon, bdev: &str) -> u16 {
+    let port = free_port();
+    daemon.ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
+    daemon.ask("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true }));
+    daemon.ask("nvmf_subsystem_add_ns", json!({ "nqn": NQN, "namespace": { "bdev_name": bdev } }));
+    let listen_address = address("127.0.0.1", &port.to_string());
+    daemon.ask(
+        "nvmf_subsystem_add_listener",
+        json!({ "nqn": NQN, "listen_address": listen_address }),
+    );
+    port
 }

@@ -15,7 +15,7 @@ use crate::oracle::{self, Oracle};
 use crate::plant::Plant;
 use crate::prng::{Prng, mix};
 use crate::stats::Stats;
-use crate::swarm::{Permits, Swarm};
+use crate::swarm::{LogAtStart, Permits, Swarm};
 use crate::trace;
 use crate::truth::Truth;
 use crate::world::Happening;
@@ -24,7 +24,9 @@ use raid::assemble::{self, Assembly, Candidate, LogFound, Patience, Seat, SeatSt
 use raid::bitmap::Bitmap;
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{Coordinator, CoordinatorSpec, Input, Permit, Policy};
-use raid::dirty_log::{DirtyLog, DiskArea, Initially, Loader, LogHealth, Regions, SyncOption};
+use raid::dirty_log::{
+    DirtyLog, DiskArea, Found, Initially, Loader, LogHealth, Regions, SyncOption,
+};
 use raid::event::Actions;
 use raid::geometry::{Geometry, GeometrySpec};
 use raid::member::{MemberMap, MemberState};
@@ -40,9 +42,11 @@ use uuid::Uuid;
 
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
-/// Tell the streams of permits, of the stripe cache and of stretches from that of everything else, so that
+/// Tell the streams of permits, of the stripe cache, of stretches and of what came later from that of everything
+/// else, so that
 /// seeds keep their runs.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
+const LATER_STREAM: u64 = 0x6c61_7465_7273;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 const STRETCH_STREAM: u64 = 0x7374_7265_7463_6821;
 /// Names the stream that says which new arrays find an old log.
@@ -71,6 +75,8 @@ enum Refused {
     Dirty,
     /// Its log is gone, and it blocks without.
     LogGone,
+    /// Its log is another array's.
+    LogForeign,
 }
 
 impl World {
@@ -81,6 +87,8 @@ impl World {
         let mut swarm = Swarm::draw(&mut prng);
         swarm.host_ops_max =
             Prng::new(mix(seed ^ STRIPE_CACHE_STREAM)).pick(&[1, 2, 8, 512, 512, 512]);
+        let mut later_prng = Prng::new(mix(seed ^ LATER_STREAM));
+        swarm.draw_more(&mut later_prng);
         swarm.stretch_bytes = u64::from(swarm.strip_bytes)
             * Prng::new(mix(seed ^ STRETCH_STREAM)).pick(&[1, 1, 2, 256]);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
@@ -119,6 +127,7 @@ impl World {
             disks,
             uuids: (1..=devices as u128).map(Uuid::from_u128).collect(),
             log_disk,
+            log_at_start: LogAtStart::Itself,
             notes: (0..swarm.members).map(note).collect(),
             noted_log_failed: false,
             noted_stop: Some(sync),
@@ -135,6 +144,7 @@ impl World {
             swarm,
             prng,
             permit_prng,
+            later_prng,
             permits,
         };
         world.make();
@@ -225,6 +235,7 @@ impl World {
 
     /// Starts the array. `false` when it may not start, and that is right.
     pub fn boot(&mut self) -> bool {
+        let own = self.swap_log();
         let plan = match self.try_plan(false) {
             Ok(plan) => plan,
             Err(refused) => {
@@ -234,10 +245,17 @@ impl World {
                     disk.present = true;
                 }
                 let force = self.swarm.force;
+                if !force || matches!(refused, Refused::LogForeign) {
+                    self.log_at_start = LogAtStart::Itself;
+                    self.log_disk.preset(0, &own);
+                }
                 match self.try_plan(force) {
                     Ok(plan) => plan,
                     Err(refused) => {
                         self.judge_refusal(&refused);
+                        // The next start looks again.
+                        self.log_at_start = LogAtStart::Itself;
+                        self.log_disk.preset(0, &own);
                         return false;
                     }
                 }
@@ -245,6 +263,37 @@ impl World {
         };
         self.begin(plan);
         true
+    }
+
+    /// What this start finds of the log, and what was on its device.
+    fn swap_log(&mut self) -> Vec<u8> {
+        let len = DiskArea::new(512, self.regions.count()).area_bytes();
+        let own = self.log_disk.current(0, usize::try_from(len).expect("small")).to_vec();
+        let has_log = self.swarm.superblocks && self.swarm.log_on_disk && self.faults_on;
+        let swaps = if has_log { self.swarm.log_swaps } else { 0 };
+        let regions = self.regions.count();
+        self.log_at_start = LogAtStart::draw(&mut self.later_prng, swaps, regions);
+        self.stats.log_swaps += u64::from(self.log_at_start != LogAtStart::Itself);
+        let mut image = vec![0; own.len()];
+        match self.log_at_start {
+            LogAtStart::Itself | LogAtStart::Missing => {}
+            LogAtStart::Blank => {
+                // No header, and what would call every region clean if there were one.
+                image.fill(0xff);
+                self.log_disk.preset(0, &image);
+            }
+            LogAtStart::Foreign(regions) => {
+                let area = DiskArea::new(512, regions);
+                let log = DirtyLog::load(None, area, SyncOption::NoSync).log;
+                let mut other = vec![0; usize::try_from(area.area_bytes()).expect("small")];
+                log.copy_out(0, &mut other);
+                let len = image.len().min(other.len());
+                image[..len].copy_from_slice(&other[..len]);
+                self.log_disk.preset(0, &image);
+            }
+        }
+        trace!(self, "log: {:?}", self.log_at_start);
+        own
     }
 
     fn try_plan(&mut self, force: bool) -> Result<Plan, Refused> {
@@ -264,12 +313,17 @@ impl World {
     fn judge_refusal(&mut self, refused: &Refused) {
         trace!(self, "refused: {refused:?}");
         self.stats.refusals += 1;
-        if self.swarm.lost_max == 0 && self.stats.failures == 0 && self.stats.log_errors == 0 {
+        let is_foreign = matches!(self.log_at_start, LogAtStart::Foreign(_));
+        let right = matches!(refused, Refused::LogForeign) == is_foreign
+            || matches!(refused, Refused::TooFew);
+        assert!(right, "R7: {refused:?} with {:?}", self.log_at_start);
+        let lost = self.stats.failures + self.stats.log_errors + self.stats.log_swaps;
+        if self.swarm.lost_max == 0 && lost == 0 {
             panic!("R7: {refused:?}, but nothing was ever lost");
         }
     }
 
-    fn load_log(&self) -> (DirtyLog, raid::dirty_log::Found) {
+    fn load_log(&self) -> (DirtyLog, Found) {
         let area = DiskArea::new(512, self.regions.count());
         let mut loader = Loader::new(area, SyncOption::Default);
         loader.feed(self.log_disk.current(0, usize::try_from(area.area_bytes()).expect("small")));
@@ -281,7 +335,10 @@ impl World {
         let mut candidates = Vec::new();
         let mut devices = Vec::new();
         for device in (0..self.disks.len()).filter(|&device| self.disks[device].present) {
-            let Some(found) = self.read_superblock(device) else { continue };
+            let Some(mut found) = self.read_superblock(device) else { continue };
+            if let (Plant::LogTrustedEarly, Some(log)) = (self.plant, &mut found.log) {
+                log.health = superblock::LogHealth::Alive;
+            }
             candidates.push(Candidate { name: format!("d{device}"), size_bytes: u64::MAX, found });
             devices.push(device);
         }
@@ -306,18 +363,25 @@ impl World {
         };
         let (log, found) = match &assembly.superblock.log {
             None => (DirtyLog::new(self.regions.count(), Initially::OutOfSync), LogFound::Memory),
-            Some(_) => {
-                let (log, _) = self.load_log();
-                let (dirty, regions) = (log.dirty_count(), log.regions());
-                (log, LogFound::Loaded { dirty, regions })
+            Some(_) if self.log_at_start == LogAtStart::Missing => {
+                (DirtyLog::new(self.regions.count(), Initially::OutOfSync), LogFound::Missing)
             }
+            Some(_) => match self.load_log() {
+                (log, Found::Existing { regions }) => {
+                    let dirty = log.dirty_count();
+                    (log, LogFound::Loaded { dirty, regions })
+                }
+                (log, Found::Fresh | Found::BadVersion { .. } | Found::ReadError) => {
+                    (log, LogFound::Unreadable)
+                }
+            },
         };
         let insist = force || self.plant == Plant::StartDirtyDegraded;
         let start = match assemble::start(&assembly, found, insist) {
             Ok(start) => start,
             Err(assemble::StartRefusal::DirtyDegraded { .. }) => return Err(Refused::Dirty),
             Err(assemble::StartRefusal::LogGone { .. }) => return Err(Refused::LogGone),
-            Err(refusal) => panic!("start refuses: {refusal}"),
+            Err(assemble::StartRefusal::LogMismatch { .. }) => return Err(Refused::LogForeign),
         };
         let mut plan = self.plan_of(&assembly, &start, log, &devices, force);
         plan.behind = assembly.behind(&candidates);
@@ -334,11 +398,9 @@ impl World {
     ) -> Plan {
         trace!(self, "assembled, {start:?}");
         let regions = self.regions.count();
-        let mut superblock = assembly.superblock.clone();
-        if let (Plant::LogTrustedEarly, Some(log)) = (self.plant, &mut superblock.log) {
-            log.health = superblock::LogHealth::Alive;
-        }
-        let (log, weak) = log_of(start, log, self.regions, force);
+        let superblock = assembly.superblock.clone();
+        let there = self.log_at_start != LogAtStart::Missing;
+        let (log, weak) = log_of(start, log, self.regions, force, there);
         let mut stale = Bitmap::new(regions, false);
         let mut states = Vec::new();
         let mut device_of = Vec::new();
@@ -502,21 +564,35 @@ impl World {
 }
 
 /// The log as an array starts with it, and the regions of which nothing is promised.
-fn log_of(start: &Start, mut log: DirtyLog, regions: Regions, force: bool) -> (DirtyLog, Vec<u64>) {
+fn log_of(
+    start: &Start,
+    mut log: DirtyLog,
+    regions: Regions,
+    force: bool,
+    there: bool,
+) -> (DirtyLog, Vec<u64>) {
     let count = regions.count();
-    // A log that is not to be used is begun anew: every region is dirty in it. The record says that it
-    // failed until that is on its device.
-    let anew = || {
-        let area = DiskArea::new(512, count);
-        DirtyLog::load(None, area, SyncOption::Sync).log
-    };
-    match *start {
-        Start::InSyncTo { bytes: IN_SYNC_EVERYWHERE } => {
-            (DirtyLog::new(count, Initially::InSync), Vec::new())
+    // A log that is not to be used is begun anew, on its device if that is there. The record says that it
+    // failed until that is done for good.
+    let begun_with = |sync| match (there, sync) {
+        (true, sync) => DirtyLog::load(None, DiskArea::new(512, count), sync).log,
+        (false, SyncOption::NoSync) => DirtyLog::new(count, Initially::InSync),
+        (false, SyncOption::Sync | SyncOption::Default) => {
+            let mut log = DirtyLog::new(count, Initially::OutOfSync);
+            log.distrust_from(0);
+            log
         }
-        Start::InSyncTo { bytes } => {
-            let mut log = DirtyLog::new(count, Initially::InSync);
-            log.distrust_from(bytes / regions.region_bytes());
+    };
+    let anew = || begun_with(SyncOption::Sync);
+    match *start {
+        Start::InSyncTo { bytes, log_failed } => {
+            let mut log = match log_failed {
+                true => begun_with(SyncOption::NoSync),
+                false => DirtyLog::new(count, Initially::InSync),
+            };
+            if bytes != IN_SYNC_EVERYWHERE {
+                log.distrust_from(bytes / regions.region_bytes());
+            }
             (log, Vec::new())
         }
         Start::DirtyRegionsOutOfSync { .. } => (log, Vec::new()),

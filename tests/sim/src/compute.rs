@@ -35,6 +35,10 @@ impl World {
                 self.generate(shard, op, parities);
             }
             Recipe::Check(parities) => return self.check(shard, op, parities),
+            Recipe::RecoverThenCheck(recovery, parities) => {
+                self.recover(shard, op, recovery);
+                return self.check(shard, op, parities);
+            }
         }
         Mismatch::default()
     }

@@ -19,7 +19,7 @@ use crate::host::{Host, HostKind};
 use crate::images;
 use crate::world::{Device, Kind, World};
 use raid::coordinator::OnLogFailure;
-use raid::event::{Access, OpId, WorkKind};
+use raid::event::{Access, Mismatch, OpId, WorkKind};
 use raid::limits::{LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX};
 use raid::member::{MemberMap, MemberState};
 use raid::plan::{Parities, Recipe};
@@ -86,6 +86,9 @@ pub fn before_write(world: &mut World, shard: usize, access: &Access) {
     if !world.life.log_used {
         let marked = !coordinator.log().is_clean(region);
         assert!(marked, "R1: {access:?} in region {region} that is not marked");
+        // The bits on a device that is not there now must not be believed when it is there again.
+        let distrusted = !world.swarm.log_on_disk || log_failure_recorded(world);
+        assert!(distrusted, "R1: {access:?}, and the log that is not there is still trusted");
         return;
     }
     if !images::is_clean_on_log(world, region) {
@@ -184,7 +187,10 @@ pub fn before_compute(world: &mut World, shard: usize, op: OpId, recipe: Recipe)
     let stripe_op = core.op(op);
     let (stripe, rows) = (stripe_op.stripe, stripe_op.row..stripe_op.row_end);
     let trusts = match recipe {
-        Recipe::Delta(_) | Recipe::Recover(_) | Recipe::RecoverThenGenerate(..) => true,
+        Recipe::Delta(_)
+        | Recipe::Recover(_)
+        | Recipe::RecoverThenGenerate(..)
+        | Recipe::RecoverThenCheck(..) => true,
         Recipe::None | Recipe::Generate(_) | Recipe::Check(_) => false,
     };
     let trusted = world.life.reactors[shard].planned[&op] || is_weak(world, stripe);
@@ -206,6 +212,20 @@ pub fn before_compute(world: &mut World, shard: usize, op: OpId, recipe: Recipe)
             world.host_writes_skipped(shard, op, device);
         }
     }
+}
+
+/// R10 after parity was compared with data: where it is trusted, also with a strip missing, it is right.
+pub fn after_compute(world: &World, shard: usize, op: OpId, mismatch: Mismatch) {
+    let at = &world.life.reactors[shard];
+    let stripe_op = at.core.op(op);
+    let stripe = stripe_op.stripe;
+    let compares = matches!(stripe_op.kind, OpKind::Work(_));
+    let trusted = at.planned[&op] && !is_weak(world, stripe);
+    assert!(
+        !compares || !trusted || mismatch.rows == 0,
+        "R10: {:?} of stripe {stripe} finds {mismatch:?} where parity is trusted",
+        stripe_op.kind
+    );
 }
 
 /// R4 before a piece of a write is answered.

@@ -238,11 +238,8 @@ impl World {
         let complete = coordinator.map().is_optimal() && !coordinator.is_broken();
         let in_sync = coordinator.log().sync_count() == coordinator.log().regions();
         self.noted_stop = Some(in_sync && !coordinator.is_broken());
-        let known = self.life.doomed.is_empty() && !self.life.log_failed;
-        // A log that has failed once is not trusted at a start, whatever was put right since.
-        let log = coordinator.superblocks().and_then(|superblock| superblock.log.as_ref());
-        let log_alive = log.is_none_or(|log| log.health == raid::superblock::LogHealth::Alive);
-        self.stopped_in_sync = complete && in_sync && known && log_alive;
+        // A log that has failed, or is not there, does not matter: the stop itself is on record.
+        self.stopped_in_sync = complete && in_sync && self.life.doomed.is_empty();
         let gone = self.disks.iter().any(|disk| !disk.present);
         self.stopped_in_sync &= !gone;
         let now = self.stamp();

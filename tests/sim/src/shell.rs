@@ -121,6 +121,7 @@ impl World {
                 Action::Compute { op, recipe } => {
                     judge::before_compute(self, shard, op, recipe);
                     let mismatch = self.compute(shard, op, recipe);
+                    judge::after_compute(self, shard, op, mismatch);
                     let event = Event::Computed { op, mismatch };
                     self.life.reactors[shard].core.handle(self.now_ns, event, &mut actions);
                 }

@@ -58,6 +58,7 @@ stats! {
     gone: "members gone",
     removed: "members taken out",
     log_errors: "log errors",
+    log_swaps: "starts that found no log, a blank one, or another array's",
     failures: "members declared failed",
     broken: "arrays that lost too much",
     spares_added: "spares added",

@@ -40,6 +40,31 @@ pub struct Faults {
     pub log_error: u64,
 }
 
+/// What an array finds of its log when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogAtStart {
+    /// The log as it was left.
+    Itself,
+    /// Nothing.
+    Missing,
+    /// A device on which there is no log.
+    Blank,
+    /// The log of an array with this many regions.
+    Foreign(u64),
+}
+
+impl LogAtStart {
+    /// What a start draws.
+    #[must_use]
+    pub fn draw(prng: &mut Prng, swaps: u64, regions: u64) -> Self {
+        if swaps == 0 || !prng.one_in(swaps) {
+            return Self::Itself;
+        }
+        let other = if regions > 1 && prng.one_in(2) { regions - 1 } else { regions + 1 };
+        prng.pick(&[Self::Missing, Self::Blank, Self::Foreign(other)])
+    }
+}
+
 /// When background actions have no permit: an array may share devices with others that work on theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permits {
@@ -140,6 +165,9 @@ pub struct Swarm {
     pub force: bool,
     /// Whether a repair or check is asked for now and then.
     pub checks: bool,
+    /// One start in so many finds no log, a blank one, or another array's; 0 for none. Drawn from a stream
+    /// of its own.
+    pub log_swaps: u64,
     /// Most stripe operations of hosts on each shard; drawn from a stream of its own.
     pub host_ops_max: usize,
     /// Bytes of each member in a stretch of a background action; drawn from a stream of its own.
@@ -210,10 +238,21 @@ impl Swarm {
             returns: prng.percent(60),
             force: prng.percent(30),
             checks: prng.percent(20),
+            log_swaps: 0,
             host_ops_max: STRIPE_OPS_MAX,
             stretch_bytes: WORK_BYTES,
             faults: Faults::draw(prng, lost_max > 0),
         }
+    }
+
+    /// What a seed draws beside that, from a stream of its own: layouts that md's tables do not name, and logs
+    /// that are not what they were.
+    pub fn draw_more(&mut self, prng: &mut Prng) {
+        let slot = u8::try_from(prng.index(self.members)).expect("few members");
+        if self.level == Level::Raid4 && prng.one_in(2) {
+            self.layout = Layout::ParityAt(slot);
+        }
+        self.log_swaps = prng.pick(&[0, 0, 1, 3]);
     }
 
     /// Bytes that the array uses of each member.

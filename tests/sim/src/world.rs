@@ -22,7 +22,7 @@ use crate::oracle::Oracle;
 use crate::plant::Plant;
 use crate::prng::{Prng, mix};
 use crate::stats::Stats;
-use crate::swarm::{Permits, Swarm};
+use crate::swarm::{LogAtStart, Permits, Swarm};
 use crate::truth::Truth;
 use raid::coordinator::{Coordinator, Input, Permit};
 use raid::dirty_log::Regions;
@@ -334,6 +334,8 @@ pub struct World {
     pub prng: Prng,
     /// Chances of permits: a stream of its own, so that seeds that were found before stay what they were.
     pub permit_prng: Prng,
+    /// Chances of what the swarm has drawn since: another stream, for the same reason.
+    pub later_prng: Prng,
     /// When background actions have a permit.
     pub permits: Permits,
     /// The bug that is planted.
@@ -356,6 +358,8 @@ pub struct World {
     pub uuids: Vec<Uuid>,
     /// The log's device.
     pub log_disk: Disk,
+    /// What this start finds of the log.
+    pub log_at_start: LogAtStart,
     /// The owner's notes by slot.
     pub notes: Vec<Note>,
     /// The owner knows that the log failed.

@@ -9,8 +9,8 @@
 //!
 //! Invariant owned: **R8**. What a member that comes back has missed is in the regions that are
 //! dirty in the log, because bits are not cleared while it is away (R2); but only if it was
-//! complete when it left, if it left when the array says it did, and if the log is on a device and
-//! never failed. A log that is put in the place of another has to begin with every region dirty.
+//! complete when it left, if it left when the array says it did, if it has not run without the others since,
+//! and if the log is on a device and never failed. A log that is put in the place of another has to begin with every region dirty.
 //!
 //! Not here: candidates against each other (`history`).
 
@@ -264,7 +264,24 @@ fn rebuild(freshest: &Superblock, found: &Superblock, declared_at: u64) -> Rebui
     // is an old copy, of a time from which bits may have been cleared since; with more it has a
     // history of its own, and nobody asks.
     let left_then = found.events.saturating_add(2) >= declared_at;
-    if has_log && was_complete && left_then { Rebuild::DirtyRegions } else { Rebuild::All }
+    let one_history = !ran_alone(freshest, found);
+    match has_log && was_complete && left_then && one_history {
+        true => Rebuild::DirtyRegions,
+        false => Rebuild::All,
+    }
+}
+
+/// Whether the last update of a candidate declares somebody lost of whom the freshest says no such thing. It may
+/// be the first of a history of its own, in which case no log says what was written in it; its event count alone
+/// does not tell, if it left in the middle of an update.
+fn ran_alone(freshest: &Superblock, found: &Superblock) -> bool {
+    let declared = |record: &MemberRecord| match record.state {
+        MemberRecordState::Faulty { failed_at: update }
+        | MemberRecordState::Missing { since: update } => Some(update),
+        MemberRecordState::InSync | MemberRecordState::Rebuilding { .. } => None,
+    };
+    let mut records = found.members.iter().zip(&freshest.members);
+    records.any(|(own, now)| declared(own) == Some(found.events) && declared(now) != declared(own))
 }
 
 /// Whether a candidate is in another slot than it says, or of another geometry.

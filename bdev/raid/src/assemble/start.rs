@@ -10,12 +10,17 @@
 //! | alive and read, some dirty | dirty regions out of sync | refused, unless stopped clean and in sync |
 //! | in memory, stopped clean | in sync up to where the superblock says | trusted, if that is everywhere |
 //! | in memory, not stopped | all out of sync | refused |
-//! | failed, missing, unreadable | all out of sync | refused, unless stopped clean and in sync |
+//! | failed, missing, unreadable, stopped clean | the same, but for who is rebuilt: all out of sync | trusted, if that is everywhere |
+//! | failed, missing, unreadable, not stopped | all out of sync | refused |
 //!
 //! *No data is missing* holds of a complete array, and of one that misses only members that hold
 //! nothing but parity in every row. *Refused* gives way to force, and the parity is then trusted.
 //! While a member is missing, dirty bits stay as they are (R2), so a degraded array that was
 //! stopped in order has some.
+//!
+//! An array that was stopped in order needs no log to be in sync, as with md, which does not resync after
+//! a clean shutdown whatever its bitmap says: what was out of sync the superblock says. It needs the log
+//! for members that are rebuilt where the log is dirty, so with one of those everything counts as dirty.
 //!
 //! A log that is missing or unreadable is a refusal by itself if the policy is to block writes when
 //! the log fails; it gives way to force too. A log with another number of regions than the array
@@ -54,10 +59,12 @@ pub enum LogFound {
 /// How an array starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// In sync up to here, out of sync from here on: the log is in memory.
+    /// In sync up to here, out of sync from here on: it was stopped in order, and no log says more.
     InSyncTo {
         /// Bytes of each component; [`IN_SYNC_EVERYWHERE`] if everywhere.
         bytes: u64,
+        /// The log on a device is not to be used, but begun anew if it is there.
+        log_failed: bool,
     },
     /// Regions that are dirty in the log are out of sync, all others in sync.
     DirtyRegionsOutOfSync {
@@ -158,7 +165,7 @@ pub fn start(assembly: &Assembly, log: LogFound, force: bool) -> Result<Start, S
     };
     let missing = assembly.missing();
     if missing.is_subset_of(parity_slots(superblock)) {
-        return Ok(start_with_all_data(superblock, log));
+        return Ok(start_with_all_data(superblock, log, missing));
     }
     let log_failed = matches!(log, Log::Gone);
     let was_in_sync =
@@ -217,11 +224,14 @@ fn judge_log(
 }
 
 /// Nothing has to be computed from parity: what may not match is made to.
-fn start_with_all_data(superblock: &Superblock, log: Log) -> Start {
+fn start_with_all_data(superblock: &Superblock, log: Log, missing: SlotSet) -> Start {
+    let in_sync_to =
+        |log_failed| Start::InSyncTo { bytes: superblock.in_sync_to_bytes, log_failed };
     match (log, superblock.shutdown) {
         (Log::Usable { dirty }, _) => Start::DirtyRegionsOutOfSync { dirty },
+        (Log::Gone, Shutdown::Clean) if missing.is_empty() => in_sync_to(true),
         (Log::Gone, _) => Start::AllOutOfSync { log_failed: true },
-        (Log::Memory, Shutdown::Clean) => Start::InSyncTo { bytes: superblock.in_sync_to_bytes },
+        (Log::Memory, Shutdown::Clean) => in_sync_to(false),
         (Log::Memory, Shutdown::Running) => Start::AllOutOfSync { log_failed: false },
     }
 }

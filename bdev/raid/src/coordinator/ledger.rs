@@ -210,8 +210,11 @@ impl Coordinator {
                 self.ledger.member_left(slot, self.map.state(slot));
             }
         }
-        if self.log.area().is_none() && self.ledger.names_log() {
-            // The log's bdev is not there: what it says is out of date from the first write on.
+        let is_elsewhere = self.log.area().is_none() || self.log.is_begun_anew();
+        if is_elsewhere && self.ledger.names_log() {
+            // What is on the log's bdev, if that is there, is not this log: it is not to be trusted before all of
+            // this one has been written. Said with this update and not before, because members that are behind
+            // are given the last one as it was: one event count has one content.
             self.ledger.log_failed();
         }
         self.ledger.started();

@@ -220,7 +220,8 @@ impl Loader {
         };
         let mut clean = self.clean;
         clean.set_range(known..self.area.regions, self.sync == SyncOption::NoSync);
-        Loaded { log: DirtyLog::resumed(clean, self.area), found }
+        let begun_anew = !matches!(found, Found::Existing { .. });
+        Loaded { log: DirtyLog::resumed(clean, self.area, begun_anew), found }
     }
 }
 

@@ -88,6 +88,8 @@ struct Disk {
     touched: Bitmap,
     /// Among them may be one with a region that was marked.
     marked: bool,
+    /// The device holds no log, or another one.
+    begun_anew: bool,
 }
 
 impl DirtyLog {
@@ -118,13 +120,18 @@ impl DirtyLog {
     }
 
     /// A log whose clean bits were read, or made up, at a resume. Memory for the rest comes from here.
-    fn resumed(clean: Bitmap, area: DiskArea) -> Self {
+    fn resumed(clean: Bitmap, area: DiskArea, begun_anew: bool) -> Self {
         Self {
             in_sync: clean.clone(),
             recovering: Bitmap::new(clean.len(), false),
             clean,
             cursor: 0,
-            disk: Some(Disk { area, touched: Bitmap::new(area.blocks(), true), marked: true }),
+            disk: Some(Disk {
+                area,
+                touched: Bitmap::new(area.blocks(), true),
+                marked: true,
+                begun_anew,
+            }),
         }
     }
 
@@ -229,6 +236,13 @@ impl DirtyLog {
     #[must_use]
     pub fn regions(&self) -> u64 {
         self.clean.len()
+    }
+
+    /// Whether its device held no log, or one that was not used, when it began: until it has been written, what
+    /// is there says nothing of this array.
+    #[must_use]
+    pub fn is_begun_anew(&self) -> bool {
+        self.disk.as_ref().is_some_and(|disk| disk.begun_anew)
     }
 
     /// Where the log lies on its device; `None` if it has none.

@@ -54,13 +54,14 @@ impl Shard {
                 let state = StripeState { unreadable: state.unreadable.union(targets), ..state };
                 compute(plan::reconstruct(&state, targets)?, targets)
             }
-            OpKind::Work(WorkKind::Check) => match plan::check(&state) {
-                Ok(check) => compute(check, nothing),
-                // There is nothing to compare.
-                Err(_) => Ok(None),
-            },
-            OpKind::Work(WorkKind::Resync | WorkKind::Repair) => {
-                compute(plan::check(&state)?, nothing)
+            OpKind::Work(kind @ (WorkKind::Resync | WorkKind::Repair | WorkKind::Check)) => {
+                match plan::check(&state) {
+                    Ok(check) => compute(check, nothing),
+                    // There is nothing to compare, and nothing that would be wrong.
+                    Err(_) if kind == WorkKind::Check => Ok(None),
+                    Err(_) if kind == WorkKind::Repair && state.in_sync => Ok(None),
+                    Err(error) => Err(error),
+                }
             }
         }
     }

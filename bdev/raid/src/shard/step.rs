@@ -133,6 +133,7 @@ impl Shard {
             Recipe::None | Recipe::Check(_) => RoleSet::empty(),
             Recipe::Delta(parities) | Recipe::Generate(parities) => parities.roles(),
             Recipe::Recover(recovery) => recovery.outputs(),
+            Recipe::RecoverThenCheck(recovery, _) => recovery.outputs(),
             Recipe::RecoverThenGenerate(recovery, parities) => {
                 recovery.outputs().union(parities.roles())
             }

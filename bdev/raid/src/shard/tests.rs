@@ -435,6 +435,10 @@ impl World {
                 self.recover(shard, op, recovery);
                 return self.compute(shard, op, Recipe::Generate(parities));
             }
+            Recipe::RecoverThenCheck(recovery, parities) => {
+                self.recover(shard, op, recovery);
+                return self.compute(shard, op, Recipe::Check(parities));
+            }
             Recipe::Check(parities) => {
                 let mut mismatch = Mismatch::default();
                 for role in parities.roles().iter() {

@@ -171,6 +171,27 @@ fn a_member_that_was_removed_may_come_back() {
     );
 }
 
+/// Goal: a member that left in the middle of an update is only trusted to hold what it held then if it has not run
+/// without the others since. Method: update 11 fails on two members, which run alone from update 10 on, and are
+/// killed before their second update; against the same two when update 11 had reached them.
+#[test]
+fn one_update_of_a_history_of_its_own_is_enough_for_a_whole_rebuild() {
+    let whole = array(Level::Raid6, 4, 10);
+    let eleven = update(&whole, &[]);
+    let twelve = update(&eleven, &[(2, Faulty { failed_at: 12 }), (3, Faulty { failed_at: 12 })]);
+    let alone = update(&whole, &[(0, Missing { since: 11 }), (1, Missing { since: 11 })]);
+    for freshest in [&twelve, &update(&update(&twelve, &[]), &[])] {
+        for (left, right) in [(&eleven, Rebuild::DirtyRegions), (&alone, Rebuild::All)] {
+            let candidates = [on(0, freshest), on(1, freshest), on(2, left), on(3, left)];
+            let assembly = ready(&candidates, Wait);
+            assert_eq!(assembly.missing(), set(&[2, 3]));
+            for name in ["m2", "m3"] {
+                assert_eq!(rebuild_of(&assembly, name), Some(right), "{name} at {left:?}");
+            }
+        }
+    }
+}
+
 /// The halves of a raid6 of four that ran alone, for so many updates each.
 fn halves(first: u64, second: u64) -> [Candidate; 4] {
     let whole = array(Level::Raid6, 4, 10);

@@ -75,7 +75,9 @@ fn oracle(superblock: &Superblock, missing: SlotSet, found: LogFound, force: boo
     if missing.difference(only_parity(superblock)).is_empty() {
         return Right::Start(match dirty {
             Some(dirty) => Start::DirtyRegionsOutOfSync { dirty },
-            None if !has_record && clean => Start::InSyncTo { bytes: superblock.in_sync_to_bytes },
+            None if clean && (!has_record || missing.is_empty()) => {
+                Start::InSyncTo { bytes: superblock.in_sync_to_bytes, log_failed }
+            }
             None => Start::AllOutOfSync { log_failed },
         });
     }
@@ -214,7 +216,14 @@ fn a_log_that_must_be_there_is_missed() {
                  blocks writes when its log fails: bring the log back, or force to resync everything"
             )
         );
-        assert_eq!(start(&whole, found, true), Ok(Start::AllOutOfSync { log_failed: true }));
+        let running = Superblock { shutdown: Shutdown::Running, ..mine.clone() };
+        let all = Ok(Start::AllOutOfSync { log_failed: true });
+        assert_eq!(start(&assembly(running, set(&[])), found, true), all);
+        let bytes = IN_SYNC_EVERYWHERE;
+        let stopped =
+            Superblock { shutdown: Shutdown::Clean, in_sync_to_bytes: bytes, ..mine.clone() };
+        let none = Ok(Start::InSyncTo { bytes, log_failed: true });
+        assert_eq!(start(&assembly(stopped, set(&[])), found, true), none);
     }
 }
 
