@@ -1,0 +1,213 @@
+//! Devices that do not answer, for a time or for ever.
+//!
+//! The devices are error bdevs that keep requests: what they have kept reaches the medium, and their
+//! completions the array, once they are resumed.
+//!
+//! Not here: every fault in every order (`tests/sim`), the daemon (`tests/blackbox`).
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod support;
+
+use array::RaidBdev;
+use device::{
+    Bdev, BdevIo, ErrorBdev, ErrorSpec, Fault, Injection, IoOp, IoStatus, MappedBdev, MappedSpec,
+    MappedTable, ResumeError, Segment, SegmentTarget, Sgl, Victims,
+};
+use raid::layout::{Layout, Level};
+use raid::member::MemberState;
+use raid::units::{Slot, StripeId};
+use reactor::Reactors;
+use reactor::memory::IoBufMut;
+use std::sync::Arc;
+use std::time::Duration;
+use support::{Remote, Rng, create, malloc, spec, two_reactors};
+
+const STRIP: u32 = 16 << 10;
+const MEMBER_BYTES: u64 = 2 << 20;
+const IO_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// An array of members that can be made to hang.
+struct Rig {
+    reactors: Reactors,
+    array: Arc<RaidBdev>,
+    bdev: Arc<dyn Bdev>,
+    members: Vec<Arc<ErrorBdev>>,
+    bytes: Vec<u8>,
+}
+
+fn error_bdev(name: &str) -> Arc<ErrorBdev> {
+    let base = malloc(&format!("{name}_disk"), 512, MEMBER_BYTES);
+    ErrorBdev::create(ErrorSpec { name: name.into(), uuid: None, base, volatile_cache: false })
+}
+
+fn hang(device: &ErrorBdev, victims: Victims) {
+    device.inject(&Injection::next(victims, Fault::Pending, Injection::FOR_EVER)).unwrap();
+}
+
+impl Rig {
+    fn new(level: Level, layout: Layout, count: usize) -> Self {
+        let reactors = two_reactors();
+        let members: Vec<_> = (0..count).map(|slot| error_bdev(&format!("m{slot}"))).collect();
+        let seats = members.iter().map(|member| Some(member.clone() as Arc<dyn Bdev>)).collect();
+        let mut spec = spec(level, layout, STRIP, seats);
+        spec.options.io_timeout = IO_TIMEOUT;
+        let (array, bdev) = create(&reactors, spec);
+        let bytes = Rng(count as u64).bytes(bdev.info().size_bytes() as usize);
+        let rig = Self { reactors, array, bdev, members, bytes };
+        rig.remote(0).write_all(&rig.bytes);
+        rig
+    }
+
+    fn remote(&self, reactor: usize) -> Remote {
+        let handles = self.reactors.handles();
+        Remote::open(&handles[reactor % handles.len()], &self.bdev)
+    }
+
+    /// The member that has the first data strip of a stripe.
+    fn first_data(&self, stripe: u64) -> usize {
+        let geometry = self.array.geometry();
+        geometry.data_slot(geometry.rotation(StripeId(stripe)), 0).index()
+    }
+
+    fn state(&self, slot: usize) -> MemberState {
+        self.array.snapshot().members[slot].state
+    }
+
+    fn end(self) {
+        self.array.stop().unwrap();
+        self.reactors.stop();
+    }
+}
+
+fn contents(op: &IoOp) -> Vec<u8> {
+    let IoOp::Read { into } = op else { panic!("a read came back as {op:?}") };
+    into.segments().flat_map(|segment| segment.to_vec()).collect()
+}
+
+fn lists(len: usize) -> [Sgl<IoBufMut>; 2] {
+    let cut = [512, len / 2, len - len / 2 - 512];
+    [Sgl::One(IoBufMut::heap(len)), Sgl::Many(cut.map(IoBufMut::heap).into())]
+}
+
+fn wait(is_so: impl Fn() -> bool) {
+    for _ in 0..20_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    panic!("it does not happen within 20 s");
+}
+
+/// Goal: reads that a hung member has a part of are answered with the right bytes, and what it writes
+/// into its old part later is nowhere to be seen. Method: reads of one strip, of two, of stripes and more
+/// (longer than what is out at a time), in one buffer and in several, from two reactors; the member goes
+/// on after they are answered.
+#[test]
+fn reads_of_a_hung_member_are_answered() {
+    let strip = STRIP as usize;
+    for len in [strip, 2 * strip, 7 * strip + 4096, 80 * strip] {
+        let rig = Rig::new(Level::Raid5, Layout::LeftSymmetric, 4);
+        let hung = rig.first_data(0);
+        hang(&rig.members[hung], Victims::Read);
+        let remotes = [rig.remote(0), rig.remote(1)];
+        for (remote, at) in remotes.iter().zip([0, 4096]) {
+            for (token, into) in (0..).zip(lists(len)) {
+                remote.submit(BdevIo::read(token, at, into));
+            }
+        }
+        let mut answers = Vec::new();
+        for (remote, at) in remotes.iter().zip([0, 4096]) {
+            answers.extend([(at, remote.answer()), (at, remote.answer())]);
+        }
+        wait(|| rig.state(hung) == MemberState::Faulty);
+        rig.members[hung].resume_pending();
+        assert_eq!(remotes[0].read(0, 4096).unwrap(), rig.bytes[..4096]);
+        for (at, done) in &answers {
+            assert_eq!((done.status, done.io.len_bytes), (IoStatus::Ok, len as u64));
+            let right = &rig.bytes[*at as usize..*at as usize + len];
+            assert!(contents(&done.io.op) == right, "{len} bytes at {at}");
+        }
+        drop(remotes);
+        rig.end();
+    }
+}
+
+/// Goal: the same where a lost strip is computed of what the hung member has, in bands and cells. Method:
+/// a RAID 6 without one member, of which another hangs.
+#[test]
+fn degraded_reads_of_a_hung_member_are_answered() {
+    let rig = Rig::new(Level::Raid6, Layout::LeftSymmetric, 5);
+    let (lost, hung) = (rig.first_data(0), (rig.first_data(0) + 1) % 5);
+    rig.array.remove_member(Slot(lost as u8)).unwrap();
+    hang(&rig.members[hung], Victims::Read);
+    let remote = rig.remote(0);
+    let len = 2 * STRIP as usize + 8192;
+    for (token, into) in (0..).zip(lists(len)) {
+        remote.submit(BdevIo::read(token, 512, into));
+    }
+    for _ in 0..2 {
+        let done = remote.answer();
+        assert_eq!(done.status, IoStatus::Ok);
+        assert!(contents(&done.io.op) == rig.bytes[512..512 + len]);
+    }
+    wait(|| rig.state(hung) == MemberState::Faulty);
+    rig.members[hung].resume_pending();
+    drop(remote);
+    rig.end();
+}
+
+fn mapped_over(base: &Arc<dyn Bdev>) -> Result<Arc<MappedBdev>, ResumeError> {
+    let segment = |start_bytes: u64, len_bytes| Segment {
+        start_bytes,
+        len_bytes,
+        target: SegmentTarget::Bdev { bdev: base.clone(), offset_bytes: start_bytes },
+        boundary_bytes: None,
+    };
+    let (first, size) = (4096, base.info().size_bytes());
+    let segments = vec![segment(0, first), segment(first, size - first)];
+    let spec = MappedSpec { name: "dm0".into(), uuid: None, read_only: false };
+    let mapped = MappedBdev::create(spec);
+    mapped.resume(Some(MappedTable::new(segments).unwrap())).map(|()| mapped)
+}
+
+/// Goal: whoever stands on an array takes the buffers that come in place of those that a hung member
+/// keeps. Method: a mapped device that cuts requests in two, and an array of which the array is a member.
+#[test]
+fn devices_above_take_other_buffers() {
+    let rig = Rig::new(Level::Raid5, Layout::LeftSymmetric, 4);
+    let (mapped, hung) = (mapped_over(&rig.bdev).unwrap(), rig.first_data(0));
+    hang(&rig.members[hung], Victims::Read);
+    let above: Arc<dyn Bdev> = mapped;
+    let remote = Remote::open(&rig.reactors.handles()[0], &above);
+    for (token, into) in (0..).zip(lists(8192)) {
+        remote.submit(BdevIo::read(token, 0, into));
+    }
+    for _ in 0..2 {
+        let done = remote.answer();
+        assert_eq!(done.status, IoStatus::Ok);
+        assert!(contents(&done.io.op) == rig.bytes[..8192]);
+    }
+    rig.members[hung].resume_pending();
+    drop(remote);
+    rig.end();
+
+    let rig = Rig::new(Level::Raid5, Layout::LeftSymmetric, 4);
+    let others = (1..3).map(|slot| malloc(&format!("o{slot}"), 512, rig.bytes.len() as u64));
+    let seats = std::iter::once(rig.bdev.clone()).chain(others).map(Some).collect();
+    let mut upper = spec(Level::Raid5, Layout::LeftSymmetric, 4096, seats);
+    upper.name = "upper".into();
+    let (array, bdev) = create(&rig.reactors, upper);
+    let remote = Remote::open(&rig.reactors.handles()[0], &bdev);
+    remote.write_all(&rig.bytes);
+    let hung = rig.first_data(0);
+    hang(&rig.members[hung], Victims::Read);
+    let done = remote.run(BdevIo::read(0, 0, IoBufMut::heap(1 << 20)));
+    assert_eq!(done.status, IoStatus::Ok);
+    assert!(contents(&done.io.op) == rig.bytes[..1 << 20], "the upper array reads the wrong bytes");
+    rig.members[hung].resume_pending();
+    drop(remote);
+    assert_eq!(array.snapshot().missing().count(), 0, "the lower array has answered itself");
+    array.stop().unwrap();
+    rig.end();
+}
