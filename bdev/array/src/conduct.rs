@@ -91,6 +91,11 @@ impl Conductor {
         !self.stirred && !running && self.orders.is_empty() && self.unrecorded.is_empty()
     }
 
+    /// Whether there is a log bdev.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
     fn is_due(&self, now: Ticks) -> bool {
         self.stirred || self.due_ns.is_some_and(|due| due <= now.0)
     }
@@ -252,7 +257,8 @@ impl ArrayShard {
 
     fn write_log(&mut self, now: Ticks, offset_bytes: u64, len_bytes: u64) {
         let len = usize::try_from(len_bytes).expect("a run of the log fits into memory");
-        let mut bytes = self.pool.alloc(len).unwrap_or_else(|| IoBufMut::heap(len));
+        let pooled = self.log_pool.as_ref().and_then(|pool| pool.alloc(len));
+        let mut bytes = pooled.unwrap_or_else(|| IoBufMut::heap(len));
         self.coordinator().log().copy_out(offset_bytes, &mut bytes);
         let token = Purpose::LogWrite.token();
         self.submit_to_log(now, BdevIo::write(token, offset_bytes, bytes.freeze(), false));

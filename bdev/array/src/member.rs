@@ -278,13 +278,22 @@ struct Grave {
 pub(crate) struct Graveyard(Vec<Grave>);
 
 impl Graveyard {
-    /// Takes late answers, of which nobody hears.
-    pub(crate) fn poll(&mut self, scratch: &mut Vec<Completion>) {
+    /// Takes late answers, of which nobody hears. Says whether there were any: buffers have come back.
+    pub(crate) fn poll(&mut self, scratch: &mut Vec<Completion>) -> bool {
+        let mut answers = 0;
         self.0.retain_mut(|grave| {
-            grave.left -= grave.channel.poll(scratch);
+            let count = grave.channel.poll(scratch);
             scratch.clear();
+            grave.left -= count;
+            answers += count;
             grave.left > 0
         });
+        answers > 0
+    }
+
+    /// Whether no device has anything any more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Requests that a device still has.

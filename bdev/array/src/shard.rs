@@ -16,7 +16,9 @@
 
 use crate::conduct::Conductor;
 use crate::host::Host;
-use crate::limits::{CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, MESSAGES_PER_TURN_MAX};
+use crate::limits::{
+    CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, LOG_BUFFER_BYTES, MESSAGES_PER_TURN_MAX,
+};
 use crate::member::{Graveyard, Member, Purpose};
 use crate::message::{PieceData, Post};
 use crate::piece::{OpBuffers, Pieces};
@@ -171,7 +173,10 @@ pub(crate) struct ArrayShard {
     pub(crate) pieces: Pieces,
     pub(crate) buffers: OpBuffers,
     pub(crate) lent: Vec<Option<LentCells>>,
+    /// Scratch memory of stripe operations, and of nothing else: one that is alone gets what it needs.
     pub(crate) pool: Rc<Pool>,
+    /// For what is written to the log bdev, on the shard that has it.
+    pub(crate) log_pool: Option<Rc<Pool>>,
     pub(crate) zeroes: IoBuf,
     /// Lists of buffers to be used again.
     pub(crate) lists: Vec<Vec<IoBuf>>,
@@ -214,6 +219,8 @@ impl ArrayShard {
         let member_errors = vec![MemberErrors::default(); geometry.members()].into_boxed_slice();
         let band = band_bytes(geometry.members(), geometry.strip_bytes());
         let scratch = scratch_bytes(geometry.members(), geometry.strip_bytes());
+        let has_log = conductor.as_ref().is_some_and(|conductor| conductor.has_log());
+        let log_pool = has_log.then(|| cx.new_pool(LOG_BUFFER_BYTES)).transpose()?;
         Ok(Self {
             common,
             index,
@@ -231,6 +238,7 @@ impl ArrayShard {
             buffers: OpBuffers::new(geometry.data_strips(), geometry.members()),
             lent: vec![None; STRIPE_OPS_MAX],
             pool: cx.new_pool(scratch)?,
+            log_pool,
             zeroes: IoBufMut::heap(band as usize).freeze(),
             lists: Vec::new(),
             incoming: VecDeque::new(),
@@ -438,7 +446,9 @@ impl ArrayShard {
                 self.on_completion(now, completion);
             }
         }
-        self.graveyard.poll(&mut done);
+        if self.graveyard.poll(&mut done) {
+            self.core.feed_starved(now.0, &mut self.actions);
+        }
         self.done = done;
         progress
     }
