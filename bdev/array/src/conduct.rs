@@ -268,7 +268,7 @@ impl ArrayShard {
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         conductor.commit_since.get_or_insert(now);
         let log = conductor.log.as_mut().expect("a log that is written has a bdev");
-        log.submit(io, now.0);
+        log.submit(io, self.patience.now_ns());
     }
 
     /// Completions of the log bdev; one that does not answer in time has failed.
@@ -276,8 +276,9 @@ impl ArrayShard {
         let Some(conductor) = &mut self.conductor else { return 0 };
         let Some(log) = &mut conductor.log else { return 0 };
         let mut done = std::mem::take(&mut conductor.done);
-        let count = log.poll(now.0, &mut done);
-        if log.is_overdue(now.0, self.common.io_timeout_ns)
+        let patience_ns = self.patience.now_ns();
+        let count = log.poll(patience_ns, &mut done);
+        if log.is_overdue(patience_ns, self.common.io_timeout_ns)
             && let Some(log) = conductor.log.replace(Member::dead(IoStatus::TimedOut))
         {
             done.extend(log.abandon(IoStatus::TimedOut, &mut self.graveyard));
@@ -302,8 +303,8 @@ impl ArrayShard {
         let Some(devices) = &mut conductor.metadata else { return 0 };
         let mut done = std::mem::take(&mut conductor.done);
         for device in devices.values_mut() {
-            device.poll(now.0, &mut done);
-            if device.is_overdue(now.0, self.common.io_timeout_ns) {
+            device.poll(self.patience.now_ns(), &mut done);
+            if device.is_overdue(self.patience.now_ns(), self.common.io_timeout_ns) {
                 let dead = Member::dead(IoStatus::TimedOut);
                 let device = std::mem::replace(device, dead);
                 done.extend(device.abandon(IoStatus::TimedOut, &mut self.graveyard));
@@ -351,12 +352,11 @@ impl ArrayShard {
             }
             Step::Flush(_) => BdevIo::flush(token),
         };
-        let now = self.now;
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         match &mut conductor.metadata {
             None => self.submit_to_member(slot, io),
             Some(devices) => match devices.get_mut(&slot) {
-                Some(device) => device.submit(io, now.0),
+                Some(device) => device.submit(io, self.patience.now_ns()),
                 // What there is to record of it stands in the others'.
                 None => conductor.unrecorded.push(slot),
             },

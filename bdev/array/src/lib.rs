@@ -33,6 +33,7 @@ pub mod limits;
 mod look;
 mod member;
 mod message;
+mod patience;
 mod piece;
 mod raid_bdev;
 mod segments;

@@ -29,7 +29,8 @@ pub const TRACED_IN_FLIGHT_MAX: usize = 256;
 /// rare, come from the heap.
 pub const LOG_BUFFER_BYTES: usize = raid::limits::LOG_IO_BYTES_MAX as usize;
 
-/// How often a shard looks for idle leases, and for requests that take too long.
+/// How often a shard looks for idle leases, and for requests that take too long. A turn that takes longer
+/// counts for so much only: what it found to be overdue may have been answered meanwhile.
 pub const LEASE_CHECK_NS: u64 = 500_000_000;
 
 /// How long a request may be with a member before the member is taken for failed, unless another time is

@@ -20,6 +20,8 @@
 //!   | kind  |   unused    | index        | role or slot |
 //! ```
 //!
+//! Times are the shard's, which stand still when it does (`patience`).
+//!
 //! Not here: what is done with a completion (`shard`), and what a failure leads to (crate `raid`).
 
 use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Sgl};

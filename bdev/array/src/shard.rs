@@ -21,6 +21,7 @@ use crate::limits::{
 };
 use crate::member::{Graveyard, Member, Purpose};
 use crate::message::{PieceData, Post};
+use crate::patience::Patience;
 use crate::piece::{OpBuffers, Pieces};
 use crate::snapshot::MemberErrors;
 use crate::trace::Tracer;
@@ -191,6 +192,7 @@ pub(crate) struct ArrayShard {
     pub(crate) direct: usize,
     done: Vec<Completion>,
     pub(crate) now: Ticks,
+    pub(crate) patience: Patience,
     next_check: Ticks,
     pub(crate) counters: ShellCounters,
     pub(crate) tracer: Tracer,
@@ -250,6 +252,7 @@ impl ArrayShard {
             direct: 0,
             done: Vec::new(),
             now: Ticks(0),
+            patience: Patience::default(),
             next_check: Ticks(0),
             counters: ShellCounters::default(),
             tracer: Tracer::default(),
@@ -415,6 +418,7 @@ impl ArrayShard {
     /// Completions of members, messages of other shards, and what follows from them.
     fn poll(&mut self, now: Ticks) -> usize {
         self.now = now;
+        self.patience.turn(now);
         let mut progress = self.poll_members(now);
         progress += self.poll_log(now);
         progress += self.poll_metadata(now);
@@ -441,7 +445,7 @@ impl ArrayShard {
         let mut done = std::mem::take(&mut self.done);
         for index in 0..self.members.len() {
             let Some(member) = &mut self.members[index] else { continue };
-            progress += member.poll(now.0, &mut done);
+            progress += member.poll(self.patience.now_ns(), &mut done);
             for completion in done.drain(..) {
                 self.on_completion(now, completion);
             }
@@ -458,7 +462,7 @@ impl ArrayShard {
         let limit_ns = self.common.io_timeout_ns;
         for index in 0..self.members.len() {
             let Some(member) = &mut self.members[index] else { continue };
-            if member.is_overdue(now.0, limit_ns) {
+            if member.is_overdue(self.patience.now_ns(), limit_ns) {
                 let slot = Slot(u8::try_from(index).expect("at most 255 members"));
                 self.abandon(now, slot, IoStatus::TimedOut);
                 let cause = FailCause::TimedOut;
@@ -667,7 +671,7 @@ impl ArrayShard {
         let member = self.members[slot.index()].as_mut();
         let member =
             member.unwrap_or_else(|| panic!("slot {slot:?} has no member and must not be used"));
-        member.submit(io, self.now.0);
+        member.submit(io, self.patience.now_ns());
     }
 
     /// Carries out what the core wants, and feeds it pieces, until there is nothing more to do.

@@ -10,14 +10,15 @@ mod support;
 
 use array::RaidBdev;
 use device::{
-    Bdev, BdevIo, ErrorBdev, ErrorSpec, Fault, Injection, IoOp, IoStatus, MappedBdev, MappedSpec,
-    MappedTable, ResumeError, Segment, SegmentTarget, Sgl, Victims,
+    Bdev, BdevInfo, BdevIo, Completion, ErrorBdev, ErrorSpec, Fault, Injection, IoChannel, IoOp,
+    IoStatus, MappedBdev, MappedSpec, MappedTable, OpenError, ResumeError, Segment, SegmentTarget,
+    Sgl, Victims,
 };
 use raid::layout::{Layout, Level};
 use raid::member::MemberState;
 use raid::units::{Slot, StripeId};
-use reactor::Reactors;
 use reactor::memory::IoBufMut;
+use reactor::{Cx, Reactors};
 use std::sync::Arc;
 use std::time::Duration;
 use support::{Remote, Rng, create, malloc, spec, two_reactors};
@@ -249,4 +250,106 @@ fn scratch_memory_that_hangs_stops_nobody() {
     assert_eq!(remotes[1].write(0, &bytes[..4096]), IoStatus::Ok);
     drop(remotes);
     rig.end();
+}
+
+/// A device of which each answer takes a turn longer than that of its base, as where the kernel has to be
+/// entered for it.
+#[derive(Debug)]
+struct Tardy(Arc<dyn Bdev>);
+
+struct TardyChannel {
+    base: Box<dyn IoChannel>,
+    kept: Vec<Completion>,
+}
+
+impl Bdev for Tardy {
+    fn info(&self) -> Arc<BdevInfo> {
+        self.0.info()
+    }
+
+    fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
+        Ok(Box::new(TardyChannel { base: self.0.open_channel(cx)?, kept: Vec::new() }))
+    }
+}
+
+impl IoChannel for TardyChannel {
+    fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
+        self.base.submit(io)
+    }
+
+    fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
+        let count = self.kept.len();
+        done.append(&mut self.kept);
+        self.base.poll(&mut self.kept);
+        count
+    }
+}
+
+/// Blocks reactors for a time, as a process that is stopped is.
+fn pause(reactors: &Reactors, span: Duration, meanwhile: impl FnOnce()) {
+    let paused: Vec<_> = reactors
+        .handles()
+        .iter()
+        .map(|reactor| {
+            let (tell, told) = crossbeam::channel::bounded::<()>(0);
+            let (keep, never) = crossbeam::channel::bounded::<()>(0);
+            reactor.send(move |_| {
+                let _keep = keep;
+                tell.send(()).unwrap();
+                assert!(never.recv_timeout(span).is_err());
+            });
+            told.recv().unwrap();
+        })
+        .collect();
+    meanwhile();
+    drop(paused);
+    let turned = reactors.handles().iter().map(|reactor| reactor.call(|_| ()));
+    turned.for_each(|turned| turned.unwrap());
+}
+
+/// Goal: a pause of the process costs neither members nor the log their place, and a member that hangs is
+/// given up after it as before. Method: all of them have requests when the reactors stop for far longer
+/// than devices may take; the answers are there when they go on, but take a turn to fetch.
+#[test]
+fn a_pause_of_the_process_is_no_fault_of_the_members() {
+    let reactors = two_reactors();
+    let devices: Vec<_> = (0..5).map(|i| error_bdev(&format!("d{i}"), MEMBER_BYTES)).collect();
+    let tardy = |device: &Arc<ErrorBdev>| Arc::new(Tardy(device.clone())) as Arc<dyn Bdev>;
+    let seats = devices[..4].iter().map(|device| Some(tardy(device))).collect();
+    let mut spec = spec(Level::Raid6, Layout::LeftSymmetric, STRIP, seats);
+    spec.options.io_timeout = Duration::from_secs(3);
+    spec.options.region_bytes = Some(64 << 10);
+    spec.options.log = Some(tardy(&devices[4]));
+    let (array, bdev) = create(&reactors, spec);
+    let remote = Remote::open(&reactors.handles()[0], &bdev);
+    assert_eq!(remote.write(0, &[1; 4096]), IoStatus::Ok);
+    // The log hangs first, then the members.
+    for hung in [4..5, 0..4] {
+        devices[hung.clone()].iter().for_each(|device| hang(device, Victims::All));
+        let bytes = IoBufMut::heap(256 << 10).freeze();
+        remote.submit(BdevIo::write(1, 1 << 20, bytes, false));
+        if hung.start == 0 {
+            remote.submit(BdevIo::read(2, 0, IoBufMut::heap(256 << 10)));
+        }
+        std::thread::park_timeout(Duration::from_millis(50));
+        assert!(remote.try_answer().is_none(), "it is held up");
+        pause(&reactors, Duration::from_secs(4), || {
+            devices.iter().for_each(|device| device.resume_pending());
+        });
+        assert_eq!(remote.answer().status, IoStatus::Ok);
+        if hung.start == 0 {
+            assert_eq!(remote.answer().status, IoStatus::Ok);
+        }
+        let snapshot = array.snapshot();
+        assert_eq!(snapshot.missing().count(), 0, "{hung:?}");
+        assert!(snapshot.log_health.is_alive(), "{hung:?}");
+    }
+    hang(&devices[3], Victims::Read);
+    let done = remote.run(BdevIo::read(0, 0, IoBufMut::heap(256 << 10)));
+    assert_eq!(done.status, IoStatus::Ok);
+    wait(|| array.snapshot().missing().collect::<Vec<_>>() == [Slot(3)]);
+    devices[3].resume_pending();
+    drop(remote);
+    array.stop().unwrap();
+    reactors.stop();
 }
