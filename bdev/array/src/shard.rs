@@ -616,6 +616,13 @@ impl ArrayShard {
                 false => self.joining = Some((slot, member)),
             }
         }
+        for slot in map.writable().iter() {
+            if self.members[slot.index()].is_none() {
+                // Whatever has become of its channel here: it cannot be a member.
+                self.members[slot.index()] = Some(Member::dead(IoStatus::Gone));
+                self.tell_coordinator(now, Input::MemberFailed { slot, cause: FailCause::Gone });
+            }
+        }
         let stale = stale.map(Arc::unwrap_or_clone);
         self.core.resume(map.clone(), stale, writes, now.0, &mut self.actions);
         for _ in 0..self.held.len() {

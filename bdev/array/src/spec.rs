@@ -14,7 +14,7 @@ use raid::coordinator::{AddRefusal, OnLogFailure, OnMemberFailure, Permit, Polic
 use raid::dirty_log::LogError;
 use raid::geometry::{Geometry, GeometryError, GeometrySpec};
 use raid::layout::{Layout, Level};
-use raid::units::SlotSet;
+use raid::units::{Slot, SlotSet};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -528,6 +528,19 @@ pub enum AddError {
         /// What is wrong.
         source: OpenError,
     },
+    /// It was out again as soon as it was in.
+    #[error(
+        "raid bdev {name}: base bdev {member} failed as soon as it had taken slot {slot}: look at what is \
+         wrong with it, or add another one"
+    )]
+    Failed {
+        /// The array.
+        name: String,
+        /// The device.
+        member: String,
+        /// The slot that it had.
+        slot: Slot,
+    },
     /// It does not come to rest, or is stopped.
     #[error(transparent)]
     Rest(#[from] RestError),
@@ -541,6 +554,7 @@ impl AddError {
             Self::Refused { .. } | Self::NoSlot { .. } | Self::Lingering { .. } => -16,
             Self::TooSmall { .. } | Self::Blocks { .. } => -22,
             Self::Open { source, .. } => source.errno(),
+            Self::Failed { .. } => -5,
             Self::Rest(_) => -110,
         }
     }

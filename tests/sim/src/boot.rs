@@ -40,8 +40,10 @@ use uuid::Uuid;
 
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
-/// Tell the streams of permits and of the stripe cache from that of everything else, so that seeds keep their runs.
+/// Tell the streams of permits, of the stripe cache and of joins that are taken back from that of everything
+/// else, so that seeds keep their runs: those of the last one do in seven of eight.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
+const TAKE_BACK_STREAM: u64 = 0x7461_6b65_6261_636b;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 /// Names the stream that says which new arrays find an old log.
 const OLD_LOG: u64 = 0x6f6c_645f_6c6f_6700;
@@ -81,6 +83,8 @@ impl World {
             Prng::new(mix(seed ^ STRIPE_CACHE_STREAM)).pick(&[1, 2, 8, 512, 512, 512]);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
         let permits = Permits::draw(&mut permit_prng);
+        let mut take_back = Prng::new(mix(seed ^ TAKE_BACK_STREAM));
+        let takes_back = take_back.one_in(8).then_some(take_back);
         let component = swarm.component_bytes();
         let spec = GeometrySpec {
             level: swarm.level,
@@ -132,6 +136,7 @@ impl World {
             prng,
             permit_prng,
             permits,
+            takes_back,
         };
         world.make();
         world
