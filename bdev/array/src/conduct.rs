@@ -91,6 +91,11 @@ impl Conductor {
         !self.stirred && !running && self.orders.is_empty() && self.unrecorded.is_empty()
     }
 
+    /// The devices that are its own.
+    pub(crate) fn into_devices(self) -> impl Iterator<Item = Member> {
+        self.log.into_iter().chain(self.metadata.unwrap_or_default().into_values())
+    }
+
     /// Whether there is a log bdev.
     pub(crate) fn has_log(&self) -> bool {
         self.log.is_some()

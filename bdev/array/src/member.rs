@@ -11,7 +11,8 @@
 //! Every request stands in a table until it comes back, so that a device that does not answer cannot hold
 //! the array for ever: [`Member::abandon`] answers for it and hands the channel to a [`Graveyard`], which
 //! keeps it until the device has let go of everything. Only then may the device be used again: what it
-//! still has might reach its medium later.
+//! still has might reach its medium later. The count of it is the device's (`device::Lingering`), so that
+//! it outlives the array.
 //!
 //! Tokens say what a completion belongs to:
 //!
@@ -24,10 +25,11 @@
 //!
 //! Not here: what is done with a completion (`shard`), and what a failure leads to (crate `raid`).
 
-use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Sgl};
+use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Lingering, Sgl};
 use raid::event::OpId;
 use raid::slab::Slab;
 use raid::units::Slot;
+use reactor::Cx;
 use reactor::memory::IoBufMut;
 use std::collections::VecDeque;
 use uuid::Uuid;
@@ -243,7 +245,8 @@ impl Member {
         let refused = self.refused.drain(..).count();
         let left = self.in_flight.len() - refused;
         if left > 0 {
-            graveyard.0.push(Grave { uuid: self.uuid, channel: self.channel, left });
+            let left = Lingering::begin(self.uuid, left);
+            graveyard.0.push(Grave { channel: self.channel, left });
         }
         answers
     }
@@ -270,9 +273,8 @@ impl IoChannel for Dead {
 
 #[derive(Debug)]
 struct Grave {
-    uuid: Uuid,
     channel: Box<dyn IoChannel>,
-    left: usize,
+    left: Lingering,
 }
 
 /// Channels of devices that were given up and still have requests.
@@ -286,9 +288,9 @@ impl Graveyard {
         self.0.retain_mut(|grave| {
             let count = grave.channel.poll(scratch);
             scratch.clear();
-            grave.left -= count;
+            grave.left.ended(count);
             answers += count;
-            grave.left > 0
+            !grave.left.is_over()
         });
         answers > 0
     }
@@ -298,9 +300,9 @@ impl Graveyard {
         self.0.is_empty()
     }
 
-    /// Requests that a device still has.
-    pub(crate) fn requests_of(&self, uuid: Uuid) -> usize {
-        self.0.iter().filter(|grave| grave.uuid == uuid).map(|grave| grave.left).sum()
+    /// The shard ends: the reactor keeps the channels on.
+    pub(crate) fn hand_over(&mut self, cx: &mut Cx) {
+        self.0.drain(..).for_each(|Grave { channel, left }| left.keep(cx, channel));
     }
 }
 

@@ -71,6 +71,8 @@ impl RaidBdev {
     pub fn create(reactors: &[ReactorHandle], spec: RaidSpec) -> Result<Arc<Self>, CreateError> {
         let reactor = first(reactors, &spec.name)?;
         let geometry = spec::geometry(&spec)?;
+        let devices = spec.members.iter().chain(&spec.options.metadata).flatten();
+        start::check_lingering(&spec.name, devices.chain(&spec.options.log))?;
         let info = info(&spec.name, spec.uuid, &spec.members, &geometry);
         let foundation = start::new_array(reactor, &spec, &info, &geometry)?;
         let options = &spec.options;
@@ -99,6 +101,8 @@ impl RaidBdev {
         let reactor = first(reactors, &name)?;
         let geometry = Geometry::new(superblock.geometry_spec())
             .map_err(|source| CreateError::Geometry { name: name.clone(), source })?;
+        let devices = known.members.iter().chain(&known.metadata).flatten();
+        start::check_lingering(&name, devices.chain(&known.log))?;
         let info = info(&name, Some(superblock.array_uuid), &known.members, &geometry);
         let foundation = start::known_array(reactor, &known, &geometry)?;
         let behaviour = Behaviour {
@@ -352,7 +356,7 @@ impl RaidBdev {
             // A reactor that is stopped has dropped the shard already.
             let _ = reactor.call(move |cx| {
                 if let Some(local) = cx.remove_local::<Local>(key) {
-                    local.shard.borrow_mut().stop();
+                    local.shard.borrow_mut().stop(cx);
                     if let Some(poller) = local.poller.take() {
                         cx.remove_poller(poller);
                     }

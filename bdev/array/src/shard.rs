@@ -44,7 +44,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use uuid::Uuid;
 
 /// What the shards of one array have in common.
 #[derive(Debug)]
@@ -484,11 +483,6 @@ impl ArrayShard {
         }
     }
 
-    /// Requests that a device still has from the time before it was given up.
-    pub(crate) fn requests_left(&self, uuid: Uuid) -> usize {
-        self.graveyard.requests_of(uuid)
-    }
-
     fn on_completion(&mut self, now: Ticks, completion: Completion) {
         let purpose = Purpose::of(completion.io.token);
         if !completion.status.is_ok() {
@@ -658,11 +652,18 @@ impl ArrayShard {
             && self.post.is_flushed()
     }
 
-    /// Closes the members' channels. Later requests are answered with `Gone`.
-    pub(crate) fn stop(&mut self) {
+    /// Closes the members' channels. Later requests are answered with `Gone`. What devices still have
+    /// stays with the reactor, until they have let go of it.
+    pub(crate) fn stop(&mut self, cx: &mut Cx) {
         self.admission = Admission::Stopped;
-        self.members.iter_mut().for_each(|member| *member = None);
-        self.conductor = None;
+        let conductor = self.conductor.take().map(|conductor| conductor.into_devices());
+        let members = self.members.iter_mut().filter_map(Option::take);
+        let joining = self.joining.take().map(|(_, member)| member);
+        for device in members.chain(joining).chain(conductor.into_iter().flatten()) {
+            // Nobody is left to hear of it.
+            drop(device.abandon(IoStatus::Aborted, &mut self.graveyard));
+        }
+        self.graveyard.hand_over(cx);
     }
 
     fn can_sleep(&self) -> bool {

@@ -151,6 +151,19 @@ pub enum CreateError {
         /// What is wrong.
         source: GeometryError,
     },
+    /// A device is still at work for somebody who has given it up.
+    #[error(
+        "raid bdev {name}: bdev {device} still has {requests} requests from before it was given up; what it \
+         writes late would be wrong, so it cannot be used before they end"
+    )]
+    Lingering {
+        /// The array.
+        name: String,
+        /// The member, the log or the device of a superblock.
+        device: String,
+        /// Requests.
+        requests: usize,
+    },
     /// No member at all is there to take the size from.
     #[error("raid bdev {name}: none of its {members} members is present; give at least {needed}")]
     NoMember {
@@ -377,6 +390,7 @@ impl CreateError {
         const EINVAL: i32 = -22;
         const ENODEV: i32 = -19;
         const ENOMEM: i32 = -12;
+        const EBUSY: i32 = -16;
         const EEXIST: i32 = -17;
         const EIO: i32 = -5;
         const EUCLEAN: i32 = -117;
@@ -394,6 +408,7 @@ impl CreateError {
             | Self::Region { .. }
             | Self::Log { .. }
             | Self::Kernel { .. } => EINVAL,
+            Self::Lingering { .. } => EBUSY,
             Self::InUse { .. } => EEXIST,
             Self::Start(_) | Self::DirtyDegraded { .. } => EUCLEAN,
             Self::Blocking { .. } => EIO,

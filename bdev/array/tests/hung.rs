@@ -8,11 +8,12 @@
 
 mod support;
 
-use array::RaidBdev;
+use array::{CreateError, RaidBdev};
+use device::blocking::{self, BlockingError};
 use device::{
     Bdev, BdevInfo, BdevIo, Completion, ErrorBdev, ErrorSpec, Fault, Injection, IoChannel, IoOp,
     IoStatus, MappedBdev, MappedSpec, MappedTable, OpenError, ResumeError, Segment, SegmentTarget,
-    Sgl, Victims,
+    Sgl, Victims, lingering_requests,
 };
 use raid::layout::{Layout, Level};
 use raid::member::MemberState;
@@ -350,6 +351,77 @@ fn a_pause_of_the_process_is_no_fault_of_the_members() {
     wait(|| array.snapshot().missing().collect::<Vec<_>>() == [Slot(3)]);
     devices[3].resume_pending();
     drop(remote);
+    array.stop().unwrap();
+    reactors.stop();
+}
+
+fn write_one(reactors: &Reactors, bdev: &Arc<dyn Bdev>, byte: u8) -> Result<(), BlockingError> {
+    let io = BdevIo::write(0, 0, IoBufMut::heap_copy(&[byte; 4096]).freeze(), false);
+    blocking::run_one(&reactors.handles()[0], bdev, io, Duration::from_millis(200)).map(|_| ())
+}
+
+/// Goal: a request that a control thread has given up counts as its device's until the device has let go
+/// of it. Method: a write to a device that hangs.
+#[test]
+fn a_request_that_was_given_up_lingers() {
+    let reactors = two_reactors();
+    let device = error_bdev("d", MEMBER_BYTES);
+    let (bdev, uuid) = (device.clone() as Arc<dyn Bdev>, device.info().uuid);
+    write_one(&reactors, &bdev, 1).unwrap();
+    assert_eq!(lingering_requests(uuid), 0);
+    hang(&device, Victims::Write);
+    for count in 1..3 {
+        assert!(matches!(write_one(&reactors, &bdev, 2), Err(BlockingError::TimedOut { .. })));
+        assert_eq!(lingering_requests(uuid), count);
+    }
+    device.resume_pending();
+    wait(|| lingering_requests(uuid) == 0);
+    let found = Remote::open(&reactors.handles()[0], &bdev).read(0, 4096).unwrap();
+    assert_eq!(found, [2; 4096], "it was written late, and it is known when");
+    reactors.stop();
+}
+
+/// Goal: what a device has of an array that is gone keeps it out of every other array until it has let go of
+/// it, as member and as log; then it is like any other. Method: two members and the log of an array hang until
+/// it is broken; it is stopped, and made again.
+#[test]
+fn what_lingers_outlives_its_array() {
+    let reactors = two_reactors();
+    let devices: Vec<_> = (0..5).map(|i| error_bdev(&format!("d{i}"), MEMBER_BYTES)).collect();
+    let plan = |with_log: bool| {
+        let seats = devices[..4].iter().map(|device| Some(device.clone() as Arc<dyn Bdev>));
+        let mut spec = spec(Level::Raid5, Layout::LeftSymmetric, STRIP, seats.collect());
+        spec.options.io_timeout = IO_TIMEOUT;
+        spec.options.region_bytes = Some(64 << 10);
+        spec.options.log = with_log.then(|| devices[4].clone() as Arc<dyn Bdev>);
+        spec
+    };
+    let refusal = |with_log| match RaidBdev::create(reactors.handles(), plan(with_log)) {
+        Err(CreateError::Lingering { device, requests, .. }) => (device, requests > 0),
+        other => panic!("{other:?}"),
+    };
+    let (array, bdev) = create(&reactors, plan(true));
+    let remote = Remote::open(&reactors.handles()[0], &bdev);
+    hang(&devices[4], Victims::All);
+    assert_eq!(remote.write(0, &[1; 4096]), IoStatus::Ok, "it goes on without its log");
+    for device in &devices[..2] {
+        hang(device, Victims::Write);
+    }
+    let stripe = [2; 3 * STRIP as usize];
+    assert_eq!(remote.write(1 << 20, &stripe), IoStatus::MediaError);
+    drop(remote);
+    array.stop().unwrap_err();
+    assert_eq!(refusal(true), ("d0".to_owned(), true));
+    for (device, next) in [(0, "d1"), (1, "d4")] {
+        devices[device].resume_pending();
+        wait(|| lingering_requests(devices[device].info().uuid) == 0);
+        assert_eq!(refusal(true), (next.to_owned(), true));
+    }
+    let (array, _) = create(&reactors, plan(false));
+    array.stop().unwrap();
+    devices[4].resume_pending();
+    wait(|| lingering_requests(devices[4].info().uuid) == 0);
+    let (array, _) = create(&reactors, plan(true));
     array.stop().unwrap();
     reactors.stop();
 }
