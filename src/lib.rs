@@ -107,7 +107,9 @@
 //!   them the next generation of the map, and resumes them. After a failure host writes are held until
 //!   the survivors' superblocks say so, or the owner of an array without any allows them.
 //! - **A member that does not answer** is given up after a time: its requests are answered in its place,
-//!   and its channel is kept until the device has let go of them. Before that it cannot come back.
+//!   and its channel is kept until the device has let go of them, also when the array is gone. Before that
+//!   it is neither a member nor a log of any array, and is not deleted. Reads whose buffers it still has are
+//!   made again with others. Time in which the process stands still is no time that a device has taken.
 //! - **A mapped device** that gets another table is suspended: what is in flight ends, what comes waits, the
 //!   arrays of the old table are stopped in order, those of the new one start with what the old ones knew.
 //! - **At the start** every bdev is looked at for a superblock; `raid::assemble` says what belongs
@@ -197,7 +199,7 @@
 //! | every kernel against the reference | `bdev/parity/tests` |
 //! | every backend against a byte array | `bdev/device` |
 //! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
-//! | arrays on real reactors against a byte array; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
+//! | arrays on real reactors against a byte array; devices that hang; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
 //! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |

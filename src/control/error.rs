@@ -91,6 +91,16 @@ pub enum ControlError {
         /// Who uses it.
         claim: Claim,
     },
+    /// The bdev is still at work for somebody who has given it up.
+    #[error(
+        "bdev {name:?} still has {requests} requests from before it was given up: wait until they have ended"
+    )]
+    Lingering {
+        /// The bdev.
+        name: String,
+        /// Requests.
+        requests: usize,
+    },
     /// Likewise, for a bdev that is to stand on it.
     #[error("base bdev {name:?} is {claim}: give a bdev that nobody uses")]
     BaseClaimed {
@@ -276,7 +286,7 @@ impl ControlError {
             Self::NameTaken { .. } | Self::UuidTaken { .. } => errno::EEXIST,
             Self::BadName { .. } | Self::Layout(_) | Self::BadValue { .. } => errno::EINVAL,
             Self::TooMany { .. } => errno::ENOSPC,
-            Self::InUse { .. } => errno::EBUSY,
+            Self::InUse { .. } | Self::Lingering { .. } => errno::EBUSY,
             // What `spdk_bdev_open_ext` and `spdk_bdev_module_claim_bdev` say of a bdev with a claim.
             Self::Claimed { .. } | Self::BaseClaimed { .. } | Self::Duplicate { .. } => {
                 errno::EPERM

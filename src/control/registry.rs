@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use array::RaidBdev;
-use device::{Bdev, Counted, DelayBdev, ErrorBdev};
+use device::{Bdev, Counted, DelayBdev, ErrorBdev, lingering_requests};
 use raid::units::Slot;
 use uuid::Uuid;
 
@@ -525,6 +525,11 @@ impl Registry {
         if let Some(claim) = entry.claim.clone() {
             return Err(ControlError::InUse { name: name.to_owned(), claim });
         }
+        // Made anew, nobody would know of them.
+        let requests = lingering_requests(entry.bdev.info().uuid);
+        if requests > 0 {
+            return Err(ControlError::Lingering { name: name.to_owned(), requests });
+        }
         Ok(entry)
     }
 
@@ -685,6 +690,16 @@ mod tests {
         );
         registry.release("c");
         assert!(registry.members(&some(&["b", "c", "d"])).is_ok());
+
+        let late = device::Lingering::begin(registry.get("b").unwrap().bdev.info().uuid, 2);
+        let error = registry.check_delete(Kind::Null, "b").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "bdev \"b\" still has 2 requests from before it was given up: wait until they have ended"
+        );
+        assert_eq!(error.errno(), rpc::error::errno::EBUSY);
+        drop(late);
+        assert!(registry.check_delete(Kind::Null, "b").is_ok());
     }
 
     /// Goal: what another bdev stands on is its own, like a member of an array, and free when that is

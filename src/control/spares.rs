@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use array::{ArrayEvent, RaidBdev};
+use array::{AddError, ArrayEvent, RaidBdev};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use device::Bdev;
 use raid::coordinator::{RaidEvent, Scope};
@@ -126,7 +126,8 @@ impl Control {
         state.known.forget(&bdev.info().name);
     }
 
-    /// Fills empty slots of an array with spares, one rebuild at a time.
+    /// Fills empty slots of an array with spares, one rebuild at a time. A spare that fails as it takes its
+    /// slot is none any more.
     pub(super) fn activate_spares(&self, state: &mut State, raid: &Arc<RaidBdev>) {
         let snapshot = raid.snapshot();
         let rebuilding = snapshot.members.iter().any(|m| m.state == MemberState::Rebuilding);
@@ -143,6 +144,11 @@ impl Control {
                     let detail = Some(format!("{name} in slot {slot}"));
                     self.notices.push(NoticeKind::RaidSpareActivated, &array, detail);
                     return;
+                }
+                Err(error @ AddError::Failed { .. }) => {
+                    // It would be taken again and again, as nothing else keeps it from the slot.
+                    state.registry.release(name);
+                    tracing::warn!(array, bdev = name, %error, "no spare any more");
                 }
                 Err(error) => tracing::warn!(array, bdev = name, %error, "spare does not fit"),
             }

@@ -8,6 +8,7 @@
 use raid::dirty_log::LogHealth;
 use raid::event::WorkKind;
 use raid::member::MemberState;
+use raid456::control::Claim;
 use serde_json::{Value, json};
 
 use crate::daemon::{Place, entry};
@@ -128,6 +129,35 @@ fn a_write_error_costs_the_member_and_a_spare_takes_over() {
     let members = bench.rig.snapshot().members;
     assert_eq!(members[1].name.as_deref(), Some("EE_u4"));
     assert_eq!(bench.rig.snapshot().last_action, None, "nothing has to be resynced");
+    bench.verify_all();
+    bench.rig.stop();
+}
+
+/// Goal: a spare that fails as it takes its slot is taken once and not for ever, commands go on meanwhile, and
+/// a sound one takes the slot. Method: the spare cannot be written to, so its superblock cannot.
+#[test]
+fn a_spare_that_fails_at_once_is_none_any_more() {
+    let mut bench = Bench::new(json!({ "spares": ["EE_u4"] }));
+    bench.write();
+    bench.rig.inject("EE_u4", "write", "failure", FOR_EVER);
+    bench.rig.inject("EE_u1", "write", "failure", 1);
+    bench.write();
+    bench.rig.wait_until("the spare is given up", |rig| {
+        rig.states()[1] == Faulty && !matches!(rig.claim("EE_u4"), Some(Claim::Spare { .. }))
+    });
+    let failures = |rig: &Rig| rig.snapshot().failures.iter().sum::<u64>();
+    let before = failures(&bench.rig);
+    assert!(before <= 2, "the member and the spare, each once: {before}");
+    bench.write();
+    bench.verify();
+    assert_eq!(failures(&bench.rig), before);
+    bench.rig.heal("EE_u4");
+    let sound = json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u4" });
+    bench
+        .rig
+        .wait_until("it is in", |rig| rig.call("bdev_raid_add_base_bdev", sound.clone()).is_ok());
+    bench.rig.settle();
+    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
     bench.verify_all();
     bench.rig.stop();
 }

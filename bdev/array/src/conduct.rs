@@ -91,6 +91,16 @@ impl Conductor {
         !self.stirred && !running && self.orders.is_empty() && self.unrecorded.is_empty()
     }
 
+    /// The devices that are its own.
+    pub(crate) fn into_devices(self) -> impl Iterator<Item = Member> {
+        self.log.into_iter().chain(self.metadata.unwrap_or_default().into_values())
+    }
+
+    /// Whether there is a log bdev.
+    pub(crate) fn has_log(&self) -> bool {
+        self.log.is_some()
+    }
+
     fn is_due(&self, now: Ticks) -> bool {
         self.stirred || self.due_ns.is_some_and(|due| due <= now.0)
     }
@@ -252,7 +262,8 @@ impl ArrayShard {
 
     fn write_log(&mut self, now: Ticks, offset_bytes: u64, len_bytes: u64) {
         let len = usize::try_from(len_bytes).expect("a run of the log fits into memory");
-        let mut bytes = self.pool.alloc(len).unwrap_or_else(|| IoBufMut::heap(len));
+        let pooled = self.log_pool.as_ref().and_then(|pool| pool.alloc(len));
+        let mut bytes = pooled.unwrap_or_else(|| IoBufMut::heap(len));
         self.coordinator().log().copy_out(offset_bytes, &mut bytes);
         let token = Purpose::LogWrite.token();
         self.submit_to_log(now, BdevIo::write(token, offset_bytes, bytes.freeze(), false));
@@ -262,7 +273,7 @@ impl ArrayShard {
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         conductor.commit_since.get_or_insert(now);
         let log = conductor.log.as_mut().expect("a log that is written has a bdev");
-        log.submit(io, now.0);
+        log.submit(io, self.patience.now_ns());
     }
 
     /// Completions of the log bdev; one that does not answer in time has failed.
@@ -270,8 +281,9 @@ impl ArrayShard {
         let Some(conductor) = &mut self.conductor else { return 0 };
         let Some(log) = &mut conductor.log else { return 0 };
         let mut done = std::mem::take(&mut conductor.done);
-        let count = log.poll(now.0, &mut done);
-        if log.is_overdue(now.0, self.common.io_timeout_ns)
+        let patience_ns = self.patience.now_ns();
+        let count = log.poll(patience_ns, &mut done);
+        if log.is_overdue(patience_ns, self.common.io_timeout_ns)
             && let Some(log) = conductor.log.replace(Member::dead(IoStatus::TimedOut))
         {
             done.extend(log.abandon(IoStatus::TimedOut, &mut self.graveyard));
@@ -296,8 +308,8 @@ impl ArrayShard {
         let Some(devices) = &mut conductor.metadata else { return 0 };
         let mut done = std::mem::take(&mut conductor.done);
         for device in devices.values_mut() {
-            device.poll(now.0, &mut done);
-            if device.is_overdue(now.0, self.common.io_timeout_ns) {
+            device.poll(self.patience.now_ns(), &mut done);
+            if device.is_overdue(self.patience.now_ns(), self.common.io_timeout_ns) {
                 let dead = Member::dead(IoStatus::TimedOut);
                 let device = std::mem::replace(device, dead);
                 done.extend(device.abandon(IoStatus::TimedOut, &mut self.graveyard));
@@ -345,12 +357,11 @@ impl ArrayShard {
             }
             Step::Flush(_) => BdevIo::flush(token),
         };
-        let now = self.now;
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         match &mut conductor.metadata {
             None => self.submit_to_member(slot, io),
             Some(devices) => match devices.get_mut(&slot) {
-                Some(device) => device.submit(io, now.0),
+                Some(device) => device.submit(io, self.patience.now_ns()),
                 // What there is to record of it stands in the others'.
                 None => conductor.unrecorded.push(slot),
             },

@@ -82,10 +82,14 @@ impl ArrayShard {
         self.pieces.put(piece, PieceSlot { origin, host, body });
     }
 
-    /// All buffers that an operation needs, or none.
+    /// All buffers that an operation needs, or none. What a device that was given up has of the scratch
+    /// memory may never come back: as long as there is such a device the heap stands in, for as many
+    /// buffers as all operations need at most.
     fn acquire(&mut self, op: OpId, roles: RoleSet, len: usize) -> bool {
         for role in roles.iter() {
-            let Some(buffer) = self.pool.alloc(len) else {
+            let lent = !self.graveyard.is_empty();
+            let buffer = self.pool.alloc(len).or_else(|| lent.then(|| IoBufMut::heap(len)));
+            let Some(buffer) = buffer else {
                 self.buffers.clear(op);
                 return false;
             };

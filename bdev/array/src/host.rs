@@ -10,6 +10,10 @@
 //! Otherwise reads are cut and joined, writes are sliced. A request is issued a bounded number of
 //! parts at a time (**R6**), so its length does not matter.
 //!
+//! A member that is given up keeps the buffers that it has. A read that had cut its own for it begins
+//! again with new ones when its other parts are back, and the user gets those: the member may still
+//! write to the old ones.
+//!
 //! Not here: the parts' own ways (`shard`), pieces on their owner (`piece`).
 
 use crate::segments::{Join, Rest};
@@ -23,6 +27,9 @@ pub(crate) enum Body {
     Read(Sgl<IoBufMut>),
     /// Cut into parts.
     Reading { rest: Rest, join: Join },
+    /// A part came back in a buffer of somebody else's: when all others are back the read begins again,
+    /// with these.
+    Torn(Sgl<IoBufMut>),
     /// Not issued yet, or sliced: the parts share these buffers.
     Write { from: Sgl<IoBuf>, fua: bool },
     /// The only part has the buffers.
@@ -88,10 +95,37 @@ impl Host {
         }
     }
 
+    /// Takes a part of a read, or of a write, back where it was one of several.
+    pub(crate) fn take_part(&mut self, part: Option<IoOp>) -> Option<IoOp> {
+        match (&mut self.body, part) {
+            (Body::Reading { join, .. }, Some(IoOp::Read { into })) => {
+                if !join.absorb(into) {
+                    self.body = Body::Torn(join.afresh());
+                }
+                None
+            }
+            (Body::Write { .. } | Body::Torn(_), _) => None,
+            (_, part) => part,
+        }
+    }
+
+    /// Whether it can only end by beginning again, or by failing.
+    pub(crate) fn is_torn(&self) -> bool {
+        matches!(self.body, Body::Torn(_))
+    }
+
+    /// Begins a read again of which no part is out any more.
+    pub(crate) fn begin_again(&mut self) {
+        if let Body::Torn(into) = std::mem::replace(&mut self.body, Body::Lent) {
+            self.body = Body::Read(into);
+            self.issued_bytes = 0;
+        }
+    }
+
     /// The answer, once every part has ended. `part` is what the only part brings back.
     pub(crate) fn into_completion(self, part: Option<IoOp>) -> Completion {
         let op = match self.body {
-            Body::Read(into) => IoOp::Read { into },
+            Body::Read(into) | Body::Torn(into) => IoOp::Read { into },
             Body::Reading { rest, mut join } => {
                 join.absorb_rest(rest);
                 IoOp::Read { into: join.close() }

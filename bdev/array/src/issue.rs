@@ -79,7 +79,7 @@ impl ArrayShard {
                 Body::Write { fua, .. } | Body::Zeroes { fua, .. } => {
                     self.issue_write(id, at, left, fua);
                 }
-                Body::Lent | Body::LentWrite { .. } | Body::Flush { .. } => {
+                Body::Lent | Body::LentWrite { .. } | Body::Torn(_) | Body::Flush { .. } => {
                     panic!("request {id} is issued already: {host:?}")
                 }
             }
@@ -267,16 +267,15 @@ impl ArrayShard {
     pub(crate) fn part_ended(&mut self, id: u32, status: IoStatus, part: Option<IoOp>) {
         let host = &mut self.hosts[id];
         host.part_ended(status);
-        let part = match (&mut host.body, part) {
-            (Body::Reading { join, .. }, Some(IoOp::Read { into })) => {
-                join.absorb(into);
-                None
-            }
-            (Body::Write { .. }, _) => None,
-            (_, part) => part,
-        };
-        let over = host.is_issued() || !host.status.is_ok();
+        let part = host.take_part(part);
         let quiet = host.pending == 0;
+        if host.is_torn() && host.status.is_ok() {
+            if !quiet {
+                return;
+            }
+            host.begin_again();
+        }
+        let over = host.is_issued() || !host.status.is_ok();
         if quiet && over {
             self.complete_host(id, part);
         } else if !over && self.may_issue() {

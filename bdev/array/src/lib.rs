@@ -10,7 +10,8 @@
 //!                 v
 //!              member channels
 //!
-//!   raid_bdev (control thread): create, assemble, add and remove members, stop
+//!   raid_bdev (control thread): create, assemble, stop
+//!   seats     (control thread): members that come and go
 //!   look      what shards and coordinator know, put together
 //!   start     (control thread): what an array starts with: superblocks and log are read
 //! ```
@@ -33,8 +34,10 @@ pub mod limits;
 mod look;
 mod member;
 mod message;
+mod patience;
 mod piece;
 mod raid_bdev;
+mod seats;
 mod segments;
 mod shard;
 mod snapshot;

@@ -25,7 +25,12 @@ pub const MEMBER_IN_FLIGHT_MAX: usize = 1024;
 /// Requests under way that one shard follows for its log at a time; others pass by.
 pub const TRACED_IN_FLIGHT_MAX: usize = 256;
 
-/// How often a shard looks for idle leases, and for requests that take too long.
+/// Memory of one array for writes of its log: as much as one write can have. More at a time, which are
+/// rare, come from the heap.
+pub const LOG_BUFFER_BYTES: usize = raid::limits::LOG_IO_BYTES_MAX as usize;
+
+/// How often a shard looks for idle leases, and for requests that take too long. A turn that takes longer
+/// counts for so much only: what it found to be overdue may have been answered meanwhile.
 pub const LEASE_CHECK_NS: u64 = 500_000_000;
 
 /// How long a request may be with a member before the member is taken for failed, unless another time is

@@ -11,7 +11,8 @@
 //! Every request stands in a table until it comes back, so that a device that does not answer cannot hold
 //! the array for ever: [`Member::abandon`] answers for it and hands the channel to a [`Graveyard`], which
 //! keeps it until the device has let go of everything. Only then may the device be used again: what it
-//! still has might reach its medium later.
+//! still has might reach its medium later. The count of it is the device's (`device::Lingering`), so that
+//! it outlives the array.
 //!
 //! Tokens say what a completion belongs to:
 //!
@@ -20,12 +21,15 @@
 //!   | kind  |   unused    | index        | role or slot |
 //! ```
 //!
+//! Times are the shard's, which stand still when it does (`patience`).
+//!
 //! Not here: what is done with a completion (`shard`), and what a failure leads to (crate `raid`).
 
-use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Sgl};
+use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Lingering, Sgl};
 use raid::event::OpId;
 use raid::slab::Slab;
 use raid::units::Slot;
+use reactor::Cx;
 use reactor::memory::IoBufMut;
 use std::collections::VecDeque;
 use uuid::Uuid;
@@ -241,7 +245,8 @@ impl Member {
         let refused = self.refused.drain(..).count();
         let left = self.in_flight.len() - refused;
         if left > 0 {
-            graveyard.0.push(Grave { uuid: self.uuid, channel: self.channel, left });
+            let left = Lingering::begin(self.uuid, left);
+            graveyard.0.push(Grave { channel: self.channel, left });
         }
         answers
     }
@@ -268,9 +273,8 @@ impl IoChannel for Dead {
 
 #[derive(Debug)]
 struct Grave {
-    uuid: Uuid,
     channel: Box<dyn IoChannel>,
-    left: usize,
+    left: Lingering,
 }
 
 /// Channels of devices that were given up and still have requests.
@@ -278,18 +282,27 @@ struct Grave {
 pub(crate) struct Graveyard(Vec<Grave>);
 
 impl Graveyard {
-    /// Takes late answers, of which nobody hears.
-    pub(crate) fn poll(&mut self, scratch: &mut Vec<Completion>) {
+    /// Takes late answers, of which nobody hears. Says whether there were any: buffers have come back.
+    pub(crate) fn poll(&mut self, scratch: &mut Vec<Completion>) -> bool {
+        let mut answers = 0;
         self.0.retain_mut(|grave| {
-            grave.left -= grave.channel.poll(scratch);
+            let count = grave.channel.poll(scratch);
             scratch.clear();
-            grave.left > 0
+            grave.left.ended(count);
+            answers += count;
+            !grave.left.is_over()
         });
+        answers > 0
     }
 
-    /// Requests that a device still has.
-    pub(crate) fn requests_of(&self, uuid: Uuid) -> usize {
-        self.0.iter().filter(|grave| grave.uuid == uuid).map(|grave| grave.left).sum()
+    /// Whether no device has anything any more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The shard ends: the reactor keeps the channels on.
+    pub(crate) fn hand_over(&mut self, cx: &mut Cx) {
+        self.0.drain(..).for_each(|Grave { channel, left }| left.keep(cx, channel));
     }
 }
 

@@ -82,12 +82,7 @@ impl PieceBody {
             Self::ReadWhole(buffers) => {
                 PieceData::Read(buffers.expect("the operation gave its cell back"))
             }
-            Self::ReadCells { cells, mut join } => {
-                for cell in cells {
-                    join.absorb(cell.buffer.expect("the operation gave its cell back"));
-                }
-                PieceData::Read(join.close())
-            }
+            Self::ReadCells { cells, join } => PieceData::Read(close_cells(cells, join)),
         }
     }
 
@@ -111,6 +106,20 @@ impl PieceBody {
             Self::Write(_) | Self::Zeroes => panic!("a write has no cells"),
         }
     }
+}
+
+/// The buffers of a read in cells, or a copy if a device that was given up still has some of them.
+fn close_cells(cells: Vec<Cell>, mut join: Join) -> Sgl<IoBufMut> {
+    let lent = "the operation gave its cell back";
+    if !cells.iter().all(|cell| join.owns(cell.buffer.as_ref().expect(lent))) {
+        // They lie in order, one next to the other.
+        let parts = cells.iter().map(|cell| cell.buffer.as_ref().expect(lent));
+        return Sgl::One(segments::copied(parts));
+    }
+    for cell in cells {
+        assert!(join.absorb(cell.buffer.expect(lent)), "it was just found to be a part");
+    }
+    join.close()
 }
 
 /// Whether a read is a single cell, as small ones are: it needs no list.

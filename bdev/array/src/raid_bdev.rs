@@ -1,16 +1,16 @@
-//! The control handle of an array: making it, changing its members, stopping it.
+//! The control handle of an array: making it, telling it what to do, stopping it.
 //!
 //! Straight-line code on a control thread that sends commands to the reactors and waits for their
 //! answers. What becomes of a command is the coordinator's business; here it is only asked and waited
 //! for:
 //!
 //! ```text
-//!   add_member      channels on every reactor --> AddMember --> the map says Rebuilding
-//!   remove_member   MemberFailed(Removed) --> the map says Missing
-//!   stop            hosts drained --> Stop --> Stopped --> shards removed
+//!   create, assemble   foundation --> shards on every reactor --> Start
+//!   stop               hosts drained --> Stop --> Stopped --> shards removed
 //! ```
 //!
-//! Not here: the data path (`shard`), what an array starts with (`start`).
+//! Not here: the data path (`shard`), what an array starts with (`start`), changing its members
+//! (`seats`).
 
 use crate::channel::ArrayChannel;
 use crate::conduct::Conductor;
@@ -19,23 +19,17 @@ use crate::look::Seen;
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
-use crate::snapshot::RaidSnapshot;
-use crate::spec::{
-    self, AddError, ArrayEvent, CreateError, KnownRaid, RaidSpec, RemoveError, RestError,
-};
+use crate::spec::{self, ArrayEvent, CreateError, KnownRaid, RaidSpec, RestError};
 use crate::start::{self, Foundation};
 use crate::tuning::{self, Tuning};
 use crossbeam::channel::{Sender, bounded};
 use crossbeam::utils::CachePadded;
 use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
 use raid::coordinator::pace::Rates;
-use raid::coordinator::{
-    Action, ActionError, AddRefusal, Coordinator, CoordinatorSpec, Input, Permit, Policy, Scope,
-};
+use raid::coordinator::{Action, ActionError, Coordinator, CoordinatorSpec, Input, Permit, Policy};
 use raid::dirty_log::LogHealth;
-use raid::event::{FailCause, WorkKind};
+use raid::event::WorkKind;
 use raid::geometry::Geometry;
-use raid::member::MemberState;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::Superblock;
 use raid::units::Slot;
@@ -52,7 +46,7 @@ use uuid::Uuid;
 pub struct RaidBdev {
     key: u64,
     pub(crate) common: Arc<Common>,
-    geometry: Arc<Geometry>,
+    pub(crate) geometry: Arc<Geometry>,
     pub(crate) reactors: Vec<ReactorHandle>,
     log: Option<String>,
     /// The devices in the slots; held for a moment only, so that looking on never waits for a command.
@@ -77,6 +71,8 @@ impl RaidBdev {
     pub fn create(reactors: &[ReactorHandle], spec: RaidSpec) -> Result<Arc<Self>, CreateError> {
         let reactor = first(reactors, &spec.name)?;
         let geometry = spec::geometry(&spec)?;
+        let devices = spec.members.iter().chain(&spec.options.metadata).flatten();
+        start::check_lingering(&spec.name, devices.chain(&spec.options.log))?;
         let info = info(&spec.name, spec.uuid, &spec.members, &geometry);
         let foundation = start::new_array(reactor, &spec, &info, &geometry)?;
         let options = &spec.options;
@@ -105,6 +101,8 @@ impl RaidBdev {
         let reactor = first(reactors, &name)?;
         let geometry = Geometry::new(superblock.geometry_spec())
             .map_err(|source| CreateError::Geometry { name: name.clone(), source })?;
+        let devices = known.members.iter().chain(&known.metadata).flatten();
+        start::check_lingering(&name, devices.chain(&known.log))?;
         let info = info(&name, Some(superblock.array_uuid), &known.members, &geometry);
         let foundation = start::known_array(reactor, &known, &geometry)?;
         let behaviour = Behaviour {
@@ -194,147 +192,6 @@ impl RaidBdev {
             }
         }
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::Start));
-        Ok(())
-    }
-
-    /// Takes a member out while the array runs: it is degraded from then on. One that has failed is only
-    /// let go of.
-    ///
-    /// # Errors
-    /// When there is no such member, or the array cannot do without it.
-    pub fn remove_member(&self, slot: Slot) -> Result<(), RemoveError> {
-        let snapshot = self.snapshot();
-        let _command = self.lock();
-        let state = self.check_remove(&snapshot, slot)?;
-        if matches!(state, MemberState::InSync | MemberState::Rebuilding) {
-            self.on_shard(0, move |shard, now| {
-                shard.coordinate(now, Input::MemberFailed { slot, cause: FailCause::Removed });
-            });
-            self.wait_for(|state| state.map.missing().contains(slot))?;
-        }
-        self.seats()[slot.index()] = None;
-        Ok(())
-    }
-
-    fn check_remove(
-        &self,
-        snapshot: &RaidSnapshot,
-        slot: Slot,
-    ) -> Result<MemberState, RemoveError> {
-        let name = || self.common.info.name.clone();
-        let members = self.members();
-        if !matches!(members.get(slot.index()), Some(Some(_))) {
-            let present = (0..members.len()).filter(|&i| members[i].is_some());
-            let present = present.collect();
-            return Err(RemoveError::NoMember { name: name(), slot: slot.index(), present });
-        }
-        let state = snapshot.members[slot.index()].state;
-        if state != MemberState::InSync {
-            return Ok(state);
-        }
-        let missing = snapshot.members.iter().filter(|m| m.state != MemberState::InSync).count();
-        let allowed = self.geometry.parity_strips();
-        if missing >= allowed {
-            let level = self.geometry.level();
-            return Err(RemoveError::NotRedundant { name: name(), missing, level, allowed });
-        }
-        if snapshot.regions_in_sync < snapshot.regions {
-            let unsynced = snapshot.regions - snapshot.regions_in_sync;
-            let regions = snapshot.regions;
-            return Err(RemoveError::NotInSync { name: name(), unsynced, regions });
-        }
-        Ok(state)
-    }
-
-    /// Puts a device into an empty or failed slot, the first one if none is given, and starts to rebuild
-    /// it. Returns the slot.
-    ///
-    /// # Errors
-    /// When no slot is free or the device does not fit; nothing has changed then.
-    pub fn add_member(
-        &self,
-        bdev: &Arc<dyn Bdev>,
-        slot: Option<Slot>,
-        scope: Scope,
-        member_uuid: Uuid,
-    ) -> Result<Slot, AddError> {
-        let name = || self.common.info.name.clone();
-        let snapshot = self.snapshot();
-        let _command = self.lock();
-        let slot = match slot {
-            Some(slot) => slot,
-            None => snapshot.missing().next().ok_or_else(|| AddError::NoSlot { name: name() })?,
-        };
-        self.check_fits(bdev, slot)?;
-        self.open_everywhere(bdev, slot)?;
-        let asked = self.on_shard(0, move |shard, now| {
-            shard.command(now, |core, orders| {
-                core.check_add(slot)?;
-                core.handle(now.0, Input::AddMember { slot, scope, member_uuid }, orders);
-                Ok::<(), AddRefusal>(())
-            })
-        });
-        let joined = match asked {
-            Some(Ok(())) => self.wait_for(|state| !state.map.missing().contains(slot)),
-            Some(Err(source)) => {
-                self.on_every_shard(|shard, _| shard.unprepare());
-                return Err(AddError::Refused { name: name(), source });
-            }
-            None => Err(RestError::Stopped { name: name() }),
-        };
-        if let Err(error) = joined {
-            self.on_every_shard(|shard, _| shard.unprepare());
-            return Err(error.into());
-        }
-        self.seats()[slot.index()] = Some(bdev.clone());
-        Ok(slot)
-    }
-
-    fn check_fits(&self, bdev: &Arc<dyn Bdev>, slot: Slot) -> Result<(), AddError> {
-        let (name, info) = (|| self.common.info.name.clone(), bdev.info());
-        let needed_bytes = self.geometry.data_offset_bytes(slot) + self.geometry.component_bytes();
-        let size_bytes = info.size_bytes();
-        if size_bytes < needed_bytes {
-            let member = info.name.clone();
-            return Err(AddError::TooSmall { name: name(), member, size_bytes, needed_bytes });
-        }
-        let right = self.geometry.block_size_bytes();
-        if info.block_size_bytes > right {
-            let (member, block_size_bytes) = (info.name.clone(), info.block_size_bytes);
-            return Err(AddError::Blocks { name: name(), member, block_size_bytes, right });
-        }
-        let uuid = info.uuid;
-        let requests: usize = (0..self.reactors.len())
-            .filter_map(|index| self.on_shard(index, move |shard, _| shard.requests_left(uuid)))
-            .sum();
-        if requests > 0 {
-            return Err(AddError::Lingering { name: name(), member: info.name.clone(), requests });
-        }
-        Ok(())
-    }
-
-    /// Opens a channel on every reactor for a device that is about to take a slot.
-    fn open_everywhere(&self, bdev: &Arc<dyn Bdev>, slot: Slot) -> Result<(), AddError> {
-        let (key, name) = (self.key, || self.common.info.name.clone());
-        for reactor in &self.reactors {
-            let device = bdev.clone();
-            let opened = reactor.call(move |cx| {
-                let channel = device.open_channel(cx)?;
-                if let Some(local) = cx.find_local::<Local>(key) {
-                    let member = Member::new(device.info().uuid, channel);
-                    local.shard.borrow_mut().prepare(slot, member);
-                }
-                Ok::<(), OpenError>(())
-            });
-            match opened {
-                Ok(Ok(())) => {}
-                Ok(Err(source)) => {
-                    self.on_every_shard(|shard, _| shard.unprepare());
-                    return Err(AddError::Open { name: name(), source });
-                }
-                Err(_) => return Err(RestError::Stopped { name: name() }.into()),
-            }
-        }
         Ok(())
     }
 
@@ -467,23 +324,29 @@ impl RaidBdev {
     }
 
     /// Waits until the coordinator is in a state.
-    fn wait_for(&self, is_so: impl Fn(&Seen) -> bool) -> Result<(), RestError> {
+    pub(crate) fn wait_for(&self, is_so: impl Fn(&Seen) -> bool) -> Result<(), RestError> {
         self.poll_until(QUIESCE_TIMEOUT_S, || {
             let seen = self.on_shard(0, |shard, _| shard.see());
             seen.flatten().is_none_or(|seen| is_so(&seen))
         })
     }
 
-    fn poll_until(&self, seconds: u64, is_so: impl Fn() -> bool) -> Result<(), RestError> {
+    pub(crate) fn poll_until(
+        &self,
+        seconds: u64,
+        is_so: impl Fn() -> bool,
+    ) -> Result<(), RestError> {
         const STEP: Duration = Duration::from_millis(1);
-        for _ in 0..seconds * 1000 {
-            if is_so() {
-                return Ok(());
+        // A reactor that sleeps, or has much to do, takes longer to ask than a step is.
+        let end = reactor::clock::now() + Ticks::from_secs(seconds);
+        while !is_so() {
+            if reactor::clock::now() >= end {
+                return Err(RestError::TimedOut { name: self.common.info.name.clone(), seconds });
             }
             let (_keep, never) = bounded::<()>(0);
             let _ = never.recv_timeout(STEP);
         }
-        Err(RestError::TimedOut { name: self.common.info.name.clone(), seconds })
+        Ok(())
     }
 
     /// Removes the shards from their reactors.
@@ -493,7 +356,7 @@ impl RaidBdev {
             // A reactor that is stopped has dropped the shard already.
             let _ = reactor.call(move |cx| {
                 if let Some(local) = cx.remove_local::<Local>(key) {
-                    local.shard.borrow_mut().stop();
+                    local.shard.borrow_mut().stop(cx);
                     if let Some(poller) = local.poller.take() {
                         cx.remove_poller(poller);
                     }
@@ -506,7 +369,7 @@ impl RaidBdev {
     }
 
     /// Does something on one shard; `None` if it is gone.
-    fn on_shard<R: Send + 'static>(
+    pub(crate) fn on_shard<R: Send + 'static>(
         &self,
         index: usize,
         act: impl FnOnce(&mut ArrayShard, Ticks) -> R + Send + 'static,
@@ -528,12 +391,12 @@ impl RaidBdev {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, bool> {
         // A control thread that panicked has left no change half done: states are set last.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seats(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn Bdev>>>> {
+    pub(crate) fn seats(&self) -> MutexGuard<'_, Vec<Option<Arc<dyn Bdev>>>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

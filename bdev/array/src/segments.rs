@@ -4,6 +4,9 @@
 //! each of which one member fills, and joined again when all are back; a write is sliced, and the
 //! slices share the host's memory. One buffer, the usual case, costs no list and no allocation.
 //!
+//! A device that does not answer keeps its part of a read, and may write to it at any time: the buffers
+//! that it was cut from never become whole again, and the host gets others ([`Join::afresh`]).
+//!
 //! Not here: what is cut, and why there (`host`, `piece`).
 
 use device::Sgl;
@@ -72,34 +75,56 @@ impl Rest {
 }
 
 impl Join {
-    /// Takes parts back.
-    ///
-    /// # Panics
-    /// If they are not parts of this read: a completion was mixed up.
-    pub(crate) fn absorb(&mut self, parts: Sgl<IoBufMut>) {
+    /// Takes parts back. Says whether they are parts of this read: a device that was given up still has
+    /// the ones that it was lent, and its answer comes with others.
+    pub(crate) fn absorb(&mut self, parts: Sgl<IoBufMut>) -> bool {
         match parts {
             Sgl::One(part) => self.absorb_one(part),
-            Sgl::Many(parts) => parts.into_iter().for_each(|part| self.absorb_one(part)),
+            // Those behind the first that is not are of no use any more.
+            Sgl::Many(parts) => parts.into_iter().all(|part| self.absorb_one(part)),
         }
     }
 
-    fn absorb_one(&mut self, part: IoBufMut) {
+    fn absorb_one(&mut self, part: IoBufMut) -> bool {
         let mut left = Some(part);
-        let joins = match self {
-            Self::One(join) => std::slice::from_mut(join),
-            Self::Many(joins) => joins,
-        };
-        for join in joins {
+        for join in self.joins_mut() {
             left = left.and_then(|part| join.absorb(part).err());
         }
-        assert!(left.is_none(), "a part came back to a request that it was not cut from");
+        left.is_none()
+    }
+
+    fn joins_mut(&mut self) -> &mut [Rejoin] {
+        match self {
+            Self::One(join) => std::slice::from_mut(join),
+            Self::Many(joins) => joins,
+        }
+    }
+
+    /// Whether parts are of this read.
+    pub(crate) fn owns(&self, parts: &Sgl<IoBufMut>) -> bool {
+        let joins = match self {
+            Self::One(join) => std::slice::from_ref(join),
+            Self::Many(joins) => joins,
+        };
+        parts.segments().all(|part| joins.iter().any(|join| join.is_part(part)))
     }
 
     /// Takes back what was never cut off.
     pub(crate) fn absorb_rest(&mut self, rest: Rest) {
-        match rest {
+        let ours = match rest {
             Rest::One(tail) => self.absorb_one(tail),
-            Rest::Many(tails) => tails.into_iter().for_each(|tail| self.absorb_one(tail)),
+            Rest::Many(tails) => tails.into_iter().all(|tail| self.absorb_one(tail)),
+        };
+        assert!(ours, "the rest of another request");
+    }
+
+    /// Buffers like those that the host gave, which a device may still write to for ever.
+    pub(crate) fn afresh(&self) -> Sgl<IoBufMut> {
+        match self {
+            Self::One(join) => Sgl::One(IoBufMut::heap(join.len_bytes())),
+            Self::Many(joins) => {
+                Sgl::Many(joins.iter().map(|join| IoBufMut::heap(join.len_bytes())).collect())
+            }
         }
     }
 
@@ -114,6 +139,17 @@ impl Join {
             Self::Many(joins) => Sgl::Many(joins.into_iter().map(whole).collect()),
         }
     }
+}
+
+/// One buffer with the bytes of several.
+pub(crate) fn copied<'a>(parts: impl Iterator<Item = &'a Sgl<IoBufMut>> + Clone) -> IoBufMut {
+    let len = parts.clone().flat_map(Sgl::segments).map(IoBufMut::len).sum();
+    let (mut whole, mut at) = (IoBufMut::heap(len), 0);
+    for part in parts.flat_map(Sgl::segments) {
+        whole[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
+    whole
 }
 
 /// Shares a range of bytes of a write's buffers.
@@ -214,9 +250,13 @@ mod tests {
                 at += len;
             }
             while let Some(part) = parts.pop() {
-                join.absorb(part);
+                prop_assert!(join.owns(&part));
+                prop_assert!(join.absorb(part));
             }
+            prop_assert!(!join.absorb(Sgl::One(IoBufMut::heap(8))), "it is of no request");
             join.absorb_rest(rest);
+            let fresh: Vec<usize> = join.afresh().segments().map(|s| s.len()).collect();
+            prop_assert_eq!(&fresh, &lengths);
             let whole = join.close();
             let found: Vec<usize> = whole.segments().map(|s| s.len()).collect();
             prop_assert_eq!(found, lengths);

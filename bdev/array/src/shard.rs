@@ -16,9 +16,12 @@
 
 use crate::conduct::Conductor;
 use crate::host::Host;
-use crate::limits::{CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, MESSAGES_PER_TURN_MAX};
+use crate::limits::{
+    CLIENTS_MAX, HOSTS_MAX, LEASE_CHECK_NS, LOG_BUFFER_BYTES, MESSAGES_PER_TURN_MAX,
+};
 use crate::member::{Graveyard, Member, Purpose};
 use crate::message::{PieceData, Post};
+use crate::patience::Patience;
 use crate::piece::{OpBuffers, Pieces};
 use crate::snapshot::MemberErrors;
 use crate::trace::Tracer;
@@ -41,7 +44,6 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use uuid::Uuid;
 
 /// What the shards of one array have in common.
 #[derive(Debug)]
@@ -171,7 +173,10 @@ pub(crate) struct ArrayShard {
     pub(crate) pieces: Pieces,
     pub(crate) buffers: OpBuffers,
     pub(crate) lent: Vec<Option<LentCells>>,
+    /// Scratch memory of stripe operations, and of nothing else: one that is alone gets what it needs.
     pub(crate) pool: Rc<Pool>,
+    /// For what is written to the log bdev, on the shard that has it.
+    pub(crate) log_pool: Option<Rc<Pool>>,
     pub(crate) zeroes: IoBuf,
     /// Lists of buffers to be used again.
     pub(crate) lists: Vec<Vec<IoBuf>>,
@@ -186,6 +191,7 @@ pub(crate) struct ArrayShard {
     pub(crate) direct: usize,
     done: Vec<Completion>,
     pub(crate) now: Ticks,
+    pub(crate) patience: Patience,
     next_check: Ticks,
     pub(crate) counters: ShellCounters,
     pub(crate) tracer: Tracer,
@@ -214,6 +220,8 @@ impl ArrayShard {
         let member_errors = vec![MemberErrors::default(); geometry.members()].into_boxed_slice();
         let band = band_bytes(geometry.members(), geometry.strip_bytes());
         let scratch = scratch_bytes(geometry.members(), geometry.strip_bytes());
+        let has_log = conductor.as_ref().is_some_and(|conductor| conductor.has_log());
+        let log_pool = has_log.then(|| cx.new_pool(LOG_BUFFER_BYTES)).transpose()?;
         Ok(Self {
             common,
             index,
@@ -231,6 +239,7 @@ impl ArrayShard {
             buffers: OpBuffers::new(geometry.data_strips(), geometry.members()),
             lent: vec![None; STRIPE_OPS_MAX],
             pool: cx.new_pool(scratch)?,
+            log_pool,
             zeroes: IoBufMut::heap(band as usize).freeze(),
             lists: Vec::new(),
             incoming: VecDeque::new(),
@@ -242,6 +251,7 @@ impl ArrayShard {
             direct: 0,
             done: Vec::new(),
             now: Ticks(0),
+            patience: Patience::default(),
             next_check: Ticks(0),
             counters: ShellCounters::default(),
             tracer: Tracer::default(),
@@ -407,6 +417,7 @@ impl ArrayShard {
     /// Completions of members, messages of other shards, and what follows from them.
     fn poll(&mut self, now: Ticks) -> usize {
         self.now = now;
+        self.patience.turn(now);
         let mut progress = self.poll_members(now);
         progress += self.poll_log(now);
         progress += self.poll_metadata(now);
@@ -433,12 +444,14 @@ impl ArrayShard {
         let mut done = std::mem::take(&mut self.done);
         for index in 0..self.members.len() {
             let Some(member) = &mut self.members[index] else { continue };
-            progress += member.poll(now.0, &mut done);
+            progress += member.poll(self.patience.now_ns(), &mut done);
             for completion in done.drain(..) {
                 self.on_completion(now, completion);
             }
         }
-        self.graveyard.poll(&mut done);
+        if self.graveyard.poll(&mut done) {
+            self.core.feed_starved(now.0, &mut self.actions);
+        }
         self.done = done;
         progress
     }
@@ -448,7 +461,7 @@ impl ArrayShard {
         let limit_ns = self.common.io_timeout_ns;
         for index in 0..self.members.len() {
             let Some(member) = &mut self.members[index] else { continue };
-            if member.is_overdue(now.0, limit_ns) {
+            if member.is_overdue(self.patience.now_ns(), limit_ns) {
                 let slot = Slot(u8::try_from(index).expect("at most 255 members"));
                 self.abandon(now, slot, IoStatus::TimedOut);
                 let cause = FailCause::TimedOut;
@@ -468,11 +481,6 @@ impl ArrayShard {
         for completion in member.abandon(status, &mut self.graveyard) {
             self.on_completion(now, completion);
         }
-    }
-
-    /// Requests that a device still has from the time before it was given up.
-    pub(crate) fn requests_left(&self, uuid: Uuid) -> usize {
-        self.graveyard.requests_of(uuid)
     }
 
     fn on_completion(&mut self, now: Ticks, completion: Completion) {
@@ -602,6 +610,13 @@ impl ArrayShard {
                 false => self.joining = Some((slot, member)),
             }
         }
+        for slot in map.writable().iter() {
+            if self.members[slot.index()].is_none() {
+                // Whatever has become of its channel here: it cannot be a member.
+                self.members[slot.index()] = Some(Member::dead(IoStatus::Gone));
+                self.tell_coordinator(now, Input::MemberFailed { slot, cause: FailCause::Gone });
+            }
+        }
         let stale = stale.map(Arc::unwrap_or_clone);
         self.core.resume(map.clone(), stale, writes, now.0, &mut self.actions);
         for _ in 0..self.held.len() {
@@ -637,11 +652,18 @@ impl ArrayShard {
             && self.post.is_flushed()
     }
 
-    /// Closes the members' channels. Later requests are answered with `Gone`.
-    pub(crate) fn stop(&mut self) {
+    /// Closes the members' channels. Later requests are answered with `Gone`. What devices still have
+    /// stays with the reactor, until they have let go of it.
+    pub(crate) fn stop(&mut self, cx: &mut Cx) {
         self.admission = Admission::Stopped;
-        self.members.iter_mut().for_each(|member| *member = None);
-        self.conductor = None;
+        let conductor = self.conductor.take().map(|conductor| conductor.into_devices());
+        let members = self.members.iter_mut().filter_map(Option::take);
+        let joining = self.joining.take().map(|(_, member)| member);
+        for device in members.chain(joining).chain(conductor.into_iter().flatten()) {
+            // Nobody is left to hear of it.
+            drop(device.abandon(IoStatus::Aborted, &mut self.graveyard));
+        }
+        self.graveyard.hand_over(cx);
     }
 
     fn can_sleep(&self) -> bool {
@@ -657,7 +679,7 @@ impl ArrayShard {
         let member = self.members[slot.index()].as_mut();
         let member =
             member.unwrap_or_else(|| panic!("slot {slot:?} has no member and must not be used"));
-        member.submit(io, self.now.0);
+        member.submit(io, self.patience.now_ns());
     }
 
     /// Carries out what the core wants, and feeds it pieces, until there is nothing more to do.

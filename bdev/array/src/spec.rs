@@ -14,7 +14,7 @@ use raid::coordinator::{AddRefusal, OnLogFailure, OnMemberFailure, Permit, Polic
 use raid::dirty_log::LogError;
 use raid::geometry::{Geometry, GeometryError, GeometrySpec};
 use raid::layout::{Layout, Level};
-use raid::units::SlotSet;
+use raid::units::{Slot, SlotSet};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -150,6 +150,19 @@ pub enum CreateError {
         name: String,
         /// What is wrong.
         source: GeometryError,
+    },
+    /// A device is still at work for somebody who has given it up.
+    #[error(
+        "raid bdev {name}: bdev {device} still has {requests} requests from before it was given up; what it \
+         writes late would be wrong, so it cannot be used before they end"
+    )]
+    Lingering {
+        /// The array.
+        name: String,
+        /// The member, the log or the device of a superblock.
+        device: String,
+        /// Requests.
+        requests: usize,
     },
     /// No member at all is there to take the size from.
     #[error("raid bdev {name}: none of its {members} members is present; give at least {needed}")]
@@ -377,6 +390,7 @@ impl CreateError {
         const EINVAL: i32 = -22;
         const ENODEV: i32 = -19;
         const ENOMEM: i32 = -12;
+        const EBUSY: i32 = -16;
         const EEXIST: i32 = -17;
         const EIO: i32 = -5;
         const EUCLEAN: i32 = -117;
@@ -394,6 +408,7 @@ impl CreateError {
             | Self::Region { .. }
             | Self::Log { .. }
             | Self::Kernel { .. } => EINVAL,
+            Self::Lingering { .. } => EBUSY,
             Self::InUse { .. } => EEXIST,
             Self::Start(_) | Self::DirtyDegraded { .. } => EUCLEAN,
             Self::Blocking { .. } => EIO,
@@ -528,6 +543,19 @@ pub enum AddError {
         /// What is wrong.
         source: OpenError,
     },
+    /// It was out again as soon as it was in.
+    #[error(
+        "raid bdev {name}: base bdev {member} failed as soon as it had taken slot {slot}: look at what is \
+         wrong with it, or add another one"
+    )]
+    Failed {
+        /// The array.
+        name: String,
+        /// The device.
+        member: String,
+        /// The slot that it had.
+        slot: Slot,
+    },
     /// It does not come to rest, or is stopped.
     #[error(transparent)]
     Rest(#[from] RestError),
@@ -541,6 +569,7 @@ impl AddError {
             Self::Refused { .. } | Self::NoSlot { .. } | Self::Lingering { .. } => -16,
             Self::TooSmall { .. } | Self::Blocks { .. } => -22,
             Self::Open { source, .. } => source.errno(),
+            Self::Failed { .. } => -5,
             Self::Rest(_) => -110,
         }
     }

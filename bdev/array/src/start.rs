@@ -14,7 +14,7 @@
 
 use crate::spec::{CreateError, KnownRaid, RaidSpec};
 use device::blocking::{self, BlockingError};
-use device::{Bdev, BdevInfo};
+use device::{Bdev, BdevInfo, lingering_requests};
 use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
 use raid::bitmap::Bitmap;
 use raid::dirty_log::{
@@ -165,6 +165,23 @@ pub(crate) fn regions(
         }
     };
     Ok(Regions::new(region_bytes, geometry.strip_bytes(), geometry.stripes()))
+}
+
+/// Refuses devices that still have requests of somebody who has given them up: what they write late would
+/// replace what this array has written.
+pub(crate) fn check_lingering<'a>(
+    name: &str,
+    devices: impl Iterator<Item = &'a Arc<dyn Bdev>>,
+) -> Result<(), CreateError> {
+    for device in devices {
+        let info = device.info();
+        let requests = lingering_requests(info.uuid);
+        if requests > 0 {
+            let (name, device) = (name.to_owned(), info.name.clone());
+            return Err(CreateError::Lingering { name, device, requests });
+        }
+    }
+    Ok(())
 }
 
 /// What a new array starts with.

@@ -247,7 +247,9 @@ pub trait IoChannel {
     /// The request itself when the channel is full now: try again after `poll`.
     fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo>;
 
-    /// Appends finished requests to `done`, in no particular order, and says how many. At most
+    /// Appends finished requests to `done`, in no particular order, and says how many. A request comes
+    /// back with its own buffers, but for a read that a device below has been given up with: what it still
+    /// may write to stays with it, and other buffers, of the same length in all, have the bytes. At most
     /// [`COMPLETIONS_PER_POLL_MAX`](crate::limits::COMPLETIONS_PER_POLL_MAX). Makes no system call:
     /// it takes what the engine's poller has put aside.
     fn poll(&mut self, done: &mut Vec<Completion>) -> usize;

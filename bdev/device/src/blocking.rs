@@ -11,9 +11,9 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use reactor::memory::{IoBuf, IoBufMut};
@@ -21,6 +21,8 @@ use reactor::{Cx, Poller, PollerId, ReactorHandle};
 
 use crate::bdev::{Bdev, IoChannel, OpenError};
 use crate::io::{BdevIo, Completion, IoOp, IoStatus};
+use crate::lingering::Lingering;
+use crate::stacked::lock;
 
 /// Why requests were not done.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +55,8 @@ pub enum BlockingError {
 ///
 /// # Errors
 ///
-/// When there is no channel, or no answer in time: what becomes of the requests is not known then.
+/// When there is no channel, or no answer in time: what becomes of the requests is not known then, and
+/// they linger (`lingering`) until the device answers.
 pub fn run(
     reactor: &ReactorHandle,
     bdev: &Arc<dyn Bdev>,
@@ -62,7 +65,8 @@ pub fn run(
 ) -> Result<Vec<Completion>, BlockingError> {
     let (report, reported) = mpsc::sync_channel(1);
     let target = Arc::clone(bdev);
-    let given_up = Arc::new(AtomicBool::new(false));
+    let requests = ios.len();
+    let given_up = Arc::<GivenUp>::default();
     let seen = Arc::clone(&given_up);
     reactor.send(move |cx| match target.open_channel(cx) {
         Ok(channel) => Batch::begin(cx, channel, ios, report, seen),
@@ -72,7 +76,9 @@ pub fn run(
         Ok(answer) => Ok(answer?),
         // A reactor that has stopped drops the message, and the sender with it.
         Err(_) => {
-            given_up.store(true, Ordering::Relaxed);
+            // Counted before the caller hears of it: he may be about to use the device again.
+            *lock(&given_up.requests) = Some(Lingering::begin(bdev.info().uuid, requests));
+            given_up.is_so.store(true, Ordering::Release);
             Err(BlockingError::TimedOut { name: bdev.info().name.clone(), limit })
         }
     }
@@ -149,14 +155,22 @@ fn tell(report: &Report, what: Result<Vec<Completion>, OpenError>) {
     drop(report.try_send(what));
 }
 
+/// That the caller waits no longer, and what is left with the device then.
+#[derive(Debug, Default)]
+struct GivenUp {
+    is_so: AtomicBool,
+    requests: Mutex<Option<Lingering>>,
+}
+
 struct Batch {
-    channel: Box<dyn IoChannel>,
+    /// Until somebody else keeps it.
+    channel: Option<Box<dyn IoChannel>>,
     /// What the channel has had no room for.
     requests: VecDeque<BdevIo>,
     pending: usize,
     done: Vec<Completion>,
     report: Report,
-    given_up: Arc<AtomicBool>,
+    given_up: Arc<GivenUp>,
     id: Rc<Cell<Option<PollerId>>>,
 }
 
@@ -166,11 +180,11 @@ impl Batch {
         channel: Box<dyn IoChannel>,
         ios: Vec<BdevIo>,
         report: Report,
-        given_up: Arc<AtomicBool>,
+        given_up: Arc<GivenUp>,
     ) {
         let id = Rc::default();
         let poller = Self {
-            channel,
+            channel: Some(channel),
             pending: ios.len(),
             requests: ios.into(),
             done: Vec::new(),
@@ -180,6 +194,17 @@ impl Batch {
         };
         id.set(Some(cx.add_poller(Box::new(poller))));
     }
+
+    /// What the device has of it stays with it until it has let go.
+    fn give_up(&mut self, cx: &mut Cx) {
+        cx.remove_poller(self.id.get().expect("set before the first poll"));
+        if let (Some(channel), Some(mut lingering)) =
+            (self.channel.take(), lock(&self.given_up.requests).take())
+        {
+            lingering.ended(self.requests.len() + self.done.len());
+            lingering.keep(cx, channel);
+        }
+    }
 }
 
 impl Poller for Batch {
@@ -188,19 +213,21 @@ impl Poller for Batch {
     }
 
     fn poll(&mut self, cx: &mut Cx) -> usize {
+        if self.given_up.is_so.load(Ordering::Acquire) {
+            self.give_up(cx);
+            return 0;
+        }
+        let Some(channel) = &mut self.channel else { return 0 };
         while let Some(request) = self.requests.pop_front() {
-            if let Err(request) = self.channel.submit(request) {
+            if let Err(request) = channel.submit(request) {
                 self.requests.push_front(request);
                 break;
             }
         }
-        let progress = self.channel.poll(&mut self.done);
+        let progress = channel.poll(&mut self.done);
         if self.done.len() == self.pending {
             tell(&self.report, Ok(std::mem::take(&mut self.done)));
             self.pending = usize::MAX;
-            cx.remove_poller(self.id.get().expect("set before the first poll"));
-        } else if self.given_up.load(Ordering::Relaxed) {
-            // The channel keeps the buffers until the device has let go of them.
             cx.remove_poller(self.id.get().expect("set before the first poll"));
         }
         progress

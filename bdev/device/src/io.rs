@@ -94,7 +94,8 @@ impl<B> From<B> for Sgl<B> {
 pub enum IoOp {
     /// Fill the buffers from the device.
     Read {
-        /// Where the bytes go. Their content is undefined when the request fails.
+        /// Where the bytes go. Their content is undefined when the request fails. A completion may have
+        /// others than the request had (see [`IoChannel::poll`](crate::IoChannel::poll)).
         into: Sgl<IoBufMut>,
     },
     /// Put the buffers on the device.

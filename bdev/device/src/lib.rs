@@ -39,6 +39,7 @@
 //! | `split` | a window of another bdev |
 //! | [`nvme_tcp`] | the core of an NVMe/TCP initiator: a queue, its commands, bringing a controller up; no socket yet |
 //! | `due` | waking a reactor for what becomes due |
+//! | `lingering` | requests that devices still have of users who have given them up |
 //! | `counted` | statistics, latency histograms and limits around any bdev |
 //!
 //! # Who owns a buffer
@@ -55,7 +56,8 @@
 //! # Locks
 //!
 //! Three bdevs hold a mutex on the data path, all to rehearse failures: an error bdev while something
-//! is injected into it, its volatile cache, and a flakey bdev while it is down.
+//! is injected into it, its volatile cache, and a flakey bdev while it is down. The count of lingering
+//! requests is behind one too, which is taken when a device is given up and when it answers late.
 //!
 //! Not here: names and claims (the service), striping (array), retries of failed requests (the
 //! array decides what a media error means).
@@ -77,6 +79,7 @@ mod flakey;
 mod io;
 mod lag;
 pub mod limits;
+mod lingering;
 mod malloc;
 mod mapped;
 mod null;
@@ -100,6 +103,7 @@ pub use error::{
 pub use flakey::{FlakeyBdev, FlakeyByte, FlakeyFeatures, FlakeySpec, FlakeyWrites};
 pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 pub use lag::{LagBdev, LagClass, LagSpec};
+pub use lingering::{Lingering, lingering_requests};
 pub use malloc::{MallocBdev, MallocSpec};
 pub use mapped::{
     MappedBdev, MappedSpec, MappedState, MappedTable, Queueing, ResumeError, Segment,

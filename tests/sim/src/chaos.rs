@@ -250,6 +250,10 @@ impl World {
             if self.life.coordinator.check_add(slot).is_err() {
                 continue;
             }
+            if self.takes_back.as_mut().is_some_and(|prng| prng.one_in(2)) {
+                self.add_and_take_back(slot);
+                break;
+            }
             let Some((device, scope)) = self.find_device(slot) else { continue };
             self.add_member(slot, device, scope);
             break;
@@ -257,6 +261,16 @@ impl World {
         if !missing.is_empty() {
             self.want_repair();
         }
+    }
+
+    /// The operator loses patience: the change that has begun for the device goes on without it.
+    fn add_and_take_back(&mut self, slot: Slot) {
+        self.stats.taken_back += 1;
+        let member_uuid = uuid::Uuid::from_u128(u128::MAX);
+        self.coordinator_told(Input::AddMember { slot, scope: Scope::Whole, member_uuid });
+        assert!(self.life.coordinator.is_joining(slot), "shards come to rest by messages");
+        self.coordinator_told(Input::CancelAdd { slot });
+        assert!(!self.life.coordinator.is_joining(slot), "it was taken back");
     }
 
     /// A device for a slot, and what of it has to be rebuilt.

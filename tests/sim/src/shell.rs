@@ -165,7 +165,8 @@ impl World {
         let bound = self.swarm.scratch_bytes;
         let at = &mut self.life.reactors[shard];
         let bytes = roles.len() * len;
-        // An operation alone always gets what it needs, as there is room for one over all members.
+        // An operation alone always gets what it needs, as there is room for one over all members; where a
+        // device that was given up keeps some of it, crate `array` takes it from the heap instead.
         let fits = at.buffers.is_empty() || at.buffer_bytes + bytes <= bound;
         if !fits && self.plant != Plant::NoBound {
             return false;

@@ -64,6 +64,7 @@ stats! {
     spares_added: "spares added",
     partial_rebuilds: "members that came back for their dirty regions",
     whole_returns: "members that came back whole",
+    taken_back: "joins that were taken back",
     promoted: "arrays complete again",
     resynced: "regions to resync at a start",
     regions: "regions at a start",

@@ -338,6 +338,8 @@ pub struct World {
     pub later_prng: Prng,
     /// When background actions have a permit.
     pub permits: Permits,
+    /// Chances of joins that are taken back, if there are any.
+    pub takes_back: Option<Prng>,
     /// The bug that is planted.
     pub plant: Plant,
     /// Virtual time.

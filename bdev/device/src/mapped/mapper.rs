@@ -256,7 +256,8 @@ impl Mapper {
                     *status = outcome;
                 }
                 if let AtBase::Part { from, .. } = at_base {
-                    buffers.absorb(io.op, from, &mut self.lists);
+                    let ours = buffers.absorb(io.op, from, &mut self.lists);
+                    debug_assert!(ours, "it has just been cut off");
                 }
             }
             None
@@ -277,10 +278,33 @@ impl Mapper {
     }
 
     fn finish(&mut self, id: u64, ready: &mut VecDeque<Completion>) {
+        let parent = self.parents.get_mut(id);
+        if matches!(parent.buffers, Buffers::Torn { .. }) && parent.status.is_ok() {
+            return self.begin_again(id, ready);
+        }
         let parent = self.parents.take(id);
         let Parent { token, offset_bytes, len_bytes, buffers, status, .. } = parent;
         let op = buffers.finish(&mut self.lists);
         ready.push_back(BdevIo { token, op, offset_bytes, len_bytes }.complete(status));
+    }
+
+    /// A part of a read came back in a buffer of somebody else's: nothing more of it is sent, until those
+    /// that are out are back.
+    #[cold]
+    fn tear(&mut self, id: u64) {
+        let parent = self.parents.get_mut(id);
+        parent.next = parent.end;
+        parent.stuck = None;
+        self.stalled.retain(|&stalled| stalled != id);
+    }
+
+    #[cold]
+    fn begin_again(&mut self, id: u64, ready: &mut VecDeque<Completion>) {
+        let parent = self.parents.get_mut(id);
+        let op = std::mem::replace(&mut parent.buffers, Buffers::Flush).finish(&mut self.lists);
+        parent.buffers = Buffers::begin(op, &mut self.lists);
+        parent.next = parent.offset_bytes;
+        self.advance(id, ready);
     }
 
     /// Takes what the bases have finished, and sends what has been waiting for room. Says how much of both
@@ -312,11 +336,15 @@ impl Mapper {
             }
             AtBase::Part { parent: id, from } => {
                 let parent = self.parents.get_mut(id);
-                parent.buffers.absorb(completion.io.op, from, &mut self.lists);
+                let ours = parent.buffers.absorb(completion.io.op, from, &mut self.lists);
                 parent.out -= 1;
                 if parent.status.is_ok() {
                     parent.status = completion.status;
                 }
+                if !ours {
+                    self.tear(id);
+                }
+                let parent = self.parents.get_mut(id);
                 if parent.out == 0 && parent.stuck.is_none() && parent.next == parent.end {
                     self.finish(id, ready);
                 }

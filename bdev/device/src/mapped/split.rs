@@ -7,7 +7,8 @@
 //!
 //! Parts of a read are split off and joined again, parts of a write are views.
 //!
-//! Owns: a request that is whole again has the buffers that it came with, in their order.
+//! Owns: a request that is whole again has the buffers that it came with, in their order, or, where a
+//! device that was given up has some of them for ever, others like them.
 //! Invariants: R6 (lists of buffers are used again; none is made once as many are there as are in use at
 //! a time).
 //!
@@ -41,6 +42,11 @@ pub(super) enum Buffers {
         list: Option<Vec<IoBufMut>>,
         /// The first buffer that is not used up.
         next: usize,
+    },
+    /// A read of which a part came back in a buffer of somebody else's, because the device that has the
+    /// real one was given up: it begins again, with these, when all others are back.
+    Torn {
+        into: Sgl<IoBufMut>,
     },
     Write {
         from: Sgl<IoBuf>,
@@ -113,26 +119,36 @@ impl Buffers {
             Self::Unmap => (IoOp::Unmap, 0),
             Self::WriteZeroes { fua } => (IoOp::WriteZeroes { fua: *fua }, 0),
             Self::Flush => (IoOp::Flush, 0),
+            Self::Torn { .. } => unreachable!("nothing is cut before it begins again"),
         }
     }
 
-    /// Takes back what `cut` has given, in any order of the parts.
-    pub(super) fn absorb(&mut self, op: IoOp, from: usize, lists: &mut Lists) {
-        match (op, self) {
-            (IoOp::Read { into }, Self::Read { bufs, .. }) => {
+    /// Takes back what `cut` has given, in any order of the parts. Says whether the request can still
+    /// become whole: a read cannot of which a part comes back in a buffer of somebody else's.
+    pub(super) fn absorb(&mut self, op: IoOp, from: usize, lists: &mut Lists) -> bool {
+        match (op, &mut *self) {
+            (IoOp::Read { into }, Self::Read { bufs, list, .. }) => {
                 let mut at = from;
-                let mut join = |mut part: IoBufMut| {
-                    while let Err(back) = bufs[at].whole.absorb(part) {
-                        (part, at) = (back, at + 1);
+                let mut join = |part: IoBufMut| {
+                    let mut left = Some(part);
+                    while let (Some(part), Some(buf)) = (left.take(), bufs.get_mut(at)) {
+                        left = buf.whole.absorb(part).err();
+                        at += usize::from(left.is_some());
                     }
+                    at < bufs.len()
                 };
-                match into {
+                let ours = match into {
                     Sgl::One(part) => join(part),
                     Sgl::Many(mut parts) => {
-                        parts.drain(..).for_each(join);
+                        let ours = parts.drain(..).all(join);
                         lists.read.push(parts);
+                        ours
                     }
+                };
+                if !ours {
+                    *self = Self::Torn { into: afresh(bufs, list.is_some()) };
                 }
+                return ours;
             }
             (IoOp::Write { from: Sgl::Many(mut parts), .. }, _) => {
                 parts.clear();
@@ -140,6 +156,7 @@ impl Buffers {
             }
             _ => {}
         }
+        true
     }
 
     /// The request's own again, once every part is back.
@@ -162,11 +179,21 @@ impl Buffers {
                 lists.cut.push(bufs);
                 IoOp::Read { into }
             }
+            Self::Torn { into } => IoOp::Read { into },
             Self::Write { from, fua, .. } => IoOp::Write { from, fua },
             Self::Unmap => IoOp::Unmap,
             Self::WriteZeroes { fua } => IoOp::WriteZeroes { fua },
             Self::Flush => IoOp::Flush,
         }
+    }
+}
+
+/// Buffers like these, to which nobody writes.
+fn afresh(bufs: &[CutBuf], is_list: bool) -> Sgl<IoBufMut> {
+    let mut fresh = bufs.iter().map(|buf| IoBufMut::heap(buf.whole.len_bytes()));
+    match fresh.next() {
+        Some(only) if !is_list => Sgl::One(only),
+        first => Sgl::Many(first.into_iter().chain(fresh).collect()),
     }
 }
 

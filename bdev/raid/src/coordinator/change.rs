@@ -37,6 +37,8 @@ pub(super) struct Change {
     /// How many have failed so far, by cause.
     pub(super) failures: [u64; FailCause::ALL.len()],
     joining: Option<Joining>,
+    /// Devices that were to join of which it has been decided whether they do.
+    joins_decided: u64,
     /// Members that have been rebuilt and flushed.
     promoted: SlotSet,
     /// Shards that are not at rest yet, while a change is under way.
@@ -58,6 +60,7 @@ impl Change {
             failed: Vec::new(),
             failures: [0; FailCause::ALL.len()],
             joining: None,
+            joins_decided: 0,
             promoted: SlotSet::empty(),
             pending: None,
             held: Held::No,
@@ -103,6 +106,26 @@ impl Coordinator {
     ) {
         self.change.joining = Some(Joining { slot, scope, member_uuid });
         self.begin_change(orders);
+    }
+
+    /// A change that is under way goes on without the device.
+    pub(super) fn cancel_add(&mut self, slot: Slot) {
+        if self.change.joining.take_if(|joining| joining.slot == slot).is_some() {
+            self.change.joins_decided += 1;
+        }
+    }
+
+    /// Whether a device is to take the slot and has not yet.
+    #[must_use]
+    pub fn is_joining(&self, slot: Slot) -> bool {
+        self.change.joining.is_some_and(|joining| joining.slot == slot)
+    }
+
+    /// Of how many devices that were to join it has been decided whether they do. Whoever waits for one
+    /// waits for this: the device may have failed again before anybody looks at the map.
+    #[must_use]
+    pub fn joins_decided(&self) -> u64 {
+        self.change.joins_decided
     }
 
     /// Whether a device may take the slot now.
@@ -202,6 +225,7 @@ impl Coordinator {
     /// Whether the shards need to know the stale regions.
     fn apply_joining(&mut self, orders: &mut Orders) -> bool {
         let Some(joining) = self.change.joining.take() else { return false };
+        self.change.joins_decided += 1;
         let Joining { slot, scope, member_uuid } = joining;
         if self.is_broken() || !self.map.missing().contains(slot) {
             return false;

@@ -189,6 +189,7 @@ impl Coordinator {
             Input::AddMember { slot, scope, member_uuid } => {
                 self.add_member(slot, scope, member_uuid, orders);
             }
+            Input::CancelAdd { slot } => self.cancel_add(slot),
             Input::Stop => self.begin_stop(),
         }
     }

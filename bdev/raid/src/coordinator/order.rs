@@ -97,6 +97,11 @@ pub enum Input {
         /// Who it is, for the superblocks.
         member_uuid: Uuid,
     },
+    /// The device is not to take the slot after all, if it has not yet: its channels go.
+    CancelAdd {
+        /// The slot.
+        slot: Slot,
+    },
     /// The array is about to stop in order: no host request is left, and the shards give back their
     /// leases.
     Stop,

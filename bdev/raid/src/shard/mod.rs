@@ -230,6 +230,11 @@ impl Shard {
         }
     }
 
+    /// Scratch memory has come back that no operation had any more: whoever waits for some tries again.
+    pub fn feed_starved(&mut self, now_ns: u64, out: &mut Actions) {
+        self.feed(now_ns, out);
+    }
+
     /// Gives back the leases of regions that have been idle for long enough; with `all`,
     /// those of every idle region.
     pub fn return_leases(&mut self, now_ns: u64, all: bool, out: &mut Actions) {

@@ -45,11 +45,21 @@ impl Rejoin {
     /// # Errors
     /// The part itself, when it is not made of bytes of this buffer.
     pub fn absorb(&mut self, part: IoBufMut) -> Result<(), IoBufMut> {
-        if !self.whole.covers(part.view()) {
+        if !self.is_part(&part) {
             return Err(part);
         }
         self.absorbed_bytes += part.len();
         Ok(())
+    }
+
+    /// Whether a buffer is made of bytes of this one.
+    pub fn is_part(&self, part: &IoBufMut) -> bool {
+        self.whole.covers(part.view())
+    }
+
+    /// Length of the whole.
+    pub fn len_bytes(&self) -> usize {
+        self.whole.len()
     }
 
     /// Bytes that are still out.
