@@ -11,8 +11,8 @@ use nvme::{Layout, Sqe, Status, feature};
 use serde_json::json;
 
 use super::NQN;
-use super::host::Queue;
 use super::export;
+use super::host::Queue;
 use super::initiator::{BLOCK, pattern, stat};
 use crate::daemon::{Place, malloc, raid5};
 
