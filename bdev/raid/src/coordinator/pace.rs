@@ -7,7 +7,8 @@
 //! ```
 //!
 //! With a share, as dm-raid45 has it, `min` does not count: while hosts are at work an action does that
-//! percentage of what they do over the same time, and no more.
+//! percentage of what they do over the same time, and no more. They are at work if they have done anything
+//! within a second, which is dm-raid45's window; md asks for more, between two looks.
 //!
 //! So `min` is what the action takes from a busy array, `max` what it takes from an idle one. Speeds are
 //! bytes a second on each member. Time and the hosts' activity are arguments.
@@ -64,6 +65,8 @@ pub struct Pace {
     newest: usize,
     done_bytes: u64,
     foreground_seen: u64,
+    /// When hosts were last seen to have done something.
+    active_ns: Option<u64>,
 }
 
 impl Pace {
@@ -72,7 +75,14 @@ impl Pace {
     pub fn new(rates: Rates, now_ns: u64, foreground_bytes: u64) -> Self {
         let mark = Mark { at_ns: now_ns, done_bytes: 0, foreground_bytes };
         let marks = [mark; PACE_MARKS];
-        Self { rates, marks, newest: 0, done_bytes: 0, foreground_seen: foreground_bytes }
+        Self {
+            rates,
+            marks,
+            newest: 0,
+            done_bytes: 0,
+            foreground_seen: foreground_bytes,
+            active_ns: None,
+        }
     }
 
     /// Changes the bounds from now on.
@@ -93,14 +103,19 @@ impl Pace {
     /// Whether to go on. `foreground_bytes` counts what hosts have read and written so far.
     pub fn verdict(&mut self, now_ns: u64, foreground_bytes: u64) -> Verdict {
         let busy = foreground_bytes.saturating_sub(self.foreground_seen) > BUSY_BYTES;
+        if foreground_bytes > self.foreground_seen {
+            self.active_ns = Some(now_ns);
+        }
         self.foreground_seen = foreground_bytes;
         let until = |rate| self.time_of(rate).clamp(now_ns, now_ns + PACE_WAIT_MAX_NS);
         let Rates { min_bytes_per_s, max_bytes_per_s, share_percent } = self.rates;
         if let Some(percent) = share_percent {
             let until_ns = until(max_bytes_per_s);
+            let at_work =
+                self.active_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < SHARE_WINDOW_NS);
             return match () {
                 () if until_ns > now_ns => Verdict::Wait { until_ns },
-                () if busy && self.has_its_share(percent, foreground_bytes) => {
+                () if at_work && self.has_its_share(percent, foreground_bytes) => {
                     Verdict::Wait { until_ns: now_ns + PACE_BUSY_WAIT_NS }
                 }
                 () => Verdict::Go,
@@ -145,6 +160,9 @@ impl Pace {
         self.marks[(self.newest + 1) % PACE_MARKS]
     }
 }
+
+/// For how long hosts count as being at work: dm-raid45's window.
+const SHARE_WINDOW_NS: u64 = 1_000_000_000;
 
 /// Host bytes since the last look that make an array busy: md's 64 sectors.
 const BUSY_BYTES: u64 = 64 * 512;
@@ -216,6 +234,33 @@ mod tests {
             assert!((u64::from(percent)..=u64::from(percent) + 10).contains(&share), "{share}");
             assert_eq!(run(rates, false, S / 1000), 1000 * MIB, "idle hosts cost nothing");
         }
+    }
+
+    /// Goal: a share is one of little work too, and an action is free again a second after the last of it.
+    /// Method: hosts that do 4 KiB every tenth of a second for ten seconds, and then nothing.
+    #[test]
+    fn a_share_of_little_is_little() {
+        let rates = Rates { share_percent: Some(10), ..Rates::default() };
+        let mut pace = Pace::new(rates, 0, 0);
+        let (mut now, mut done, mut foreground) = (S / 10, 0, 4096);
+        let mut at_ten = None;
+        while now < 12 * S {
+            foreground = foreground.max(4096 * (now / (S / 10)).min(100));
+            if now >= 11 * S {
+                at_ten.get_or_insert(done);
+            }
+            match pace.verdict(now, foreground) {
+                Verdict::Go => {
+                    done += 4096;
+                    pace.done(4096, now);
+                    now += S / 1000;
+                }
+                Verdict::Wait { until_ns } => now = until_ns,
+            }
+        }
+        let at_ten = at_ten.expect("eleven seconds are over");
+        assert!((30_000..60_000).contains(&at_ten), "{at_ten} of {foreground}");
+        assert!(done > at_ten + 100 * 4096, "{done}");
     }
 
     #[test]
