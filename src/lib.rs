@@ -203,6 +203,7 @@
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
 //! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
+//! | every golden moment of a kernel's arrays lived again through the verbs; a session with the real dmsetup, word for word | `tests/blackbox/dm`, `tests/golden` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
 //! | a real Prometheus through a failure and a rebuild, the status page in a browser, the README and the operator's guide followed, the systemd unit | `tests/blackbox`, where the tools are |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |

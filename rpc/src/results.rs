@@ -108,6 +108,15 @@ pub struct BdevEntry {
     /// Ours: whether unmapped blocks read as zeroes.
     #[serde(default)]
     pub unmap_reads_zero: bool,
+    /// Ours: least bytes of a request that is not wasteful; for an array, its strip; 0 for no preference.
+    #[serde(default)]
+    pub minimum_io_bytes: u32,
+    /// Ours: best bytes of a request; for an array, its stripe; 0 for no preference.
+    #[serde(default)]
+    pub optimal_io_bytes: u64,
+    /// Ours: whether more requests would only wait, here or below, of arrays and mapped devices.
+    #[serde(default)]
+    pub congested: bool,
 }
 
 /// Limits of a bdev; 0 is none.
@@ -449,6 +458,9 @@ mod tests {
             driver_specific: json!({}),
             volatile_write_cache: false,
             unmap_reads_zero: true,
+            minimum_io_bytes: 65536,
+            optimal_io_bytes: 196_608,
+            congested: false,
         };
         let expected = [
             "name",
@@ -470,6 +482,9 @@ mod tests {
             "driver_specific",
             "volatile_write_cache",
             "unmap_reads_zero",
+            "minimum_io_bytes",
+            "optimal_io_bytes",
+            "congested",
         ];
         assert!(in_order(&entry, &expected));
         let value = serde_json::to_value(&entry).unwrap();

@@ -27,6 +27,7 @@ pub mod config;
 mod error;
 mod faults;
 mod flush;
+mod hints;
 mod listen;
 mod mapped;
 mod new_file;
@@ -65,6 +66,7 @@ pub use config::{Config, ConfigError};
 pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
+pub use hints::Hints;
 pub use listen::{Listen, NoAddress};
 pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub(crate) use notices::action_word;
@@ -496,7 +498,7 @@ impl Control {
         let name = bdev.info().name.clone();
         self.notices.push(NoticeKind::BdevRegister, &name, None);
         if kind == Kind::Raid {
-            state.queue.forget(&name);
+            state.queue.forget(&permits::Who::Bdev(name.clone()));
             self.notices.push(NoticeKind::RaidOnline, &name, None);
         }
         state.registry.insert(bdev, backing);

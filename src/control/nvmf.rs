@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::Control;
 use super::error::ControlError;
+use super::hints::hints_of;
 use super::registry::{Claim, Entry};
 use crate::nvmf::shell::Service;
 use crate::nvmf::view::{Health, Identifiers};
@@ -53,7 +54,7 @@ impl Control {
             return Err(ControlError::InUse { name: request.bdev, claim });
         }
         let bdev = std::sync::Arc::clone(&entry.bdev);
-        let strip_bytes = entry.raid().map_or(0, |raid| raid.geometry().strip_bytes());
+        let strip_bytes = hints_of(&state.registry, &entry.name()).min_bytes;
         let uuid = request.uuid.unwrap_or(bdev.info().uuid).into_bytes();
         let ids = Identifiers {
             uuid,

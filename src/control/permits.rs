@@ -16,6 +16,8 @@
 //! The monitor looks at the state of the arrays and not at events only, so that a lost event costs a tenth
 //! of a second and no more.
 //!
+//! The arrays of mapped devices take part, under the names of their devices.
+//!
 //! Not here: standing still without a permit (`raid::coordinator`). Devices that are one in ways that bdevs
 //! do not show, such as two files on one disk, are not known to be shared.
 
@@ -106,33 +108,52 @@ fn permits(arrays: &[Contender]) -> Vec<Decision> {
     decisions
 }
 
+/// Which array: what mapped devices call theirs is no bdev's name, and may be one all the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Who {
+    /// The bdev of that name.
+    Bdev(String),
+    /// That of a mapped device.
+    Mapped(String),
+}
+
+/// An array that may want to work.
+struct Candidate {
+    who: Who,
+    /// As users know it.
+    name: String,
+    raid: Arc<RaidBdev>,
+    /// What it stands on, by number.
+    devices: BTreeSet<usize>,
+}
+
 /// Who waits for whom.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     next: u64,
-    /// By name of the array that waits: since when, and behind which.
-    waiting: BTreeMap<String, (u64, Option<String>)>,
-    /// What arrays were told last, by name. They begin without a permit.
-    told: BTreeMap<String, Permit>,
+    /// By the array that waits: since when, and behind which.
+    waiting: BTreeMap<Who, (u64, Option<String>)>,
+    /// What arrays were told last. They begin without a permit.
+    told: BTreeMap<Who, Permit>,
 }
 
 impl Queue {
-    /// The array of that name is a new one.
-    pub(super) fn forget(&mut self, name: &str) {
-        self.waiting.remove(name);
-        self.told.remove(name);
+    /// That array is a new one.
+    pub(super) fn forget(&mut self, who: &Who) {
+        self.waiting.remove(who);
+        self.told.remove(who);
     }
 
-    fn tell(&mut self, name: &str, raid: &RaidBdev, permit: Permit) {
-        let told = self.told.insert(name.to_owned(), permit);
+    fn tell(&mut self, who: &Who, raid: &RaidBdev, permit: Permit) {
+        let told = self.told.insert(who.clone(), permit);
         if told.unwrap_or(Permit::Withheld) != permit {
             raid.set_permit(permit);
         }
     }
 
-    fn since(&mut self, name: &str) -> u64 {
+    fn since(&mut self, who: &Who) -> u64 {
         let next = self.next;
-        let (since, _) = self.waiting.entry(name.to_owned()).or_insert((next, None));
+        let (since, _) = self.waiting.entry(who.clone()).or_insert((next, None));
         self.next += u64::from(*since == next);
         *since
     }
@@ -141,71 +162,87 @@ impl Queue {
 impl Control {
     /// Looks who may work in the background, and tells the arrays.
     pub(super) fn arrange_permits(&self, state: &mut State) {
-        let arrays: Vec<(String, Arc<RaidBdev>)> = state
-            .registry
-            .entries()
-            .iter()
-            .filter_map(|entry| Some((entry.name(), Arc::clone(entry.raid()?))))
-            .collect();
-        let units = units(&state.registry);
+        let arrays = candidates(&state.registry);
         let mut contenders: Vec<Contender> = arrays
             .iter()
-            .map(|(name, _)| units.get(name.as_str()).cloned().unwrap_or_default())
-            .map(|devices| Contender { devices, doing: Doing::Nothing })
+            .map(|array| Contender { devices: array.devices.clone(), doing: Doing::Nothing })
             .collect();
-        for (at, (name, raid)) in arrays.iter().enumerate() {
+        for (at, array) in arrays.iter().enumerate() {
             if is_alone(&contenders, at) {
                 // It is not asked: it may, whatever it does.
                 continue;
             }
-            contenders[at].doing = match raid.action() {
+            contenders[at].doing = match array.raid.action() {
                 Action::Idle | Action::Frozen => Doing::Nothing,
                 Action::Running(_) => Doing::Working,
-                Action::Delayed(kind) => Doing::Waiting { kind, since: state.queue.since(name) },
+                Action::Delayed(kind) => {
+                    Doing::Waiting { kind, since: state.queue.since(&array.who) }
+                }
             };
         }
         let decisions = permits(&contenders);
         // Taken back first, so that no two have one.
         for permit in [Permit::Withheld, Permit::Granted] {
-            for (decision, (name, raid)) in decisions.iter().zip(&arrays) {
+            for (decision, array) in decisions.iter().zip(&arrays) {
                 if (*decision == Decision::Granted) == (permit == Permit::Granted) {
-                    state.queue.tell(name, raid, permit);
+                    state.queue.tell(&array.who, &array.raid, permit);
                 }
             }
         }
-        for ((decision, contender), (name, _)) in decisions.iter().zip(&contenders).zip(&arrays) {
+        for ((decision, contender), array) in decisions.iter().zip(&contenders).zip(&arrays) {
             match (decision, contender.doing) {
                 (Decision::Withheld { behind: Some(other) }, Doing::Waiting { kind, .. }) => {
-                    self.note_delay(state, name, kind, &arrays[*other].0);
+                    self.note_delay(state, array, kind, &arrays[*other].name);
                 }
                 _ => {
-                    state.queue.waiting.remove(name);
+                    state.queue.waiting.remove(&array.who);
                 }
             }
         }
-        let is_there = |name: &String| arrays.iter().any(|(array, _)| array == name);
-        state.queue.waiting.retain(|name, _| is_there(name));
-        state.queue.told.retain(|name, _| is_there(name));
+        let is_there = |who: &Who| arrays.iter().any(|array| array.who == *who);
+        state.queue.waiting.retain(|who, _| is_there(who));
+        state.queue.told.retain(|who, _| is_there(who));
     }
 
-    fn note_delay(&self, state: &mut State, name: &str, kind: WorkKind, other: &str) {
-        let Some((_, behind)) = state.queue.waiting.get_mut(name) else { return };
+    fn note_delay(&self, state: &mut State, array: &Candidate, kind: WorkKind, other: &str) {
+        let Some((_, behind)) = state.queue.waiting.get_mut(&array.who) else { return };
         if behind.as_deref() == Some(other) {
             return;
         }
         *behind = Some(other.to_owned());
         let word = action_word(kind);
         let detail = format!("{word} waits until {other} has finished: they share a device");
-        self.notices.push(NoticeKind::RaidSyncDelayed, name, Some(detail));
+        self.notices.push(NoticeKind::RaidSyncDelayed, &array.name, Some(detail));
     }
 
     /// The array that has to finish first before a background action of this one goes on.
     pub fn delayed_behind(&self, array: &str) -> Option<String> {
-        self.state().queue.waiting.get(array)?.1.clone()
+        self.state().queue.waiting.get(&Who::Bdev(array.to_owned()))?.1.clone()
     }
 }
 
-/// The bdevs at the bottom of every array, by number, by name of the array.
+/// Every array that runs: those that are bdevs, and those of mapped devices.
+fn candidates(registry: &Registry) -> Vec<Candidate> {
+    let units = units(registry);
+    let mut all = Vec::new();
+    for entry in registry.entries() {
+        let name = entry.name();
+        if let Some(raid) = entry.raid() {
+            let devices = units.get(&name).cloned().unwrap_or_default();
+            let (who, raid) = (Who::Bdev(name.clone()), Arc::clone(raid));
+            all.push(Candidate { who, name, raid, devices });
+        } else if let Some(device) = entry.mapped() {
+            for (array, raid, members) in device.running_arrays() {
+                let parts = members.iter().filter_map(|member| units.get(member));
+                let devices = parts.flatten().copied().collect();
+                all.push(Candidate { who: Who::Mapped(array), name: name.clone(), raid, devices });
+            }
+        }
+    }
+    all
+}
+
+/// The bdevs at the bottom of every bdev, by number, by name.
 fn units(registry: &Registry) -> BTreeMap<String, BTreeSet<usize>> {
     let mut below: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, entry) in registry.entries().iter().enumerate() {
@@ -224,23 +261,34 @@ fn units(registry: &Registry) -> BTreeMap<String, BTreeSet<usize>> {
             | None => {}
         }
     }
-    // What a bdev is made of came before it: a walk in the order of creation meets the bottom first.
+    // What a bdev is made of came before it, so that one walk in the order of creation meets the bottom
+    // first; but a mapped device may have got a table of what is younger, and is met again.
     let mut found: BTreeMap<String, BTreeSet<usize>> = BTreeMap::new();
     let entries: &[Entry] = registry.entries();
-    for (at, entry) in entries.iter().enumerate() {
-        let parts = below.get(entry.name().as_str()).map_or(&[][..], Vec::as_slice);
-        let bottoms = match parts {
-            [] => BTreeSet::from([at]),
-            parts => parts
-                .iter()
-                .filter_map(|&part| found.get(&entries[part].name()))
-                .flatten()
-                .copied()
-                .collect(),
-        };
-        found.insert(entry.name(), bottoms);
+    let mut left: Vec<usize> = (0..entries.len()).collect();
+    loop {
+        let before = left.len();
+        left.retain(|&at| {
+            let name = entries[at].name();
+            let parts = below.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+            let bottoms = match parts {
+                [] => Some(BTreeSet::from([at])),
+                parts => {
+                    let parts = parts.iter().map(|&part| found.get(&entries[part].name()));
+                    parts
+                        .collect::<Option<Vec<_>>>()
+                        .map(|all| all.into_iter().flatten().copied().collect())
+                }
+            };
+            let known = bottoms.is_some();
+            found.extend(bottoms.map(|bottoms| (name, bottoms)));
+            !known
+        });
+        // Nothing is made of itself.
+        if left.is_empty() || left.len() == before {
+            return found;
+        }
     }
-    found
 }
 
 #[cfg(test)]

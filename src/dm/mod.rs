@@ -24,7 +24,7 @@
 //!
 //! - A parsed table is canonical: printed and read again it is the same. What is printed is what a kernel
 //!   prints, to the letter, and so is the sentence for what is refused (`tests`: 77 tables and 98
-//!   status lines of a 6.1 kernel, and one list of where we mean to differ).
+//!   status lines of a 6.1 kernel, and one list of where we mean to differ, `golden::intended`).
 //! - No text makes a parser panic.
 //! - Devices are names. Their sizes are asked for through [`device::Devices`], once for each word.
 //!

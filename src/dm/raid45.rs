@@ -29,6 +29,9 @@
 //! And on purpose: a number with something behind it is none; a component that is smaller than the table
 //! needs is refused, as is more than one can have; io hints are in bytes (it gives sectors for bytes).
 //!
+//! Parameters and messages that change nothing but what is told are listed with their reasons in
+//! `golden::intended`, with all other differences.
+//!
 //! Not here: INFO (`status`), messages (`message`).
 
 use std::fmt;

@@ -266,17 +266,18 @@ impl fmt::Display for FlakeyTable {
         let count = usize::from(self.error_reads)
             + usize::from(self.writes.is_some())
             + 5 * usize::from(self.corrupt.is_some());
-        write!(f, "{} {} {} {count}", self.stretch, self.up_s, self.down_s)?;
+        // dm-flakey puts a blank behind each word.
+        write!(f, "{} {} {} {count} ", self.stretch, self.up_s, self.down_s)?;
         if self.error_reads {
-            f.write_str(" error_reads")?;
+            f.write_str("error_reads ")?;
         }
         match self.writes {
-            Some(BadWrites::Drop) => f.write_str(" drop_writes")?,
-            Some(BadWrites::Error) => f.write_str(" error_writes")?,
+            Some(BadWrites::Drop) => f.write_str("drop_writes ")?,
+            Some(BadWrites::Error) => f.write_str("error_writes ")?,
             None => {}
         }
         match &self.corrupt {
-            Some(corrupt) => write!(f, " {corrupt}"),
+            Some(corrupt) => write!(f, "{corrupt} "),
             None => Ok(()),
         }
     }

@@ -12,6 +12,7 @@
 //!
 //! Not here: the arguments of each target; active and inactive tables, and devices made of them (`control`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::device::{DeviceName, Devices};
@@ -120,14 +121,12 @@ impl Table {
         (sector - line.start < line.sectors).then_some(line)
     }
 
-    /// Every device that it names, once, in the order of their names.
+    /// Every device that it names, once, in the order in which it does.
     #[must_use]
     pub fn devices(&self) -> Vec<&DeviceName> {
-        let mut devices: Vec<_> =
-            self.lines.iter().flat_map(|line| line.target.devices()).collect();
-        devices.sort();
-        devices.dedup();
-        devices
+        let mut seen = BTreeSet::new();
+        let devices = self.lines.iter().flat_map(|line| line.target.devices());
+        devices.filter(|name| seen.insert(*name)).collect()
     }
 
     /// Whether it does nothing but fail, as what stands for a missing member does.

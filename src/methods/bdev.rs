@@ -45,14 +45,16 @@ impl Call for BdevGetBdevs {
 fn entry(control: &Control, view: &BdevView) -> Result<BdevEntry, RpcError> {
     let info = view.bdev.info();
     let supported = info.supported;
+    let hints = control.io_hints(&info.name);
+    let blocks = |bytes: u32| bytes / info.block_size_bytes;
     Ok(BdevEntry {
         name: info.name.clone(),
         aliases: vec![info.uuid.to_string()],
         product_name: info.product_name.to_owned(),
         block_size: info.block_size_bytes,
         num_blocks: info.num_blocks,
-        preferred_write_alignment: 0,
-        preferred_write_granularity: 0,
+        preferred_write_alignment: blocks(hints.min_bytes),
+        preferred_write_granularity: blocks(hints.min_bytes),
         optimal_write_size: info.optimal_write_bytes / info.block_size_bytes,
         preferred_unmap_alignment: 0,
         preferred_unmap_granularity: 0,
@@ -73,6 +75,9 @@ fn entry(control: &Control, view: &BdevView) -> Result<BdevEntry, RpcError> {
         driver_specific: driver_specific(control, view)?,
         volatile_write_cache: info.volatile_cache,
         unmap_reads_zero: info.unmap_reads_zero,
+        minimum_io_bytes: hints.min_bytes,
+        optimal_io_bytes: hints.optimal_bytes,
+        congested: control.is_congested(&info.name),
     })
 }
 

@@ -18,15 +18,14 @@ use rpc::results::{
 use serde_json::Value;
 
 use super::{Call, Context, json, refused};
-use crate::control::{MAJOR, MappedInfo, MappedRequest, MappedStatus};
-use crate::dm::IoHints;
+use crate::control::{Hints, MAJOR, MappedInfo, MappedRequest, MappedStatus};
 use crate::dm::table::TARGETS;
 
 impl Call for DmCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let (uuid, table) = (self.uuid.as_deref(), self.table.as_deref());
-        let request =
-            MappedRequest { uuid, bdev_uuid: self.bdev_uuid, table, readonly: self.readonly };
+        let (bdev_uuid, minor, readonly) = (self.bdev_uuid, self.minor, self.readonly);
+        let request = MappedRequest { uuid, bdev_uuid, minor, table, readonly };
         let made = context.control.dm_create(&self.name, request);
         json(described(made.map_err(|error| refused(&error))?))
     }
@@ -118,13 +117,13 @@ impl Call for DmTable {
 fn targets(told: Vec<MappedStatus>, wanted: Option<&str>, io: bool) -> Vec<DmTargetsOf> {
     let device = |told: MappedStatus| {
         let io = io.then(|| {
-            let hints = told.hints;
-            let none = IoHints { min_bytes: 0, optimal_bytes: 0, boundary_sectors: 0 };
-            let IoHints { min_bytes, optimal_bytes, .. } = hints.unwrap_or(none);
+            let Hints { min_bytes, optimal_bytes } = told.hints;
             DmIo {
                 minimum_bytes: min_bytes,
                 optimal_bytes,
                 queued: told.queued,
+                queued_longest_us: u64::try_from(told.queued_longest.as_micros())
+                    .unwrap_or(u64::MAX),
                 congested: told.congested,
             }
         });

@@ -93,10 +93,10 @@ fn creation(recipe: &Recipe) -> Option<Value> {
         }
         Kind::Raid => call(array(recipe.raid.clone()?)),
         Kind::Mapped => {
-            let Remade { uuid, table, readonly, .. } = recipe.mapped.clone()?;
+            let Remade { uuid, minor, table, readonly, .. } = recipe.mapped.clone()?;
             let bdev_uuid = Some(info.uuid);
             let uuid = (!uuid.is_empty()).then_some(uuid);
-            call(p::DmCreate { name, table, uuid, bdev_uuid, readonly })
+            call(p::DmCreate { name, table, uuid, bdev_uuid, minor, readonly })
         }
     })
 }

@@ -3,7 +3,11 @@
 //! | file | what |
 //! |---|---|
 //! | `conformance` | every table and status line of a Linux kernel, through the verbs |
+//! | `history` | what became of a Linux kernel's arrays, moment by moment |
 //! | `verbs` | each verb: what it does, what it refuses, what it leaves behind |
+//! | `dmsetup` | a session with the real dmsetup, word for word |
+//! | `effects` | what targets and messages do to reads and writes |
+//! | `turns` | arrays that share a bdev |
 //! | `cli` | `raid456 dm`: dmsetup's words in, dmsetup's forms out |
 //! | `reload` | tables that change under verified load |
 //!
@@ -11,7 +15,11 @@
 
 mod cli;
 mod conformance;
+mod dmsetup;
+mod effects;
+mod history;
 mod reload;
+mod turns;
 mod verbs;
 
 use std::sync::mpsc;

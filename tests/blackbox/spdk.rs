@@ -424,6 +424,10 @@ pub(crate) fn populate(place: &Place, daemon: &Daemon) {
         json!({ "name": "slow", "base_bdev_name": "n", "avg_read_latency": 1,
                 "p99_read_latency": 2, "avg_write_latency": 3, "p99_write_latency": 4 }),
     );
+    daemon.ask("bdev_malloc_create", malloc("cut", 4));
+    daemon.ask("bdev_split_create", json!({ "base_bdev": "cut", "split_count": 3 }));
+    let mapped = json!({ "name": "m", "table": "0 64 linear cutp1 0\n64 8 zero", "minor": 9 });
+    daemon.ask("dm_create", mapped);
     daemon.ask("bdev_set_qos_limit", json!({ "name": "r0", "rw_ios_per_sec": 50_000 }));
     daemon.ask("bdev_raid_set_rates", json!({ "name": "r0", "min_kb_per_s": 2048 }));
 }

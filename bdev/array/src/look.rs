@@ -10,6 +10,7 @@
 //!
 //! Not here: counting (`shard`, crate `raid`).
 
+use crate::limits::HOSTS_MAX;
 use crate::raid_bdev::{Local, RaidBdev};
 use crate::shard::ArrayShard;
 use crate::snapshot::{MemberSnapshot, RaidSnapshot, ShardSnapshot};
@@ -177,6 +178,7 @@ impl ArrayShard {
             shell: self.counters,
             host_ops: self.core.host_ops(),
             hosts: self.hosts.len(),
+            full: self.core.host_ops() >= self.core.host_ops_max() || self.hosts.len() >= HOSTS_MAX,
             active: self.core.active(),
             leases: self.core.leases(),
             member_errors: self.member_errors.to_vec(),

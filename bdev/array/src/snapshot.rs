@@ -102,6 +102,8 @@ pub struct ShardSnapshot {
     pub host_ops: usize,
     /// Host requests under way, but for reads that went straight to a member.
     pub hosts: usize,
+    /// Whether more work of hosts would only wait: its stripe cache, or its table of requests, is full.
+    pub full: bool,
     /// Stripe operations under way.
     pub active: usize,
     /// Regions that it holds leases of, or waits for.

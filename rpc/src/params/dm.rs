@@ -20,6 +20,8 @@ params! {
         uuid: Option<String>,
         /// The UUID of its bdev, where that is not device-mapper's; a random one if absent.
         bdev_uuid: Option<Uuid>,
+        /// Its number, from 0 to 1048575; a free one if absent. The major number is always 253.
+        minor: Option<u32>,
         /// Whether nothing may be written to it.
         readonly: bool = false,
     }

@@ -231,7 +231,7 @@ const EXTENSIONS: &[(&str, &[&str])] = &[
         ],
     ),
     ("bdev_raid_add_spare", &["base_bdev", "raid_bdev"]),
-    ("dm_create", &["name", "table", "uuid", "bdev_uuid", "readonly"]),
+    ("dm_create", &["name", "table", "uuid", "bdev_uuid", "minor", "readonly"]),
     ("dm_table_load", &["name", "table"]),
     ("dm_table_clear", &["name"]),
     ("dm_suspend", &["name", "noflush"]),

@@ -67,7 +67,11 @@ pub struct DmIo {
     pub optimal_bytes: u64,
     /// Requests that wait because the device is suspended.
     pub queued: u64,
-    /// Whether more requests would only wait: the device is suspended, or an array in it holds writes back.
+    /// Longest that a request has waited for the last suspend to end, in microseconds.
+    #[serde(default)]
+    pub queued_longest_us: u64,
+    /// Whether more requests would only wait: the device is suspended, an array in it holds writes back or
+    /// has its stripe cache full, or that is so of a device that it is made of.
     pub congested: bool,
 }
 

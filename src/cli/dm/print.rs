@@ -1,13 +1,13 @@
-//! dmsetup's forms (dmsetup 1.02.185, `dmsetup.c` and libdm's reports): what programs read.
+//! dmsetup's forms (dmsetup 1.02.185): what programs read.
 //!
 //! ```text
 //!   status, table   [name: ]start length target text      the name unless one device was asked for
-//!   info            a paragraph for each device; -c: columns
-//!   deps            [name: ]2 dependencies<TAB>: (m0) (m1)
-//!   ls              name<TAB>(253:0);  --tree: with what it is made of
+//!   info            a paragraph for each device
+//!   deps            [name: ]2 dependencies<TAB>: (253, 0) (m1)      the last in the table first
+//!   ls              name<TAB>(253:0)
 //! ```
 //!
-//! Not here: what is printed.
+//! Not here: what is printed; `info -c` (`report`), `ls --tree` (`tree`).
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -15,10 +15,43 @@ use std::io::Write as _;
 
 use rpc::results::{DmDepsOf, DmDeviceInfo, DmListed, DmTargetVersion, DmTargetsOf};
 
-const NO_DEVICES: &str = "No devices found\n";
+use super::Refused;
+
+pub(super) const NO_DEVICES: &str = "No devices found\n";
 
 /// Kernel interface that the verbs are those of.
 const DRIVER_VERSION: &str = "4.47.0";
+
+/// How devices are named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// By number; a bdev that is no mapped device has none, and goes by its name.
+    Devno,
+    /// By name.
+    Devname,
+    /// By the name of the block device; a bdev that is no mapped device goes by its own.
+    Blkdevname,
+}
+
+impl Naming {
+    /// What `-o` says.
+    pub(super) fn parse(option: Option<&str>) -> Result<Self, Refused> {
+        match option {
+            None | Some("devno") => Ok(Self::Devno),
+            Some("devname") => Ok(Self::Devname),
+            Some("blkdevname") => Ok(Self::Blkdevname),
+            Some(other) => Err(Refused::usage(&format!("Option not recognised: {other}."))),
+        }
+    }
+
+    fn of(self, name: &str, number: Option<(u32, u32)>, between: &str) -> String {
+        match (self, number) {
+            (Self::Devno, Some((major, minor))) => format!("({major}{between}{minor})"),
+            (Self::Blkdevname, Some((_, minor))) => format!("(dm-{minor})"),
+            _ => format!("({name})"),
+        }
+    }
+}
 
 /// Writes to stdout. A reader that has seen enough (`| head`) is no failure.
 pub(super) fn out(text: &str) -> Result<(), Box<dyn Error>> {
@@ -28,15 +61,15 @@ pub(super) fn out(text: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// `status` and `table`.
-pub(super) fn targets(told: &[DmTargetsOf], one: bool) -> String {
+/// `status` and `table`. `any` says that there are devices, though of another type.
+pub(super) fn targets(told: &[DmTargetsOf], one: bool, any: bool) -> String {
     if told.is_empty() {
-        return if one { String::new() } else { NO_DEVICES.to_owned() };
+        return if one { String::new() } else { none(any) };
     }
     let mut text = String::new();
     for device in told {
         let before = if one { String::new() } else { format!("{}: ", device.name) };
-        if device.targets.is_empty() && !one {
+        if device.targets.is_empty() {
             let _ = writeln!(text, "{before}");
         }
         for target in &device.targets {
@@ -47,8 +80,13 @@ pub(super) fn targets(told: &[DmTargetsOf], one: bool) -> String {
     text
 }
 
+/// What is said where nothing is listed.
+fn none(any: bool) -> String {
+    if any { String::new() } else { NO_DEVICES.to_owned() }
+}
+
 /// `deps`.
-pub(super) fn deps(told: &[DmDepsOf], one: bool) -> String {
+pub(super) fn deps(told: &[DmDepsOf], infos: &[DmDeviceInfo], naming: Naming, one: bool) -> String {
     if told.is_empty() {
         return NO_DEVICES.to_owned();
     }
@@ -58,8 +96,11 @@ pub(super) fn deps(told: &[DmDepsOf], one: bool) -> String {
             let _ = write!(text, "{}: ", device.name);
         }
         let _ = write!(text, "{} dependencies\t:", device.devices.len());
-        for name in &device.devices {
-            let _ = write!(text, " ({name})");
+        // A kernel has the last one that a table named in front.
+        for name in device.devices.iter().rev() {
+            let number = infos.iter().find(|info| info.name == *name);
+            let number = number.map(|info| (info.major, info.minor));
+            let _ = write!(text, " {}", naming.of(name, number, ", "));
         }
         text.push('\n');
     }
@@ -82,12 +123,14 @@ pub(super) fn info(told: &[DmDeviceInfo]) -> String {
             (false, true) => "INACTIVE",
             (true, true) => "LIVE & INACTIVE",
         };
+        // Without a table dmsetup finds no device that it could ask.
+        let read_ahead = if device.live_table { "Read Ahead:        0\n" } else { "" };
         let DmDeviceInfo { name, open_count, event_nr, major, minor, target_count, .. } = device;
         let _ = write!(
             text,
             "Name:              {name}\n\
              State:             {state}{readonly}{deferred}\n\
-             Read Ahead:        0\n\
+             {read_ahead}\
              Tables present:    {tables}\n\
              Open count:        {open_count}\n\
              Event number:      {event_nr}\n\
@@ -102,97 +145,18 @@ pub(super) fn info(told: &[DmDeviceInfo]) -> String {
     text
 }
 
-/// `info -c`.
-pub(super) fn columns(told: &[DmDeviceInfo], headings: bool) -> String {
+/// `ls`. `any` says that there are devices, though of another type.
+pub(super) fn list(told: &[DmListed], naming: Naming, of_target: bool, any: bool) -> String {
     if told.is_empty() {
-        return NO_DEVICES.to_owned();
+        return none(any);
     }
-    const HEADINGS: [&str; 8] = ["Name", "Maj", "Min", "Stat", "Open", "Targ", "Event", "UUID"];
-    const WIDTHS: [usize; 8] = [16, 3, 3, 4, 4, 4, 6, 0];
-    const RIGHT: [bool; 8] = [false, true, true, false, true, true, true, false];
-    let row = |device: &DmDeviceInfo| {
-        let flag = |is_so: bool, letter: char| if is_so { letter } else { '-' };
-        let stat: String = [
-            flag(device.live_table, 'L'),
-            flag(device.inactive_table, 'I'),
-            flag(device.suspended, 's'),
-            if device.readonly { 'r' } else { 'w' },
-        ]
-        .iter()
-        .collect();
-        [
-            device.name.clone(),
-            device.major.to_string(),
-            device.minor.to_string(),
-            stat,
-            device.open_count.to_string(),
-            device.target_count.to_string(),
-            device.event_nr.to_string(),
-            device.uuid.clone(),
-        ]
+    // dmsetup prints numbers in another form for a type of target.
+    let between = if of_target { ", " } else { ":" };
+    let line = |DmListed { name, major, minor }: &DmListed| {
+        let number = naming.of(name, Some((*major, *minor)), between);
+        format!("{name}\t{number}\n")
     };
-    let rows: Vec<[String; 8]> = told.iter().map(row).collect();
-    let mut widths = WIDTHS;
-    for (column, width) in widths.iter_mut().enumerate() {
-        let longest = rows.iter().map(|row| row[column].chars().count()).max();
-        *width = (*width).max(longest.unwrap_or(0));
-    }
-    let mut text = String::new();
-    let mut line = |cells: &[&str], right: &[bool]| {
-        let mut line = String::new();
-        for ((cell, width), right) in cells.iter().zip(widths).zip(right) {
-            let _ = match right {
-                true => write!(line, "{cell:>width$} "),
-                false => write!(line, "{cell:<width$} "),
-            };
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    };
-    if headings {
-        // Headings stand on the left, whatever the column.
-        line(&HEADINGS, &[false; 8]);
-    }
-    for row in &rows {
-        line(&row.each_ref().map(String::as_str), &RIGHT);
-    }
-    text
-}
-
-/// `ls`.
-pub(super) fn list(told: &[DmListed]) -> String {
-    if told.is_empty() {
-        return NO_DEVICES.to_owned();
-    }
-    let line = |DmListed { name, major, minor }: &DmListed| format!("{name}\t({major}:{minor})\n");
     told.iter().map(line).collect()
-}
-
-/// `ls --tree`.
-pub(super) fn tree(infos: &[DmDeviceInfo], deps: &[DmDepsOf]) -> String {
-    if infos.is_empty() {
-        return NO_DEVICES.to_owned();
-    }
-    let is_part = |name: &str| deps.iter().any(|device| device.devices.iter().any(|d| d == name));
-    let mut text = String::new();
-    for info in infos.iter().filter(|info| !is_part(&info.name)) {
-        let _ = writeln!(text, "{} ({}:{})", info.name, info.major, info.minor);
-        branch(infos, deps, &info.name, " ", &mut text);
-    }
-    text
-}
-
-fn branch(infos: &[DmDeviceInfo], deps: &[DmDepsOf], name: &str, before: &str, text: &mut String) {
-    let Some(device) = deps.iter().find(|device| device.name == name) else { return };
-    for (number, part) in device.devices.iter().enumerate() {
-        let last = number + 1 == device.devices.len();
-        let corner = if last { "└─" } else { "├─" };
-        let mapped = infos.iter().find(|info| info.name == *part);
-        let number = mapped.map(|info| format!(" ({}:{})", info.major, info.minor));
-        let _ = writeln!(text, "{before}{corner}{part}{}", number.unwrap_or_default());
-        let further = format!("{before}{}", if last { "   " } else { "│  " });
-        branch(infos, deps, part, &further, text);
-    }
 }
 
 /// `targets`.

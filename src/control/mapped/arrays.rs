@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::super::Control;
 use super::super::error::ControlError;
+use super::super::permits::Who;
 use super::messages::Dials;
 use super::metadata::Found;
 use super::{LiveArray, Mapped, MappedError};
@@ -136,7 +137,7 @@ impl Control {
             let dials = Dials::of(&facts);
             let plan = Plan {
                 device: device.bdev.name(),
-                array: format!("dm-{}.{index}", device.minor),
+                array: device.array_name(index),
                 target: line.target.name(),
                 facts: &facts,
                 dials: &dials,
@@ -157,6 +158,7 @@ impl Control {
 
     fn build_array(&self, plan: &Plan<'_>, last: &[Last]) -> Result<Arc<RaidBdev>, ControlError> {
         let parts = self.parts(plan)?;
+        self.state().queue.forget(&Who::Mapped(plan.array.clone()));
         if !plan.facts.metadata.iter().all(Option::is_none) {
             let found = self.find_superblocks(plan, &parts)?;
             if let Found::Known(known) = found {
@@ -229,7 +231,7 @@ impl Control {
                 component_bytes: Some(facts.component_sectors * SECTOR_BYTES),
                 metadata,
                 tuning: plan.dials.tuning,
-                permit: Permit::Granted,
+                permit: Permit::Withheld,
             },
         }
     }

@@ -111,6 +111,7 @@ impl Control {
             array.dials = dials;
         }
         outcome.map_err(refused)?;
+        self.arrange_permits(&mut self.state());
         tracing::info!(bdev = name, message = text, "message");
         Ok(())
     }

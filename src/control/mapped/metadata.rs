@@ -115,7 +115,7 @@ impl Control {
                 metadata: parts.metadata.clone(),
                 resync: plan.facts.start == Start::Resync,
                 tuning: plan.dials.tuning,
-                permit: Permit::Granted,
+                permit: Permit::Withheld,
                 assembly,
             },
         );

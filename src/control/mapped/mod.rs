@@ -20,6 +20,7 @@
 //! | `arrays` | from what a table says to a running array, and what an old table knew |
 //! | `metadata` | superblocks of dm-raid's metadata devices |
 //! | `switch` | suspend, resume, removal |
+//! | `revive` | members that had failed, and answer again |
 //! | `remade` | the table that makes a device again |
 //! | `status`, `messages` | what goes out, what comes in |
 //! | `plane` | the data plane's words |
@@ -39,6 +40,7 @@ mod messages;
 mod metadata;
 mod plane;
 mod remade;
+mod revive;
 mod status;
 mod switch;
 mod tables;
@@ -55,10 +57,11 @@ use rpc::error::errno;
 use uuid::Uuid;
 
 use super::error::ControlError;
+use super::hints::Hints;
 use super::notices::NoticeKind;
 use super::registry::{Backing, Registry};
 use super::{Control, lock};
-use crate::dm::{ArrayFacts, Table};
+use crate::dm::{ArrayFacts, IoHints, Table, Target};
 use crate::limits;
 pub use error::MappedError;
 pub use remade::Remade;
@@ -66,6 +69,9 @@ pub use status::{MappedInfo, MappedStatus, TargetLine};
 
 /// Longest UUID of a mapped device: device-mapper's `DM_UUID_LEN`, less its final zero.
 const DM_UUID_BYTES_MAX: usize = 128;
+
+/// Largest minor number: Linux has 20 bits for it (`MINORBITS`).
+const MINOR_MAX: u32 = (1 << 20) - 1;
 
 /// Number of device-mapper's block devices, as far as one can be said to have one here.
 pub const MAJOR: u32 = 253;
@@ -77,6 +83,8 @@ pub struct MappedRequest<'a> {
     pub uuid: Option<&'a str>,
     /// The bdev's, where that is not device-mapper's.
     pub bdev_uuid: Option<Uuid>,
+    /// Its number, where that matters.
+    pub minor: Option<u32>,
     /// The table.
     pub table: Option<&'a str>,
     /// Whether nothing may be written to it.
@@ -88,6 +96,8 @@ pub struct MappedRequest<'a> {
 pub(crate) struct Mapped {
     pub(crate) bdev: Arc<MappedBdev>,
     minor: u32,
+    /// Whether that number was asked for.
+    has_own_minor: bool,
     /// One verb at a time.
     verb: Mutex<()>,
     tables: Mutex<Tables>,
@@ -157,10 +167,54 @@ impl Mapped {
         self.events.changed.notify_all();
     }
 
+    /// That it has another name or UUID is an event, if it has a table: so it is in a kernel
+    /// (`dm_hash_rename`).
+    fn note_renamed(&self) {
+        if self.tables().active.is_some() {
+            self.bump();
+        }
+    }
+
     /// Whether one of its arrays goes by that name.
     fn has_array(&self, name: &str) -> bool {
         let prefix = format!("dm-{}.", self.minor);
         name.starts_with(&prefix)
+    }
+
+    /// The arrays that run: what they go by, and the bdevs of their members.
+    pub(in crate::control) fn running_arrays(&self) -> Vec<(String, Arc<RaidBdev>, Vec<String>)> {
+        let tables = self.tables();
+        let arrays = tables.active.iter().flat_map(|active| &active.arrays);
+        let running = arrays.filter_map(|(index, array)| {
+            let members = array.facts.members.iter().flatten();
+            let members = members.map(|name| name.as_str().to_owned()).collect();
+            Some((self.array_name(*index), array.raid.clone()?, members))
+        });
+        running.collect()
+    }
+
+    /// Whether requests wait until it is resumed.
+    pub(in crate::control) fn is_suspended(&self) -> bool {
+        self.tables().suspended
+    }
+
+    /// How requests are best cut; else the bdev that says so.
+    pub(in crate::control) fn hints(&self) -> Result<Hints, Option<String>> {
+        let tables = self.tables();
+        let lines = tables.active.as_ref().map(|active| active.table.lines());
+        let Some([only]) = lines else { return Err(None) };
+        match (only.target.io_hints(), &only.target) {
+            (Some(IoHints { min_bytes, optimal_bytes, .. }), _) => {
+                Ok(Hints { min_bytes, optimal_bytes })
+            }
+            (None, Target::Linear(table)) => Err(Some(table.stretch.device.as_str().to_owned())),
+            (None, _) => Err(None),
+        }
+    }
+
+    /// What the array of a line goes by.
+    fn array_name(&self, index: usize) -> String {
+        format!("dm-{}.{index}", self.minor)
     }
 
     /// What waits because it is suspended goes on: the service stops.
@@ -234,9 +288,11 @@ impl Control {
             }
             other => other?,
         }
+        let minor = minor_for(&state.registry, name, request.minor)?;
         let device = Arc::new(Mapped {
             bdev: plane::create(name, uuid, readonly)?,
-            minor: free_minor(&state.registry),
+            minor,
+            has_own_minor: request.minor.is_some(),
             verb: Mutex::default(),
             tables: Mutex::new(Tables { uuid: dm_uuid.to_owned(), readonly, ..Tables::default() }),
             events: Events::default(),
@@ -276,6 +332,7 @@ impl Control {
         state.registry.claim_mapped();
         state.known.forget(&old);
         drop(state);
+        device.note_renamed();
         self.notices.push(NoticeKind::BdevUnregister, &old, None);
         self.notices.push(NoticeKind::BdevRegister, new_name, None);
         tracing::info!(bdev = old, new_name, "mapped device renamed");
@@ -298,6 +355,7 @@ impl Control {
         }
         check_uuid(&state.registry, name, uuid)?;
         device.tables().uuid = uuid.to_owned();
+        device.note_renamed();
         Ok(())
     }
 
@@ -402,7 +460,24 @@ fn check_uuid(registry: &Registry, name: &str, uuid: &str) -> Result<Option<Uuid
     Ok(uuid.parse().ok())
 }
 
-fn free_minor(registry: &Registry) -> u32 {
+/// The number that a new device is to have, or a free one.
+fn minor_for(registry: &Registry, name: &str, wanted: Option<u32>) -> Result<u32, ControlError> {
     let taken: Vec<u32> = registry.mapped().map(|device| device.minor).collect();
-    (0..).find(|minor| !taken.contains(minor)).expect("there are fewer devices than numbers")
+    let Some(minor) = wanted else {
+        let mut all = 0..=MINOR_MAX;
+        return Ok(all.find(|minor| !taken.contains(minor)).expect("there are fewer devices"));
+    };
+    let refused =
+        |errno, why: String| Err(MappedError::Refused { name: name.to_owned(), errno, why }.into());
+    match taken.contains(&minor) {
+        _ if minor > MINOR_MAX => {
+            refused(errno::EINVAL, format!("minor {minor}: give 0 to {MINOR_MAX}"))
+        }
+        true => {
+            let why =
+                format!("minor {minor}: another mapped device has this number: dm_ls lists them");
+            refused(errno::EBUSY, why)
+        }
+        false => Ok(minor),
+    }
 }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use device::{
     Bdev, FlakeyBdev, FlakeyByte, FlakeyFeatures, FlakeySpec, FlakeyWrites, LagBdev, LagClass,
-    LagSpec, MappedBdev, MappedSpec, MappedState, MappedTable, Segment, SegmentTarget, SuspendMode,
+    LagSpec, MappedBdev, MappedSpec, MappedState, MappedTable, Queueing, Segment, SegmentTarget,
+    SuspendMode,
 };
 use rpc::error::errno;
 use uuid::Uuid;
@@ -55,7 +56,7 @@ pub(super) fn suspend(device: &Mapped, mode: SuspendMode) -> Result<(), ControlE
     if suspended.is_err() {
         hurry(device, false);
     }
-    suspended.map_err(|error| failed(device, errno::ETIMEDOUT, error))
+    suspended.map_err(|error| failed(device, -error.errno(), error))
 }
 
 /// Lets requests go on, to another table if there is one.
@@ -64,7 +65,7 @@ pub(super) fn resume(device: &Mapped, table: Option<MappedTable>) -> Result<(), 
     if resumed.is_ok() {
         hurry(device, false);
     }
-    resumed.map_err(|error| failed(device, errno::EINVAL, error))
+    resumed.map_err(|error| failed(device, -error.errno(), error))
 }
 
 fn hurry(device: &Mapped, hurries: bool) {
@@ -79,9 +80,9 @@ pub(super) fn is_suspended(device: &Mapped) -> bool {
     device.bdev.state() == MappedState::Suspended
 }
 
-/// Requests that the last suspend has had wait.
-pub(super) fn queued(device: &Mapped) -> u64 {
-    device.bdev.queueing().requests
+/// What the last suspend has had wait.
+pub(super) fn queueing(device: &Mapped) -> Queueing {
+    device.bdev.queueing()
 }
 
 /// A table of as many errors as the device has sectors.
@@ -128,7 +129,7 @@ impl Control {
         line: &TableLine,
         lags: &mut Lags,
     ) -> Result<SegmentTarget, ControlError> {
-        let name = format!("dm-{}.{index}", device.minor);
+        let name = device.array_name(index);
         Ok(match &line.target {
             Target::Zero => SegmentTarget::Zero,
             Target::Linear(table) => self.stretch(&table.stretch)?,

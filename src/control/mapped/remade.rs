@@ -22,6 +22,8 @@ use crate::dm::{Table, TableLine, Target};
 pub struct Remade {
     /// Device-mapper's UUID; empty if it has none.
     pub uuid: String,
+    /// Its number, where one was asked for.
+    pub minor: Option<u32>,
     /// The table, if it has one.
     pub table: Option<String>,
     /// Whether nothing may be written to it.
@@ -48,7 +50,8 @@ impl Mapped {
             lines.collect::<Vec<_>>().join("\n")
         });
         let parts = active.as_ref().map(|(table, _)| parts(table)).unwrap_or_default();
-        Remade { uuid, table: lines, readonly, parts }
+        let minor = self.has_own_minor.then_some(self.minor);
+        Remade { uuid, minor, table: lines, readonly, parts }
     }
 }
 

@@ -9,6 +9,7 @@
 //! Not here: the form of the lines (`dm::status`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use array::{RaidBdev, RaidSnapshot};
 use device::{Bdev, LagBdev};
@@ -18,6 +19,7 @@ use raid::member::MemberState;
 use raid::plan::WriteKind;
 
 use super::super::Control;
+use super::super::Hints;
 use super::super::error::ControlError;
 use super::super::registry::Registry;
 use super::messages::Dials;
@@ -25,7 +27,7 @@ use super::{LiveArray, Mapped, plane};
 use crate::dm::status::{
     DelayState, JournalHealth, MemberHealth, Raid45State, Raid45Statistics, RaidState, SyncAction,
 };
-use crate::dm::{ArrayFacts, IoHints, TableLine, Target};
+use crate::dm::{ArrayFacts, TableLine, Target};
 
 /// A mapped device as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,10 +65,12 @@ pub struct MappedStatus {
     pub name: String,
     /// The targets.
     pub lines: Vec<TargetLine>,
-    /// How requests are best cut, if a target says so.
-    pub hints: Option<IoHints>,
+    /// How requests are best cut.
+    pub hints: Hints,
     /// Requests that wait.
     pub queued: u64,
+    /// Longest that one has waited since the device was last suspended.
+    pub queued_longest: Duration,
     /// Whether more would only wait.
     pub congested: bool,
 }
@@ -110,7 +114,7 @@ impl Control {
     /// When there is no such device.
     pub fn dm_status(&self, name: Option<&str>) -> Result<Vec<MappedStatus>, ControlError> {
         let devices = self.mapped_devices(name)?;
-        Ok(devices.iter().map(|device| status(device)).collect())
+        Ok(devices.iter().map(|device| self.status(device)).collect())
     }
 
     /// The active tables, or the inactive ones.
@@ -125,6 +129,19 @@ impl Control {
     ) -> Result<Vec<MappedStatus>, ControlError> {
         let devices = self.mapped_devices(name)?;
         Ok(devices.iter().map(|device| table(device, inactive)).collect())
+    }
+
+    fn status(&self, device: &Mapped) -> MappedStatus {
+        let name = device.bdev.name();
+        let queueing = plane::queueing(device);
+        MappedStatus {
+            lines: told(device),
+            hints: self.io_hints(&name),
+            queued: if plane::is_suspended(device) { queueing.requests } else { 0 },
+            queued_longest: queueing.longest,
+            congested: self.is_congested(&name),
+            name,
+        }
     }
 
     fn mapped_devices(&self, name: Option<&str>) -> Result<Vec<Arc<Mapped>>, ControlError> {
@@ -172,14 +189,9 @@ fn lines(device: &Mapped) -> (Vec<Line>, bool) {
     (lines.collect(), tables.suspended)
 }
 
-fn status(device: &Mapped) -> MappedStatus {
+fn told(device: &Mapped) -> Vec<TargetLine> {
     let (lines, suspended) = lines(device);
-    let mut held = false;
     let mut told = Vec::new();
-    let hints = match lines.as_slice() {
-        [only] => only.line.target.io_hints(),
-        _ => None,
-    };
     for Line { line, array, lag } in lines {
         let text = match (&array, lag) {
             (None, None) => String::new(),
@@ -189,20 +201,13 @@ fn status(device: &Mapped) -> MappedStatus {
             }
             (Some(array), _) => {
                 let snapshot = array.raid.as_ref().map(|raid| raid.snapshot());
-                held |= snapshot.as_ref().is_some_and(|snapshot| snapshot.waiting_for_owner);
                 info(&line.target, array, snapshot.as_ref(), suspended)
             }
         };
         let target = line.target.name();
         told.push(TargetLine { start: line.start, sectors: line.sectors, target, text });
     }
-    MappedStatus {
-        name: device.bdev.name(),
-        lines: told,
-        hints,
-        queued: if plane::is_suspended(device) { plane::queued(device) } else { 0 },
-        congested: suspended || held,
-    }
+    told
 }
 
 fn table(device: &Mapped, inactive: bool) -> MappedStatus {
@@ -223,8 +228,9 @@ fn table(device: &Mapped, inactive: bool) -> MappedStatus {
     MappedStatus {
         name: device.bdev.name(),
         lines: told.collect(),
-        hints: None,
+        hints: Hints::default(),
         queued: 0,
+        queued_longest: Duration::ZERO,
         congested: false,
     }
 }
@@ -303,13 +309,20 @@ fn raid_state(facts: &ArrayFacts, snapshot: &RaidSnapshot, suspended: bool) -> R
     let members: Vec<_> = members.collect();
     let rebuilds = members.contains(&MemberHealth::OutOfSync);
     let unsynced = snapshot.regions_in_sync < snapshot.regions;
-    let left = snapshot.progress.map_or(0, |progress| progress.total.saturating_sub(progress.done));
+    let left = match (snapshot.progress, snapshot.action) {
+        (Some(progress), _) => progress.total.saturating_sub(progress.done),
+        // It waits, and has done nothing yet.
+        (None, Action::Delayed(WorkKind::Resync)) => snapshot.regions - snapshot.regions_in_sync,
+        (None, Action::Delayed(_)) => snapshot.regions,
+        (None, _) => 0,
+    };
     RaidState {
         component_sectors: facts.component_sectors,
         action: if suspended { SyncAction::Frozen } else { sync_action(snapshot.action) },
         done_sectors: snapshot.regions.saturating_sub(left) * facts.region_sectors,
         checkpoint: unsynced.then_some(snapshot.regions_in_sync * facts.region_sectors),
-        pending: unsynced || rebuilds,
+        // What is broken makes nothing right any more.
+        pending: (unsynced || rebuilds) && !snapshot.broken,
         // md counts by rows of 4 KiB.
         mismatches: snapshot.mismatched_rows * 8,
         last_is_check: snapshot.last_action == Some(WorkKind::Check),

@@ -59,6 +59,7 @@ impl Control {
             Some(inactive) => self.switch(&device, inactive)?,
             None => self.go_on(&device)?,
         }
+        self.arrange_permits(&mut self.state());
         if first {
             self.examine_bdev(&device.bdev.name())?;
         }
@@ -91,6 +92,7 @@ impl Control {
         device.tables().suspended = false;
         if frozen_before {
             thaw(device);
+            self.revive(device);
         }
         Ok(())
     }
@@ -147,7 +149,7 @@ impl Control {
     /// When there is no such device, or somebody uses it and it is not to be removed later.
     pub fn dm_remove(&self, name: &str, deferred: bool, force: bool) -> Result<bool, ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let verb = lock(&device.verb);
         let name = device.bdev.name();
         if force && device.tables().active.is_some() {
             self.fail_everything(&device)?;
@@ -175,6 +177,9 @@ impl Control {
         drop(removed);
         self.notices.push(NoticeKind::BdevUnregister, &name, None);
         tracing::info!(bdev = name, "mapped device removed");
+        drop(verb);
+        // What it was made of may be due now.
+        self.remove_deferred();
         Ok(true)
     }
 

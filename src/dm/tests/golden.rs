@@ -6,7 +6,8 @@ use super::super::raid::RaidTable;
 use super::super::status::{JournalHealth, MemberHealth, RaidState, SyncAction};
 use super::super::words::{Words, split};
 use super::super::{Device, DeviceName, Errno, Start, Table, TableError, Target, log};
-use golden::dmtable::{GoldenTable, INTENDED, Outcome, statuses, tables};
+use golden::dmtable::{GoldenTable, Outcome, statuses, tables};
+use golden::intended::TABLES;
 use raid::dirty_log::{LogFailure, LogHealth};
 
 /// RAM disks of 16 MiB, and linear devices over them, by name and by number.
@@ -21,7 +22,7 @@ fn ram(name: &str) -> Option<Device> {
 }
 
 fn intended(table: &str) -> Option<&'static str> {
-    INTENDED.iter().find(|(words, ..)| table.contains(words)).map(|(_, answer, _)| *answer)
+    TABLES.iter().find(|(words, ..)| table.contains(words)).map(|(_, answer, _)| *answer)
 }
 
 /// What the kernel's log would have.
@@ -71,7 +72,7 @@ fn tables_are_taken_and_refused_as_by_the_kernel() {
         }
     }
     assert_eq!(compared, (12, 49));
-    for (words, ..) in INTENDED {
+    for (words, ..) in TABLES {
         assert!(
             tables().iter().any(|golden| golden.table.contains(words))
                 || statuses().iter().any(|golden| golden.created.contains(words)),

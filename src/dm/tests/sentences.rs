@@ -155,7 +155,7 @@ fn simple_targets_have_the_kernels_sentences() {
     assert_eq!(DelayState { reads: 1, writes: 2, flushes: 3 }.to_string(), "1 2 3");
     let Target::Flakey(flakey) = target("0 8 flakey a 0 10 5") else { panic!() };
     assert!(flakey.fails_everything());
-    assert_eq!(flakey.to_string(), "a 0 10 5 0");
+    assert_eq!(flakey.to_string(), "a 0 10 5 0 ");
 }
 
 /// Options of `raid5_ls` with four members, and what comes of them; nothing: they are taken.

@@ -1,8 +1,9 @@
 //! What a Linux kernel answered, held against what the real verbs answer on a real daemon.
 //!
-//! Not here: how the kernel was asked, and where we mean to differ (`golden::dmtable`).
+//! Not here: how the kernel was asked, and where we mean to differ (`golden::intended`).
 
-use golden::dmtable::{INTENDED, Outcome, statuses, tables};
+use golden::dmtable::{Outcome, statuses, tables};
+use golden::intended::TABLES;
 use serde_json::json;
 
 use super::{line, ram_disk, ram_disks};
@@ -14,7 +15,7 @@ fn renamed(text: &str) -> String {
 }
 
 fn is_intended(table: &str) -> bool {
-    INTENDED.iter().any(|(words, ..)| table.contains(words))
+    TABLES.iter().any(|(words, ..)| table.contains(words))
 }
 
 /// Members, metadata devices and linear devices over the members.

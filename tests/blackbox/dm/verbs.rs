@@ -289,7 +289,12 @@ fn targets_for_rehearsals_are_there() {
         ("0 8 flakey 1:0 0 5 1 5 corrupt_bio_byte 1 w 7 0", "0 8 flakey"),
     ] {
         daemon.ask("dm_create", load("x", table));
-        assert_eq!(line(&daemon, "dm_table", "x"), table);
+        let blank = if table.contains("flakey") { " " } else { "" };
+        assert_eq!(
+            line(&daemon, "dm_table", "x"),
+            format!("{table}{blank}"),
+            "as dm-flakey has it"
+        );
         assert_eq!(line(&daemon, "dm_status", "x"), status);
         daemon.ask("dm_remove", named("x"));
     }

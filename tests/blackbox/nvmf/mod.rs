@@ -3,6 +3,7 @@
 //! | file | who asks |
 //! |---|---|
 //! | `host` | our own initiator's core with a socket, to ask with |
+//! | `disk` | it, for tests of something else that need I/O |
 //! | `initiator` | it: every command, many connections, bad peers, kill -9 |
 //! | `crossings` | it: what crosses on the wire |
 //! | `health` | it: the error log, critical warnings, writes of a path that is lost |
@@ -13,6 +14,7 @@
 
 mod crossings;
 mod decode;
+pub(crate) mod disk;
 mod health;
 pub(crate) mod host;
 mod initiator;

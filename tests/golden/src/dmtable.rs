@@ -64,40 +64,6 @@ pub struct GoldenStatus {
     pub events: Option<usize>,
 }
 
-/// Where we mean to differ from the kernel: words of a table, our answer, and why. Each has to occur.
-pub const INTENDED: &[(&str, &str, &str)] = &[
-    (
-        "delta_disks",
-        "delta_disks: adding and removing members is not supported yet",
-        "the kernel takes it, and does nothing with it without space for a reshape",
-    ),
-    (
-        "data_offset 2048",
-        "data_offset: space for a reshape is not supported yet",
-        "the kernel takes it for new sets that leave room, and finds no space for others",
-    ),
-    (
-        "journal_dev /dev/ram12 4",
-        "journal_dev: a journal is not supported yet",
-        "the kernel has journals",
-    ),
-    (
-        "journal_dev /dev/ram12 journal_mode writeback",
-        "journal_dev: a journal is not supported yet",
-        "the kernel has journals",
-    ),
-    (
-        "raid4 1 128 2",
-        "Failed to run raid array",
-        "md runs two members, which are a mirror in disguise; our arrays begin with three",
-    ),
-    (
-        "- /dev/ram0 - /dev/ram0",
-        "Duplicate RAID device",
-        "the kernel warns and goes on; here a bdev has one user, and raid45 has the sentence",
-    ),
-];
-
 /// Every table that was tried on its own.
 #[must_use]
 pub fn tables() -> Vec<GoldenTable> {

@@ -17,14 +17,17 @@
 //! was taken of the images themselves. Only tests depend on this crate, so what is wrong with its
 //! data is a panic and not an error.
 //!
-//! Dirty logs are in [`dmlog`], tables of device-mapper and what the kernel said of them in [`dmtable`].
+//! Dirty logs are in [`dmlog`], tables of device-mapper and what the kernel said of them in [`dmtable`],
+//! a session with dmsetup in [`dmsetup`], and where we mean to differ from all that in [`intended`].
 //!
 //! Not here: any idea of where strips belong. That is what the readers test.
 
 #![forbid(unsafe_code)]
 
 pub mod dmlog;
+pub mod dmsetup;
 pub mod dmtable;
+pub mod intended;
 
 use ruzstd::decoding::StreamingDecoder;
 use std::io::Read;

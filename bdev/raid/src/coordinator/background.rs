@@ -269,7 +269,7 @@ impl Coordinator {
             return;
         }
         pass.wait_ns = None;
-        pass.pace.look(self.foreground_bytes);
+        pass.pace.look(self.now_ns, self.foreground_bytes);
         while self.next_stretch(orders) {}
     }
 

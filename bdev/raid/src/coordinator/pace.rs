@@ -7,7 +7,8 @@
 //! ```
 //!
 //! With a share, as dm-raid45 has it, `min` does not count: while hosts are at work an action does that
-//! percentage of what they do over the same time, and no more.
+//! percentage of what they do over the same time, and no more. They are at work if they have done anything
+//! within a second, which is dm-raid45's window; md asks for more, between two looks.
 //!
 //! So `min` is what the action takes from a busy array, `max` what it takes from an idle one. Speeds are
 //! bytes a second on each member. Time and the hosts' activity are arguments.
@@ -67,6 +68,8 @@ pub struct Pace {
     foreground_bytes: u64,
     /// Whether hosts were at work between the last two looks.
     busy: bool,
+    /// When hosts were last seen to have done something.
+    active_ns: Option<u64>,
 }
 
 impl Pace {
@@ -75,7 +78,8 @@ impl Pace {
     pub fn new(rates: Rates, now_ns: u64, foreground_bytes: u64) -> Self {
         let mark = Mark { at_ns: now_ns, done_bytes: 0, foreground_bytes };
         let marks = [mark; PACE_MARKS];
-        Self { rates, marks, newest: 0, done_bytes: 0, foreground_bytes, busy: false }
+        let busy = false;
+        Self { rates, marks, newest: 0, done_bytes: 0, foreground_bytes, busy, active_ns: None }
     }
 
     /// Changes the bounds from now on.
@@ -94,8 +98,12 @@ impl Pace {
     }
 
     /// Looks at what hosts do: `foreground_bytes` is what they have read and written so far.
-    pub fn look(&mut self, foreground_bytes: u64) {
-        self.busy = foreground_bytes.saturating_sub(self.foreground_bytes) > BUSY_BYTES;
+    pub fn look(&mut self, now_ns: u64, foreground_bytes: u64) {
+        let since = foreground_bytes.saturating_sub(self.foreground_bytes);
+        self.busy = since > BUSY_BYTES;
+        if since > 0 {
+            self.active_ns = Some(now_ns);
+        }
         self.foreground_bytes = foreground_bytes;
     }
 
@@ -107,9 +115,11 @@ impl Pace {
         let Rates { min_bytes_per_s, max_bytes_per_s, share_percent } = self.rates;
         if let Some(percent) = share_percent {
             let until_ns = until(max_bytes_per_s);
+            let at_work =
+                self.active_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) < SHARE_WINDOW_NS);
             return match () {
                 () if until_ns > now_ns => Verdict::Wait { until_ns },
-                () if self.busy && self.has_its_share(percent, out_bytes) => {
+                () if at_work && self.has_its_share(percent, out_bytes) => {
                     Verdict::Wait { until_ns: now_ns + PACE_BUSY_WAIT_NS }
                 }
                 () => Verdict::Go,
@@ -156,6 +166,9 @@ impl Pace {
     }
 }
 
+/// For how long hosts count as being at work: dm-raid45's window.
+const SHARE_WINDOW_NS: u64 = 1_000_000_000;
+
 /// Host bytes since the last look that make an array busy: md's 64 sectors.
 const BUSY_BYTES: u64 = 64 * 512;
 
@@ -173,7 +186,7 @@ mod tests {
         let (mut now, mut done, mut out, mut foreground) = (0, 0, 0, 0);
         while now < 60 * S {
             foreground += if busy { MIB } else { 0 };
-            pace.look(foreground);
+            pace.look(now, foreground);
             let mut wait = None;
             while out < window && wait.is_none() {
                 match pace.verdict(now, out * MIB) {
@@ -216,13 +229,13 @@ mod tests {
     fn what_is_out_counts() {
         let rates = Rates { min_bytes_per_s: MIB, max_bytes_per_s: 3 * MIB, share_percent: None };
         let mut pace = Pace::new(rates, 0, 0);
-        pace.look(0);
+        pace.look(S, 0);
         let go = |pace: &Pace, out| pace.verdict(S, out * MIB) == Verdict::Go;
         assert!(go(&pace, 3) && !go(&pace, 4), "the maximum of an idle array");
-        pace.look(MIB);
+        pace.look(S, MIB);
         assert!(go(&pace, 1) && !go(&pace, 2), "the minimum of a busy one");
         pace.set_rates(Rates { share_percent: Some(50), max_bytes_per_s: u64::MAX, ..rates });
-        pace.look(4 * MIB);
+        pace.look(S, 4 * MIB);
         assert!(go(&pace, 2) && !go(&pace, 3), "half of what hosts did");
     }
 
@@ -241,7 +254,7 @@ mod tests {
             let (mut now, mut done, mut foreground) = (0, 0, 0);
             while now < 60 * S {
                 foreground += MIB;
-                pace.look(foreground);
+                pace.look(now, foreground);
                 match pace.verdict(now, 0) {
                     Verdict::Go => {
                         done += MIB;
@@ -255,6 +268,34 @@ mod tests {
             assert!((u64::from(percent)..=u64::from(percent) + 10).contains(&share), "{share}");
             assert_eq!(run(rates, false, S / 1000, 1), 1000 * MIB, "idle hosts cost nothing");
         }
+    }
+
+    /// Goal: a share is one of little work too, and an action is free again a second after the last of it.
+    /// Method: hosts that do 4 KiB every tenth of a second for ten seconds, and then nothing.
+    #[test]
+    fn a_share_of_little_is_little() {
+        let rates = Rates { share_percent: Some(10), ..Rates::default() };
+        let mut pace = Pace::new(rates, 0, 0);
+        let (mut now, mut done, mut foreground) = (S / 10, 0, 4096);
+        let mut at_ten = None;
+        while now < 12 * S {
+            foreground = foreground.max(4096 * (now / (S / 10)).min(100));
+            if now >= 11 * S {
+                at_ten.get_or_insert(done);
+            }
+            pace.look(now, foreground);
+            match pace.verdict(now, 0) {
+                Verdict::Go => {
+                    done += 4096;
+                    pace.done(4096, now);
+                    now += S / 1000;
+                }
+                Verdict::Wait { until_ns } => now = until_ns,
+            }
+        }
+        let at_ten = at_ten.expect("eleven seconds are over");
+        assert!((30_000..60_000).contains(&at_ten), "{at_ten} of {foreground}");
+        assert!(done > at_ten + 100 * 4096, "{done}");
     }
 
     #[test]
