@@ -25,8 +25,13 @@ use crate::dm::table::TARGETS;
 impl Call for DmCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let (uuid, table) = (self.uuid.as_deref(), self.table.as_deref());
-        let request =
-            MappedRequest { uuid, bdev_uuid: self.bdev_uuid, table, readonly: self.readonly };
+        let request = MappedRequest {
+            uuid,
+            bdev_uuid: self.bdev_uuid,
+            table,
+            readonly: self.readonly,
+            dirty: self.dirty,
+        };
         let made = context.control.dm_create(&self.name, request);
         json(described(made.map_err(|error| refused(&error))?))
     }

@@ -22,6 +22,9 @@ params! {
         bdev_uuid: Option<Uuid>,
         /// Whether nothing may be written to it.
         readonly: bool = false,
+        /// Whether its arrays were not stopped in order. One that has no log on a bdev and no metadata
+        /// devices is refused then unless all of its members are there and in sync.
+        dirty: bool = false,
     }
 }
 

@@ -6,12 +6,14 @@
 //! | `initiator` | it: every command, many connections, bad peers, kill -9 |
 //! | `crossings` | it: what crosses on the wire |
 //! | `decode` | Wireshark's dissector, which looks on |
+//! | `endings` | it: what waits when the service stops, what is late when it starts |
 //! | `keys` | a host that proves who it is |
 //! | `methods` | clients of JSON-RPC: SPDK's shapes, refusals, saving and loading |
 //! | `linux` | a Linux kernel in QEMU: file systems, paths, digests |
 
 mod crossings;
 mod decode;
+mod endings;
 mod host;
 mod initiator;
 mod keys;
