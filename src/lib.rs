@@ -105,7 +105,8 @@
 //!   unplugged from the clients down to the engines, so that a turn carries a request all the way.
 //! - **A change of the members** (one fails, leaves, joins, is rebuilt) quiesces every shard, gives all of
 //!   them the next generation of the map, and resumes them. After a failure host writes are held until
-//!   the survivors' superblocks say so, or the owner of an array without any allows them.
+//!   the survivors' superblocks say so; of an array without any, until the state of the service does, or the
+//!   owner allows them.
 //! - **A member that does not answer** is given up after a time: its requests are answered in its place,
 //!   and its channel is kept until the device has let go of them, also when the array is gone. Before that
 //!   it is neither a member nor a log of any array, and is not deleted. Reads whose buffers it still has are
@@ -126,17 +127,20 @@
 //! | R1 | Intent before data: no member write until the region's dirty bit is durable on the log bdev. | `raid::lease`, `raid::shard` (no operation writes without a lease), `raid::coordinator::commit` (write, flush, then the grant) |
 //! | R2 | A bit outlives doubt: cleared only with no write in flight, members flushed since, none missing, none failed. | `raid::coordinator::flushes` |
 //! | R3 | One owner: a stripe is changed by one shard; overlapping ranges by one operation at a time. | `raid::shard::shard_of`, `raid::shard` (its stripe table) |
-//! | R4 | Fault before ack: no write is acknowledged past a failed member until the failure is durable. | `raid::shard` (phase `Faulting`), `raid::coordinator::change` and `ledger`; host flushes in `array` |
+//! | R4 | Fault before ack: no write is acknowledged past a failed member until the failure is durable. | `raid::shard` (phase `Faulting`), `raid::coordinator::change` and `ledger`; host flushes in `array`; without superblocks `methods::state` and `control::keeping` |
 //! | R5 | Never read a missing or out-of-sync strip as data; never write outside the plan. | `raid::plan`, `raid::shard::decide`, `raid::member` (map generations), `array` (the fast path asks the map) |
 //! | R6 | Everything is bounded, and the bounds stand in one file; full means back-pressure up to the socket, never growth. | `limits.rs` of every crate; here [`limits`] |
-//! | R7 | No silent hole: an array that is dirty *and* degraded is refused unless forced or journalled. | `raid::assemble::start` |
-//! | R8 | A stale member never comes back: highest event count wins, a returning member is rebuilt where it may differ. | `raid::assemble`, `raid::coordinator::ledger` (nobody is more than one update behind) |
+//! | R7 | No silent hole: an array that is dirty *and* degraded is refused unless forced or journalled. | `raid::assemble::start`; without superblocks `array::start`, and `methods::state` knows who is dirty |
+//! | R8 | A stale member never comes back: highest event count wins, a returning member is rebuilt where it may differ. | `raid::assemble`, `raid::coordinator::ledger` (nobody is more than one update behind); `control::mapped::switch` |
 //! | R9 | A failed flush or log write latches: never retry and hope. | `raid::coordinator` (a member that fails a flush is out, a log that fails stays failed), `device` (a sync that failed is not tried again) |
 //! | R10 | Parity errors never spread: a mismatch is counted and the parity rewritten; data is never "corrected" from parity of an unsynced row. | `raid::plan`, `raid::shard` (resync, check and repair write parity only) |
 //!
 //! What no invariant covers: RAID's write hole. A crash in the middle of writes and the loss of a member
 //! before the resync has ended leave rows of which the lost strip cannot be computed; they are read as
-//! errors, never as guesses, and an array found like that is refused (R7).
+//! errors, never as guesses, and an array found like that is refused (R7). And an array without superblocks of
+//! which no state is kept, or which `--config` makes: who is in sync is what its author says, as with the
+//! kernel. A member of one that fails its very last flush, at the stop, is in the log only; the array is
+//! dirty then.
 //!
 //! # Where this differs from the design, and from SPDK
 //!

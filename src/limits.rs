@@ -48,6 +48,9 @@ pub const EVENTS_KEPT_MAX: usize = 1024;
 /// How often a call that waits for a bdev looks whether its caller is still there.
 pub const WAIT_SLICE: Duration = Duration::from_millis(100);
 
+/// How often what the state asks for, and could not be, is tried again though nothing seems to have changed.
+pub const STATE_RETRY: Duration = Duration::from_secs(5);
+
 /// How often context switches of the reactors are told, while they are.
 pub const SWITCHES_TOLD_EVERY: Duration = Duration::from_secs(1);
 

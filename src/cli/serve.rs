@@ -3,7 +3,7 @@
 //! ```text
 //!   signals caught --> config read --> reactors --> socket (methods refused: -1) --> config applied
 //!                                                                                        |
-//!        exit 0 <-- reactors stopped <-- bdevs stopped, flushed <-- socket closed <-- ready, signal
+//!   exit 0 <-- state <-- reactors stopped <-- bdevs stopped, flushed <-- socket closed <-- ready, signal
 //! ```
 //!
 //! The socket comes before the configuration is applied, because its lock says whether another
@@ -95,9 +95,11 @@ pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     // Nothing new comes in any more, then what is in flight ends, then all of it is made durable.
     server.stop();
     let stopped = control.shutdown();
+    let closed = boot.close(&control);
     drop(web);
     outcome?;
     stopped?;
+    closed?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -28,6 +28,7 @@ mod error;
 mod faults;
 mod flush;
 mod hints;
+mod keeping;
 mod listen;
 mod mapped;
 mod new_file;
@@ -45,7 +46,7 @@ mod switches;
 mod wall;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -67,6 +68,7 @@ pub use error::ControlError;
 pub use faults::DelayRequest;
 pub use flush::flush;
 pub use hints::Hints;
+pub(crate) use keeping::Unrecorded;
 pub use listen::{Listen, NoAddress};
 pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub(crate) use notices::action_word;
@@ -79,12 +81,13 @@ pub use registry::{Claim, Kind, Membership};
 pub use split::Part;
 pub use survey::Survey;
 pub use wall::unix_ms;
-pub use watch::{ReactorView, ThreadView};
+pub use watch::{Keeper, ReactorView, ThreadView};
 
 use crate::keyring::Keyring;
 use crate::limits;
 use crate::nvmf::shell::Service;
 use assembly::Known;
+use keeping::Parity;
 use new_file::NewFile;
 use notices::Notices;
 use registry::{Backing, Entry, Registry};
@@ -239,6 +242,10 @@ pub struct Control {
     keyring: Keyring,
     switches: SwitchMonitor,
     last_listing: LastListing,
+    /// Whether what is made from now on is in a state that is kept.
+    keeping: AtomicBool,
+    /// Bdevs whose arrays were stopped with their parity right.
+    stopped: Mutex<BTreeSet<String>>,
     /// Whether the lifecycle is `Running`, for those who do not want to wait for the state.
     serving: AtomicBool,
     /// Whenever a bdev has come or gone or been looked at, or the service has stopped.
@@ -273,6 +280,8 @@ impl Control {
             keyring,
             switches: SwitchMonitor::default(),
             last_listing: LastListing::default(),
+            keeping: AtomicBool::new(false),
+            stopped: Mutex::default(),
             serving: AtomicBool::new(false),
             handles: reactors.handles().to_vec(),
             reactors: Mutex::new(Some(reactors)),
@@ -302,7 +311,7 @@ impl Control {
     }
 
     /// Whether its end has begun: from then on bdevs go without anybody having asked for it.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.state().lifecycle == Lifecycle::Stopped
     }
 
@@ -562,6 +571,8 @@ impl Control {
             let mapped: Vec<_> = entries.filter_map(Entry::mapped).cloned().collect();
             (errors, mapped)
         };
+        // Hosts first: to them an error would be the device's, a connection that is lost is only that.
+        self.nvmf.disconnect();
         // Whoever stops waits for what is pending below.
         errors.iter().for_each(|error| error.resume_pending());
         mapped.iter().for_each(|mapped| mapped.let_go());
@@ -570,9 +581,12 @@ impl Control {
         let mut problems = Vec::new();
         for entry in entries {
             tracing::debug!(bdev = entry.name(), "stopping");
-            if let Err(problem) = self.stop_entry(&entry) {
-                tracing::error!(bdev = entry.name(), problem, "cannot stop cleanly");
-                problems.push(problem);
+            match self.stop_entry(&entry) {
+                Ok(parity) => self.note_stopped(&entry, parity),
+                Err(problem) => {
+                    tracing::error!(bdev = entry.name(), problem, "cannot stop cleanly");
+                    problems.push(problem);
+                }
             }
         }
         let reactors = lock(&self.reactors).take();
@@ -582,15 +596,19 @@ impl Control {
         if problems.is_empty() { Ok(()) } else { Err(ShutdownError(problems)) }
     }
 
-    /// Stops an array, which flushes its members; empties caches of error bdevs; flushes what nobody
+    /// Stops an array, which flushes its members, and tells how it was then; empties caches of error bdevs; flushes what nobody
     /// above has flushed.
-    fn stop_entry(&self, entry: &Entry) -> Result<(), String> {
+    fn stop_entry(&self, entry: &Entry) -> Result<Parity, String> {
         if let Some(raid) = entry.raid() {
-            return raid.stop().map_err(|error| error.to_string());
+            return keeping::stop_for_good(raid);
         }
-        if let Some(mapped) = entry.mapped() {
-            return mapped.stop();
+        match entry.mapped() {
+            Some(mapped) => mapped.stop(),
+            None => self.flush_entry(entry).map(|()| Parity::Unknown),
         }
+    }
+
+    fn flush_entry(&self, entry: &Entry) -> Result<(), String> {
         if let Some(error) = entry.error().filter(|error| error.has_cache()) {
             return self.empty_cache(error).map_err(|error| error.to_string());
         }

@@ -69,6 +69,8 @@ pub struct RaidRequest {
     pub io_timeout: Option<Duration>,
     /// Overwrite what is on the members, trust parity of a dirty degraded array.
     pub force: bool,
+    /// Whether it was not stopped in order: without a log it needs all of its members then.
+    pub dirty: bool,
     /// Names of spares.
     pub spares: Vec<String>,
 }
@@ -100,6 +102,7 @@ impl Control {
         let asked = (!request.superblock).then(|| request.clone());
         let mut spec = request.into_spec(state.registry.as_used(&members), self.defaults())?;
         spec.options.log = log.clone();
+        spec.options.policy = self.kept_policy(spec.options.policy);
         spec.options.events = Some(self.event_sender());
         let raid = RaidBdev::create(self.reactors(), spec)?;
         self.add(&mut state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));
@@ -306,6 +309,7 @@ impl RaidRequest {
             permit: Permit::Withheld,
             io_timeout: self.io_timeout.unwrap_or(defaults.io_timeout),
             force: self.force,
+            dirty: self.dirty,
             ..RaidOptions::default()
         };
         Ok(RaidSpec {

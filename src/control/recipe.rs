@@ -89,7 +89,7 @@ impl Control {
 
 /// What would make the array again.
 fn as_it_is(raid: &RaidBdev, request: RaidRequest, spares: Vec<String>) -> RaidRequest {
-    let members = raid.snapshot().members.into_iter();
+    let members = raid.members_known().into_iter();
     RaidRequest {
         uuid: Some(raid.info().uuid),
         members: members
@@ -98,6 +98,7 @@ fn as_it_is(raid: &RaidBdev, request: RaidRequest, spares: Vec<String>) -> RaidR
         spares,
         assume_clean: false,
         force: false,
+        dirty: false,
         ..request
     }
 }

@@ -4,7 +4,11 @@
 //!   array --event--> monitor thread --+--> an empty slot: a spare of the array's own, or of the pool,
 //!                                     |    takes it and is rebuilt
 //!   start-up over, patience at its end --> arrays that wait for members start without them
+//!   every few seconds                  --> what the state asks for, and could not be, is tried again
 //! ```
+//!
+//! Of a member that has failed the keeper of the state hears first: writes may wait for it (`keeping`). It
+//! takes as long as a command that holds the state of the control plane.
 //!
 //! Not here: which events there are (`raid::coordinator`), assembling (`assembly`).
 
@@ -162,7 +166,8 @@ impl Control {
         patience: Duration,
     ) {
         let control = Arc::downgrade(self);
-        let run = move || Monitor { control, events, patience, waited_since: None }.run();
+        let run =
+            move || Monitor { control, events, patience, waited_since: None, told: None }.run();
         if let Err(error) = thread::Builder::new().name("monitor".to_owned()).spawn(run) {
             tracing::error!(%error, "arrays are not watched: spares have to be added by hand");
         }
@@ -179,6 +184,8 @@ struct Monitor {
     patience: Duration,
     /// When the start-up was over; `None` once the arrays that waited then have been dealt with.
     waited_since: Option<u64>,
+    /// When the keeper of the state was told last; `None` before the start-up is over.
+    told: Option<u64>,
 }
 
 impl Monitor {
@@ -194,15 +201,19 @@ impl Monitor {
             if control.is_stopped() {
                 return;
             }
+            let failed = |event: &ArrayEvent| matches!(event.event, RaidEvent::MemberFailed { .. });
+            if event.as_ref().is_some_and(failed) {
+                control.tell_failed();
+            }
             control.arrange_permits(&mut control.state());
+            let mut changed = false;
             if patient && control.is_started() {
                 let now_ns = clock::now().as_nanos();
                 let since_ns = *self.waited_since.get_or_insert(now_ns);
                 if u128::from(now_ns - since_ns) >= self.patience.as_nanos() {
                     patient = false;
                     control.assemble_waiting();
-                    // An array that has nothing to do has no event of its own.
-                    control.tell_changed();
+                    changed = true;
                 }
             }
             control.remove_deferred();
@@ -211,8 +222,21 @@ impl Monitor {
                 control.notices.push_raid(&event);
                 handle(&control, &event);
                 control.look_at_health(&event.array);
-                control.tell_changed();
+                changed = true;
             }
+            self.tell(&control, changed);
+        }
+    }
+
+    /// Tells the keeper of the state that something has changed. Now and then that is so for reasons that
+    /// nobody tells of: an address is up, an event was lost, there is room on the disk again.
+    fn tell(&mut self, control: &Control, changed: bool) {
+        let now_ns = clock::now().as_nanos();
+        let every_ns = crate::limits::STATE_RETRY.as_nanos();
+        let is_due = |told: u64| u128::from(now_ns - told) >= every_ns;
+        if changed || control.is_started() && self.told.is_none_or(is_due) {
+            control.tell_changed();
+            self.told = Some(now_ns);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! Not here: the counting (crate `device`, crate `reactor`), what it is called outside (`methods`).
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use device::{Counted, Limits};
@@ -36,9 +37,12 @@ pub struct ThreadView {
     pub pollers: Vec<PollerStats>,
 }
 
-/// Who wants to know when something has changed without anybody asking for it.
+/// Who keeps the state of the service: it is told that something has changed, and whether this is the time
+/// to try again what has failed. It answers when the state is durable.
+pub type Keeper = dyn Fn(bool) -> io::Result<()> + Send + Sync;
+
 #[derive(Default)]
-pub(super) struct ChangeHook(Mutex<Option<Arc<dyn Fn() + Send + Sync>>>);
+pub(super) struct ChangeHook(Mutex<Option<Arc<Keeper>>>);
 
 impl fmt::Debug for ChangeHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,17 +115,35 @@ impl Control {
         self.reactors().iter().map(ask).collect()
     }
 
-    /// Has `hook` be called when an array has changed, or come, by itself.
-    pub fn on_change(&self, hook: Arc<dyn Fn() + Send + Sync>) {
-        *lock(&self.hook.0) = Some(hook);
+    /// Has `keeper` be called when something has changed by itself, and before requests go to the new
+    /// table of a mapped device.
+    pub fn on_change(&self, keeper: Arc<Keeper>) {
+        *lock(&self.hook.0) = Some(keeper);
     }
 
-    /// An array has changed by itself.
+    /// Something has changed: what failed before is tried again, and the state is written.
     pub(super) fn tell_changed(&self) {
-        let hook = lock(&self.hook.0).clone();
-        if let Some(hook) = hook {
-            hook();
+        self.log_unwritten(self.tell_keeper(true));
+    }
+
+    /// A member has failed, and writes may wait until the state says so: nothing else comes first.
+    pub(super) fn tell_failed(&self) {
+        self.log_unwritten(self.tell_keeper(false));
+    }
+
+    fn log_unwritten(&self, told: io::Result<()>) {
+        if let Err(error) = told
+            && !self.is_stopped()
+        {
+            tracing::error!(%error, "the state cannot be written: it is tried again");
         }
+    }
+
+    /// # Errors
+    /// Why the state cannot be written; without a keeper there is none.
+    pub(super) fn tell_keeper(&self, retries: bool) -> io::Result<()> {
+        let keeper = lock(&self.hook.0).clone();
+        keeper.map_or(Ok(()), |keeper| keeper(retries))
     }
 }
 

@@ -37,6 +37,14 @@ pub enum Message {
 }
 
 impl Message {
+    /// Whether it lets held writes go on, and does nothing else.
+    pub fn allows_writes(&self) -> bool {
+        matches!(
+            self,
+            Self::Raid(RaidMessage::AllowWrites) | Self::Raid45(Raid45Message::AllowWrites)
+        )
+    }
+
     /// Reads a message to that target.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   the service starts, or framework_start_init --> configuration --> state --> started
+//!   the service has stopped --> the state says how
 //! ```
 //!
 //! Not here: what a configuration or a state consists of (`replay`, `state`).
@@ -91,6 +92,15 @@ impl Boot {
             }
         }
         outcome
+    }
+
+    /// The service has stopped: its state says how.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written.
+    pub fn close(&self, control: &Control) -> Result<(), BootError> {
+        self.state.as_ref().map_or(Ok(()), |state| Ok(state.close(control)?))
     }
 
     /// Why the start that a client asked for has failed, if it has.

@@ -24,8 +24,9 @@ use crate::dm::table::TARGETS;
 impl Call for DmCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let (uuid, table) = (self.uuid.as_deref(), self.table.as_deref());
-        let (bdev_uuid, minor, readonly) = (self.bdev_uuid, self.minor, self.readonly);
-        let request = MappedRequest { uuid, bdev_uuid, minor, table, readonly };
+        let (bdev_uuid, minor) = (self.bdev_uuid, self.minor);
+        let (readonly, dirty) = (self.readonly, self.dirty);
+        let request = MappedRequest { uuid, bdev_uuid, minor, table, readonly, dirty };
         let made = context.control.dm_create(&self.name, request);
         json(described(made.map_err(|error| refused(&error))?))
     }

@@ -215,11 +215,10 @@ impl Methods {
     pub fn new(control: Arc<Control>, boot: Arc<Boot>) -> Self {
         if boot.state.is_some() {
             let (weak, boot) = (Arc::downgrade(&control), Arc::clone(&boot));
-            control.on_change(Arc::new(move || {
-                let (Some(state), Some(control)) = (&boot.state, weak.upgrade()) else { return };
-                if let Err(error) = state.save(&control) {
-                    tracing::error!(%error, "the state cannot be written");
-                }
+            control.on_change(Arc::new(move |retries| match (&boot.state, weak.upgrade()) {
+                (Some(state), Some(control)) if retries => state.save(&control),
+                (Some(state), Some(control)) => state.write(&control),
+                _ => Ok(()),
             }));
         }
         Self { control, boot, meter: Arc::default() }
@@ -249,7 +248,9 @@ impl Methods {
         {
             state.forget_subsystem(nqn);
         }
-        outcome.and_then(|result| self.save_state(name).map(|()| result))
+        // Also after a refusal: a table that cannot be resumed has its device suspended.
+        let saved = self.save_state(name);
+        outcome.and_then(|result| saved.map(|()| result))
     }
 
     /// What has changed is on the disk before it is answered.

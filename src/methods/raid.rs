@@ -95,6 +95,7 @@ fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
         },
         io_timeout: params.io_timeout_s.map(|s| Duration::from_secs(s.max(1).into())),
         force: params.force,
+        dirty: params.dirty,
         spares,
     })
 }

@@ -96,7 +96,7 @@ fn creation(recipe: &Recipe) -> Option<Value> {
             let Remade { uuid, minor, table, readonly, .. } = recipe.mapped.clone()?;
             let bdev_uuid = Some(info.uuid);
             let uuid = (!uuid.is_empty()).then_some(uuid);
-            call(p::DmCreate { name, table, uuid, bdev_uuid, minor, readonly })
+            call(p::DmCreate { name, table, uuid, bdev_uuid, minor, readonly, dirty: false })
         }
     })
 }
@@ -161,12 +161,13 @@ fn array(request: RaidRequest) -> p::BdevRaidCreate {
         },
         on_failure: match request.policy.member {
             OnMember::Hold => p::OnFailure::Hold,
-            OnMember::Continue => p::OnFailure::Continue,
+            OnMember::Record | OnMember::Continue => p::OnFailure::Continue,
         },
         io_timeout_s: request
             .io_timeout
             .map(|limit| limit.as_secs().try_into().unwrap_or(u32::MAX)),
         force: request.force,
+        dirty: request.dirty,
         spares: (!spares.is_empty()).then_some(p::BaseBdevs(spares)),
     }
 }

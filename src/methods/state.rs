@@ -1,19 +1,25 @@
 //! The state file: what clients have made survives a restart.
 //!
 //! ```text
-//!   start:   --config --> the state's calls, one by one; what is refused is kept and tried again
+//!   start:   --config --> all dirty --> the state's calls, one by one; what is refused is kept, tried again
 //!   change:  calls of now + kept ones --> FILE.new, synced --> renamed to FILE, directory synced
+//!            --> writes that wait for it (a member has failed) go on
+//!   end:     arrays stopped with their parity right --> not dirty
 //! ```
 //!
 //! It has the shape of a configuration. What `--config` makes is not in it. A call that fails at the
 //! start, because a member is missing say, is an error in the log and stays in the file; it is tried
-//! again whenever something has changed, until it succeeds or its bdev is deleted. A file that cannot be
-//! read is put aside, not overwritten.
+//! again whenever something has changed, and every few seconds, until it succeeds or its bdev is deleted. A
+//! file that cannot be read is put aside, not overwritten.
 //!
-//! Invariants: a change is answered after it is on the disk; the file is whole at any time; a service that
-//! stops takes its bdevs apart and says nothing of that here.
+//! Nothing but the state knows whether an array without superblocks and without a log was stopped in
+//! order: calls that make arrays are `dirty` for as long as the service runs.
 //!
-//! Not here: which calls make what there is (`save`).
+//! Invariants: a change is answered after it is on the disk; the file is whole at any time, and of a service
+//! that runs. **R4** for arrays without superblocks: a failure is in the file before a write is
+//! acknowledged past it. **R7**: what was not stopped in order is dirty.
+//!
+//! Not here: which calls make what there is (`save`); holding writes (`control`, crate `raid`).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -26,12 +32,16 @@ use serde_json::{Value, json};
 
 use super::boot::Boot;
 use super::{Context, find, save, save_nvmf};
-use crate::control::{Config, ConfigError, Control};
+use crate::control::config::ConfigEntry;
+use crate::control::{Config, ConfigError, Control, Unrecorded};
 
 /// The state of a service in a file.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    /// Held while what has failed is tried again, by one at a time.
+    retries: Mutex<()>,
+    /// Never held while a call is made, which may want the file written.
     inner: Mutex<Inner>,
 }
 
@@ -43,7 +53,7 @@ struct Inner {
     configured: BTreeSet<String>,
     /// Calls for keyring and target that would make what the configuration makes.
     configured_calls: Vec<Value>,
-    /// Calls that have failed.
+    /// Calls that have failed, as they were in the file.
     kept: Vec<Value>,
     /// What the file says.
     written: String,
@@ -52,11 +62,11 @@ struct Inner {
 impl Store {
     /// The state in this file, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), inner: Mutex::default() }
+        Self { path: path.into(), retries: Mutex::default(), inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 
     /// Makes the calls of the file, after those of the configuration. What fails is kept.
@@ -65,32 +75,37 @@ impl Store {
     ///
     /// When a file that cannot be used cannot be put aside either.
     pub(super) fn load(&self, control: &Control) -> io::Result<()> {
-        let mut inner = self.inner();
-        let names = control.bdevs().into_iter().map(|view| view.bdev.info().name.clone());
-        inner.configured = names.collect();
-        inner.configured_calls = save_nvmf::keyring_calls(control);
-        inner.configured_calls.extend(save_nvmf::nvmf_calls(control));
-        for entry in self.read()? {
-            let call = json!({ "method": entry.0, "params": entry.1 });
+        {
+            let mut inner = self.inner();
+            let names = control.bdevs().into_iter().map(|view| view.bdev.info().name.clone());
+            inner.configured = names.collect();
+            inner.configured_calls = save_nvmf::keyring_calls(control);
+            inner.configured_calls.extend(save_nvmf::nvmf_calls(control));
+        }
+        let calls = self.read()?;
+        let running: Vec<Value> = calls.iter().map(|call| with_dirty(call, true)).collect();
+        if running != calls {
+            // Before the first of them can be written to: should this start be cut off, they are.
+            replace(&self.path, text_of(by_subsystem(running)).as_bytes())?;
+        }
+        control.begin_keeping();
+        let mut kept = Vec::new();
+        for call in calls {
             if let Err(error) = try_call(control, &call) {
-                let (file, method) = (self.path.display(), &entry.0);
-                tracing::error!(%file, method, error, "a part of the state is not there; it is kept");
-                inner.kept.push(call);
+                let (file, method) = (self.path.display(), &call["method"]);
+                tracing::error!(%file, %method, error, "a part of the state is not there; it is kept");
+                kept.push(call);
             }
         }
+        let mut inner = self.inner();
+        inner.kept = kept;
         inner.loaded = true;
         Ok(())
     }
 
-    fn read(&self) -> io::Result<Vec<(String, Value)>> {
+    fn read(&self) -> io::Result<Vec<Value>> {
         let error = match Config::load(&self.path) {
-            Ok(config) => {
-                let entries = config.entries().iter();
-                let pair = |entry: &crate::control::config::ConfigEntry| {
-                    (entry.method.clone(), entry.params.clone().unwrap_or_default())
-                };
-                return Ok(entries.map(pair).collect());
-            }
+            Ok(config) => return Ok(calls_of(&config)),
             Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 return Ok(Vec::new());
             }
@@ -113,17 +128,62 @@ impl Store {
     ///
     /// When it cannot be written.
     pub(super) fn save(&self, control: &Control) -> io::Result<()> {
+        let _turn = lock(&self.retries);
+        let kept = match &*self.inner() {
+            inner if inner.loaded => inner.kept.clone(),
+            _ => return Ok(()),
+        };
+        let settled: Vec<Value> =
+            kept.into_iter().filter(|call| is_settled(control, call)).collect();
+        self.inner().kept.retain(|call| !settled.contains(call));
+        self.write(control)
+    }
+
+    /// Writes the file if it would say something else; what waits for that goes on.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written, or the service is at its end and there is nothing any more to be kept.
+    pub(super) fn write(&self, control: &Control) -> io::Result<()> {
         let mut inner = self.inner();
         if !inner.loaded {
             return Ok(());
         }
-        let kept = std::mem::take(&mut inner.kept);
-        inner.kept = kept.into_iter().filter(|call| !is_settled(control, call)).collect();
-        let text = format!("{:#}\n", json!({ "subsystems": inner.sections(control) }));
-        // Looked at last: if the end has not begun by now, what was listed is all of it.
-        if control.is_stopped() {
+        let unrecorded = control.unrecorded();
+        let text = text_of(inner.sections(control));
+        if text != inner.written {
+            // Asked when the text is there: at its end a service has less and less.
+            if control.is_stopped() {
+                return Err(io::Error::other("the service is stopping"));
+            }
+            replace(&self.path, text.as_bytes())?;
+            inner.written = text;
+        }
+        unrecorded.iter().for_each(Unrecorded::is_recorded);
+        Ok(())
+    }
+
+    /// The service has stopped: arrays that were stopped with their parity right are not dirty.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub(super) fn close(&self, control: &Control) -> io::Result<()> {
+        let mut inner = self.inner();
+        if !inner.loaded || inner.written.is_empty() {
             return Ok(());
         }
+        inner.loaded = false;
+        let in_order = control.stopped_in_order();
+        let config = Config::parse(&self.path, inner.written.as_bytes());
+        let config = config.map_err(|error| io::Error::other(error.to_string()))?;
+        let calls = calls_of(&config).into_iter().map(|call| {
+            // One that was not there is as it was.
+            let kept = inner.kept.iter().find(|kept| with_dirty(kept, true) == call);
+            let stopped = name_in(&call).is_some_and(|name| in_order.contains(&name));
+            kept.cloned().unwrap_or_else(|| with_dirty(&call, !stopped))
+        });
+        let text = text_of(by_subsystem(calls.collect()));
         if text != inner.written {
             replace(&self.path, text.as_bytes())?;
             inner.written = text;
@@ -148,24 +208,55 @@ impl Store {
 impl Inner {
     /// What the file is to say: the subsystems in the order in which they depend on each other.
     fn sections(&self, control: &Control) -> Vec<Value> {
-        let mut sections = Vec::new();
         let is_ours = |call: &Value| !self.configured_calls.contains(call);
-        for subsystem in ["keyring", save::SUBSYSTEM, "nvmf"] {
-            let mut calls = match subsystem {
-                "keyring" => save_nvmf::keyring_calls(control),
-                "nvmf" => save_nvmf::nvmf_calls(control),
-                _ => save::calls(control, |name| !self.configured.contains(name)),
-            };
-            if subsystem != save::SUBSYSTEM {
-                calls.retain(is_ours);
-            }
-            calls.extend(self.kept.iter().filter(|call| subsystem_of(call) == subsystem).cloned());
-            if !calls.is_empty() || subsystem == save::SUBSYSTEM {
-                sections.push(json!({ "subsystem": subsystem, "config": calls }));
-            }
-        }
-        sections
+        let mut calls = save_nvmf::keyring_calls(control);
+        calls.extend(save_nvmf::nvmf_calls(control));
+        calls.retain(is_ours);
+        calls.extend(save::calls(control, |name| !self.configured.contains(name)));
+        calls.extend(self.kept.iter().cloned());
+        by_subsystem(calls.iter().map(|call| with_dirty(call, true)).collect())
     }
+}
+
+/// The calls of a configuration.
+fn calls_of(config: &Config) -> Vec<Value> {
+    let call = |entry: &ConfigEntry| match &entry.params {
+        Some(params) => json!({ "method": entry.method, "params": params }),
+        None => json!({ "method": entry.method }),
+    };
+    config.entries().iter().map(call).collect()
+}
+
+/// Calls as sections of a configuration, in the order in which these depend on each other.
+fn by_subsystem(calls: Vec<Value>) -> Vec<Value> {
+    let mut sections = Vec::new();
+    for subsystem in ["keyring", save::SUBSYSTEM, "nvmf"] {
+        let calls = calls.iter().filter(|call| subsystem_of(call) == subsystem);
+        let calls: Vec<Value> = calls.cloned().collect();
+        if !calls.is_empty() || subsystem == save::SUBSYSTEM {
+            sections.push(json!({ "subsystem": subsystem, "config": calls }));
+        }
+    }
+    sections
+}
+
+fn text_of(sections: Vec<Value>) -> String {
+    format!("{:#}\n", json!({ "subsystems": sections }))
+}
+
+/// The call with its arrays marked as dirty or not; as it is if it makes none.
+fn with_dirty(call: &Value, dirty: bool) -> Value {
+    let mut call = call.clone();
+    if matches!(call["method"].as_str(), Some("bdev_raid_create" | "dm_create"))
+        && call["params"].is_object()
+    {
+        call["params"]["dirty"] = dirty.into();
+    }
+    call
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The subsystem of a call.
@@ -227,56 +318,4 @@ fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use reactor::CpuSet;
-
-    use super::*;
-    use crate::control::Options;
-
-    /// Goal: what is taken apart when a service stops stays in the file. Method: an array's event asks for
-    /// the file to be written at that moment.
-    #[test]
-    fn the_end_is_not_a_change() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("state.json");
-        let store = Store::new(&path);
-        let options =
-            Options { cores: CpuSet::single(0), buffer_bytes: 2 << 20, ..Options::default() };
-        let control = Control::start(options).unwrap();
-        store.load(&control).unwrap();
-        control.finish_startup();
-        control.create_malloc(Some("m".to_owned()), None, 512, 8).unwrap();
-        store.save(&control).unwrap();
-        let before = fs::read_to_string(&path).unwrap();
-        assert!(before.contains("\"m\""), "{before}");
-        control.shutdown().unwrap();
-        store.save(&control).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), before);
-    }
-
-    #[test]
-    fn files_are_replaced_as_a_whole() {
-        let place = tempfile::tempdir().unwrap();
-        let path = place.path().join("state.json");
-        for text in ["first", "second, longer", "3"] {
-            replace(&path, text.as_bytes()).unwrap();
-            assert_eq!(fs::read_to_string(&path).unwrap(), text);
-        }
-        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1, "nothing else is left");
-        assert!(replace(&place.path().join("no/such/place"), b"x").is_err());
-    }
-
-    #[test]
-    fn calls_have_the_name_of_their_bdev() {
-        let named = json!({ "method": "bdev_null_create", "params": { "name": "n" } });
-        let error = json!({ "method": "bdev_error_create", "params": { "base_name": "n" } });
-        let split = json!({ "method": "bdev_split_create", "params": { "base_bdev": "n" } });
-        let spare = json!({ "method": "bdev_raid_add_spare", "params": { "base_bdev": "n" } });
-        assert_eq!(name_in(&split).as_deref(), Some("np0"));
-        assert_eq!(name_in(&spare), None);
-        let other = json!({ "method": "bdev_wait_for_examine" });
-        assert_eq!(name_in(&named).as_deref(), Some("n"));
-        assert_eq!(name_in(&error).as_deref(), Some("EE_n"));
-        assert_eq!(name_in(&other), None);
-    }
-}
+mod tests;

@@ -19,6 +19,7 @@ use crate::look::Seen;
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
+use crate::snapshot::{MemberSnapshot, RaidSnapshot};
 use crate::spec::{self, ArrayEvent, CreateError, KnownRaid, RaidSpec, RestError};
 use crate::start::{self, Foundation};
 use crate::tuning::{self, Tuning};
@@ -32,12 +33,12 @@ use raid::event::WorkKind;
 use raid::geometry::Geometry;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::Superblock;
-use raid::units::Slot;
+use raid::units::{Slot, SlotSet};
 use reactor::{Cx, PollerId, ReactorHandle, Ticks, TimerId};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -53,6 +54,8 @@ pub struct RaidBdev {
     seats: Mutex<Vec<Option<Arc<dyn Bdev>>>>,
     /// One command at a time: whether the array is stopped.
     control: Mutex<bool>,
+    /// The members at the end of an array that is stopped.
+    end: OnceLock<Vec<MemberSnapshot>>,
 }
 
 /// What a reactor keeps of an array: the shard, and the poller that drives it.
@@ -143,6 +146,7 @@ impl RaidBdev {
             log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
             seats: Mutex::new(devices.members),
             control: Mutex::new(false),
+            end: OnceLock::new(),
         });
         array.start(foundation, behaviour, devices.metadata)?;
         Ok(array)
@@ -241,6 +245,12 @@ impl RaidBdev {
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
     }
 
+    /// The owner has recorded durably that these slots have no member: if that is all who are missing,
+    /// writes that wait for it go on.
+    pub fn recorded(&self, missing: SlotSet) {
+        self.on_shard(0, move |shard, now| shard.coordinate(now, Input::Recorded { missing }));
+    }
+
     /// What the members' superblocks say now, for arrays that have them.
     #[must_use]
     pub fn superblock(&self) -> Option<Superblock> {
@@ -260,6 +270,14 @@ impl RaidBdev {
     #[must_use]
     pub fn log_name(&self) -> Option<&str> {
         self.log.as_deref()
+    }
+
+    /// The members as they are; of an array that is stopped, as they were at its end.
+    #[must_use]
+    pub fn members_known(&self) -> Vec<MemberSnapshot> {
+        let now = self.snapshot().members;
+        // In this order: what was asked before the end is as good.
+        self.end.get().cloned().unwrap_or(now)
     }
 
     pub(crate) fn key(&self) -> u64 {
@@ -283,21 +301,28 @@ impl RaidBdev {
     /// # Errors
     /// When requests do not end, or too many members have failed; the array is stopped nevertheless.
     pub fn stop(&self) -> Result<(), RestError> {
+        self.stop_telling().1
+    }
+
+    /// The same. Tells how the array was at its very end: a member may have failed the last flush (**R9**).
+    pub fn stop_telling(&self) -> (RaidSnapshot, Result<(), RestError>) {
+        let before = self.snapshot();
         if *self.lock() {
-            return Ok(());
+            return (before, Ok(()));
         }
-        let snapshot = self.snapshot();
-        let patience = if snapshot.waiting_for_owner { DRAIN_BLOCKED_S } else { QUIESCE_TIMEOUT_S };
+        let patience = if before.waiting_for_owner { DRAIN_BLOCKED_S } else { QUIESCE_TIMEOUT_S };
         let rested = self.drain(patience).and_then(|()| self.stop_in_order());
-        // Members may have failed the last flush.
-        let broken = self.snapshot().broken;
+        let end = self.snapshot();
+        // Before the shards are gone: who asks meanwhile gets one or the other.
+        let _ = self.end.set(end.members.clone());
         self.uproot();
         *self.lock() = true;
         self.seats().iter_mut().for_each(|member| *member = None);
-        rested.and_then(|()| match broken {
+        let outcome = rested.and_then(|()| match end.broken {
             true => Err(RestError::Broken { name: self.common.info.name.clone() }),
             false => Ok(()),
-        })
+        });
+        (end, outcome)
     }
 
     /// Waits until every host request is answered; new ones are refused.

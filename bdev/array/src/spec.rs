@@ -73,6 +73,8 @@ pub struct RaidOptions {
     pub io_timeout: Duration,
     /// The operator insists: overwrite what is on the members, trust parity of a dirty degraded array.
     pub force: bool,
+    /// It may have been cut off in the middle of writes: where no log says what is dirty, all is (**R7**).
+    pub dirty: bool,
     /// Who is told of what happens to the array.
     pub events: Option<Sender<ArrayEvent>>,
     /// Parity is made anew, whatever the log says (dm's `sync`).
@@ -99,6 +101,7 @@ impl Default for RaidOptions {
             permit: Permit::Granted,
             io_timeout: Duration::from_secs(IO_TIMEOUT_S),
             force: false,
+            dirty: false,
             events: None,
             resync: false,
             rebuild: SlotSet::empty(),

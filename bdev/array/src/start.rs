@@ -203,6 +203,10 @@ pub(crate) fn new_array(
     });
     let map = MemberMap::new(states.collect());
     let mut log = match &options.log {
+        None if options.dirty && !options.superblock && !options.force && !map.is_optimal() => {
+            let (name, regions) = (spec.name.clone(), regions.count());
+            return Err(CreateError::DirtyDegraded { name, dirty: regions, regions });
+        }
         Some(bdev) => new_log(reactor, spec, bdev, regions, &map)?,
         // Without every member there is nothing that parity could be compared with: it is all that
         // stands for the missing one, and has to be trusted.

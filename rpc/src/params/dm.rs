@@ -24,6 +24,9 @@ params! {
         minor: Option<u32>,
         /// Whether nothing may be written to it.
         readonly: bool = false,
+        /// Whether its arrays were not stopped in order. One that has no log on a bdev and no metadata
+        /// devices is refused then unless all of its members are there and in sync.
+        dirty: bool = false,
     }
 }
 

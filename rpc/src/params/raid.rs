@@ -57,6 +57,9 @@ params! {
         /// Whether to overwrite what is on the members, and to trust the parity of an array that is
         /// dirty and degraded.
         force: bool = false,
+        /// Whether it was not stopped in order. Without a log bdev and superblocks it is refused then unless
+        /// all of its members are there, or it is forced.
+        dirty: bool = false,
         /// The names of bdevs that take the place of members that fail.
         spares: Option<BaseBdevs>,
     }

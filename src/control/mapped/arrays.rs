@@ -76,6 +76,16 @@ impl Last {
         Self { shape: Shape::of(facts), members: snapshot.members.clone(), in_sync }
     }
 
+    /// Whether parity was right everywhere.
+    pub(super) fn in_sync(&self) -> bool {
+        self.in_sync
+    }
+
+    /// Its members, as they were.
+    pub(super) fn members(&self) -> &[MemberSnapshot] {
+        &self.members
+    }
+
     /// The state of that bdev there, if it was a member in that slot.
     fn state(&self, slot: usize, uuid: Uuid, offset_bytes: u64) -> Option<MemberState> {
         let member = self.members.get(slot)?;
@@ -103,6 +113,8 @@ pub(super) struct Plan<'a> {
     target: &'static str,
     pub(super) facts: &'a ArrayFacts,
     pub(super) dials: &'a Dials,
+    /// Whether it may have been cut off in the middle of writes.
+    dirty: bool,
 }
 
 impl Plan<'_> {
@@ -124,12 +136,14 @@ impl Plan<'_> {
 }
 
 impl Control {
-    /// Makes the arrays of a table; all or none. `last` are those that ran before.
+    /// Makes the arrays of a table; all or none. `last` are those that ran before; `dirty` says that they
+    /// may have been cut off in the middle of writes.
     pub(super) fn build_arrays(
         &self,
         device: &Mapped,
         table: &Table,
         last: &[Last],
+        dirty: bool,
     ) -> Result<std::collections::BTreeMap<usize, LiveArray>, ControlError> {
         let mut arrays = std::collections::BTreeMap::new();
         for (index, line) in table.lines().iter().enumerate() {
@@ -141,6 +155,7 @@ impl Control {
                 target: line.target.name(),
                 facts: &facts,
                 dials: &dials,
+                dirty,
             };
             match self.build_array(&plan, last) {
                 Ok(raid) => {
@@ -221,10 +236,11 @@ impl Control {
                 log: parts.log,
                 region_bytes: Some(facts.region_sectors * SECTOR_BYTES),
                 superblock: !metadata.is_empty(),
-                policy: policy(facts),
+                policy: self.kept_policy(policy(facts)),
                 rates: self.table_rates(facts),
                 io_timeout: self.defaults().io_timeout,
                 force: false,
+                dirty: plan.dirty,
                 events: Some(self.event_sender()),
                 resync: begin.start == Start::Resync,
                 rebuild: slot_set(&begin.rebuild),

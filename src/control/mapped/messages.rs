@@ -8,6 +8,9 @@
 //!
 //! What a message changes lasts until another table is resumed, as with device-mapper.
 //!
+//! `allow_writes` takes its turn with no verb: a suspend that waits for held writes would wait for what lets
+//! them go on.
+//!
 //! Not here: the words (`dm::message`).
 
 use std::time::Duration;
@@ -81,21 +84,27 @@ impl Control {
     /// When there is no such device, no target there, or it does not take the message.
     pub fn dm_message(&self, name: &str, sector: u64, text: &str) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
         let name = device.bdev.name();
         let refused =
             |errno| MappedError::Message { name: name.clone(), message: text.to_owned(), errno };
-        let (index, target, array, suspended) = {
+        let look = || {
             let tables = device.tables();
             let active = tables.active.as_ref().ok_or_else(|| refused(Errno::Inval))?;
             let line = active.table.line_at(sector).ok_or_else(|| refused(Errno::Inval))?;
             let index = active.table.lines().iter().position(|other| other.start == line.start);
             let index = index.unwrap_or_default();
+            let message = Message::parse(&line.target, &split(text)).map_err(refused)?;
             let array = active.arrays.get(&index).cloned();
-            (index, line.target.clone(), array, tables.suspended)
+            let array = array.ok_or_else(|| refused(Errno::Inval))?;
+            Ok::<_, MappedError>((index, line.target.clone(), message, array, tables.suspended))
         };
-        let message = Message::parse(&target, &split(text)).map_err(refused)?;
-        let array = array.ok_or_else(|| refused(Errno::Inval))?;
+        let is_release = look()?.2.allows_writes();
+        let _verb = (!is_release).then(|| lock(&device.verb));
+        // Once more: the verb that had its turn may have brought another table.
+        let (index, target, message, array, suspended) = look()?;
+        if is_release && !message.allows_writes() {
+            return Err(refused(Errno::Busy).into());
+        }
         let Some(raid) = &array.raid else { return Err(refused(Errno::Busy).into()) };
         let defaults = self.defaults().rates;
         let mut to =
@@ -105,7 +114,9 @@ impl Control {
             Message::Raid45(message) => to.raid45(message, &target),
         };
         let dials = to.dials;
-        if let Some(active) = &mut device.tables().active
+        // A release turns nothing, and has no turn in which it could.
+        if !is_release
+            && let Some(active) = &mut device.tables().active
             && let Some(array) = active.arrays.get_mut(&index)
         {
             array.dials = dials;

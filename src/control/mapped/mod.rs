@@ -49,7 +49,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use array::{ArrayEvent, RaidBdev};
+use array::{ArrayEvent, MemberSnapshot, RaidBdev};
 use device::{Bdev, LagBdev, MappedBdev};
 use raid::coordinator::RaidEvent;
 use reactor::clock;
@@ -58,6 +58,7 @@ use uuid::Uuid;
 
 use super::error::ControlError;
 use super::hints::Hints;
+use super::keeping::{Parity, stop_for_good};
 use super::notices::NoticeKind;
 use super::registry::{Backing, Registry};
 use super::{Control, lock};
@@ -89,6 +90,8 @@ pub struct MappedRequest<'a> {
     pub table: Option<&'a str>,
     /// Whether nothing may be written to it.
     pub readonly: bool,
+    /// Whether its arrays were not stopped in order.
+    pub dirty: bool,
 }
 
 /// A mapped device.
@@ -109,6 +112,8 @@ pub(crate) struct Mapped {
 struct Tables {
     uuid: String,
     active: Option<Active>,
+    /// The table that takes its place now: its arrays run, and no request goes to it yet.
+    coming: Option<Active>,
     inactive: Option<Inactive>,
     suspended: bool,
     readonly: bool,
@@ -119,6 +124,8 @@ struct Tables {
 #[derive(Debug, Clone)]
 struct Inactive {
     table: Table,
+    /// Whether its arrays may have been cut off in the middle of writes.
+    dirty: bool,
 }
 
 /// The table in use.
@@ -150,6 +157,24 @@ struct LiveArray {
 struct Events {
     number: Mutex<u32>,
     changed: Condvar,
+}
+
+impl LiveArray {
+    /// Its members as they are, or as they were when it was stopped (**R8**).
+    fn members(&self) -> Vec<MemberSnapshot> {
+        match (&self.raid, &self.last) {
+            (Some(raid), _) => raid.members_known(),
+            (None, Some(last)) => last.members().to_vec(),
+            (None, None) => Vec::new(),
+        }
+    }
+}
+
+impl Tables {
+    /// The table that makes the device again: who writes from now on writes through it.
+    fn current(&self) -> Option<&Active> {
+        self.coming.as_ref().or(self.active.as_ref())
+    }
 }
 
 impl Mapped {
@@ -226,18 +251,27 @@ impl Mapped {
         }
     }
 
-    /// Its arrays that run.
-    pub(crate) fn raids(&self) -> Vec<Arc<RaidBdev>> {
-        let tables = self.tables();
-        let arrays = tables.active.iter().flat_map(|active| active.arrays.values());
-        arrays.filter_map(|array| array.raid.clone()).collect()
+    /// Stops its arrays for good. Tells whether their parity is right, and all is known of their members.
+    pub(crate) fn stop(&self) -> Result<Parity, String> {
+        let arrays: Vec<LiveArray> = {
+            let tables = self.tables();
+            let arrays = tables.active.iter().flat_map(|active| active.arrays.values());
+            arrays.cloned().collect()
+        };
+        let stop = |array: &LiveArray| match (&array.raid, &array.last) {
+            (Some(raid), _) => stop_for_good(raid),
+            (None, last) => Ok(Parity::of(last.as_ref().is_some_and(arrays::Last::in_sync))),
+        };
+        // All of them stop, whatever the first one says.
+        let stopped: Vec<_> = arrays.iter().map(stop).collect();
+        stopped.into_iter().try_fold(Parity::Right, |all, one| Ok(all.and(one?)))
     }
 
-    /// Stops its arrays for good.
-    pub(crate) fn stop(&self) -> Result<(), String> {
-        let arrays = self.raids();
-        let stop = |raid: &Arc<RaidBdev>| raid.stop().map_err(|error| error.to_string());
-        arrays.iter().map(stop).fold(Ok(()), Result::and)
+    /// The arrays of the table that makes the device again.
+    pub(crate) fn raids(&self) -> Vec<Arc<RaidBdev>> {
+        let tables = self.tables();
+        let arrays = tables.current().into_iter().flat_map(|active| active.arrays.values());
+        arrays.filter_map(|array| array.raid.clone()).collect()
     }
 }
 
@@ -253,9 +287,9 @@ impl Control {
         request: MappedRequest<'_>,
     ) -> Result<MappedInfo, ControlError> {
         let device = self.add_mapped(name, &request)?;
-        let made = request
-            .table
-            .map_or(Ok(()), |table| self.dm_load(name, table).and_then(|()| self.dm_resume(name)));
+        let made = request.table.map_or(Ok(()), |table| {
+            self.load(name, table, request.dirty).and_then(|()| self.dm_resume(name))
+        });
         match made {
             Ok(()) => {
                 tracing::info!(bdev = name, "mapped device created");
@@ -289,6 +323,10 @@ impl Control {
             other => other?,
         }
         let minor = minor_for(&state.registry, name, request.minor)?;
+        if let Some(table) = request.table {
+            // A call that is refused, and maybe tried again and again, leaves no trace.
+            tables::check_words(&state.registry, name, table)?;
+        }
         let device = Arc::new(Mapped {
             bdev: plane::create(name, uuid, readonly)?,
             minor,

@@ -6,6 +6,10 @@
 //! | a member that has failed | is missing (`-`), or is to be rebuilt where a table cannot say so; superblocks say it themselves |
 //! | a member that is being rebuilt | is to be rebuilt; superblocks know how far that is |
 //!
+//! Of an array that is stopped, for another table or because that was refused, counts what it knew last.
+//!
+//! Invariants: **R8**: at no time does it name a member as good that is not.
+//!
 //! Not here: other bdevs (`control::recipe`).
 
 use std::collections::BTreeSet;
@@ -37,7 +41,7 @@ impl Mapped {
     pub(crate) fn remade(&self) -> Remade {
         let (uuid, readonly, active) = {
             let tables = self.tables();
-            let active = tables.active.as_ref();
+            let active = tables.current();
             let active = active.map(|Active { table, arrays, .. }| (table.clone(), arrays.clone()));
             (tables.uuid.clone(), tables.readonly, active)
         };
@@ -56,8 +60,7 @@ impl Mapped {
 }
 
 fn remade_line(line: &TableLine, array: Option<&LiveArray>) -> String {
-    let raid = array.and_then(|array| array.raid.as_ref());
-    let members = raid.map(|raid| raid.snapshot().members).unwrap_or_default();
+    let members = array.map(LiveArray::members).unwrap_or_default();
     TableLine { target: remade(&line.target, &members), ..line.clone() }.to_string()
 }
 

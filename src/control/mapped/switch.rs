@@ -3,13 +3,16 @@
 //! ```text
 //!   resume with an inactive table
 //!     suspend, if that is not done -> stop the arrays of the active table, in order: logs are clean
-//!       -> start those of the inactive one -> swap -> what waited goes on
-//!                  | one cannot
-//!                  +-> the inactive table is dropped, the device stays suspended; the next resume starts
-//!                      the arrays of the active table again
+//!       -> start those of the inactive one -> the state says so -> what waited goes on -> swap
+//!                  | one cannot                    | it cannot
+//!                  +-------------------------------+-> the inactive table is dropped, the device stays
+//!                      suspended; the next resume starts the arrays of the active table again
 //! ```
 //!
 //! Arrays below a suspended device do nothing in the background.
+//!
+//! Invariants: **R8**: no write is let through to a table before the state of the service, where it keeps
+//! one, is of that table; what arrays knew when they were stopped is never forgotten.
 //!
 //! Not here: queueing and draining (`device::mapped`).
 
@@ -17,14 +20,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use array::RaidBdev;
-use device::{Bdev, SuspendMode};
+use device::{Bdev, MappedTable, SuspendMode};
+use rpc::error::errno;
 
 use super::super::error::ControlError;
 use super::super::notices::NoticeKind;
 use super::super::registry::Claim;
 use super::super::{Control, lock};
 use super::arrays::{Last, stop_all};
-use super::{Active, Inactive, LiveArray, Mapped, MappedError, plane};
+use super::{Active, Inactive, Mapped, MappedError, plane};
 
 impl Control {
     /// Suspends a device. One that is suspended stays so.
@@ -78,17 +82,11 @@ impl Control {
             let table = tables.active.as_ref().filter(|_| any_stopped);
             table.map(|active| (active.table.clone(), last))
         };
-        let table = match stopped {
-            None => None,
-            Some((table, last)) => {
-                let arrays = self.build_arrays(device, &table, &last)?;
-                let (plane, lags) = self.plane_table(device, &table, &arrays)?;
-                device.tables().active = Some(Active { table, arrays, lags });
-                Some(plane)
-            }
-        };
-        let frozen_before = table.is_none() && device.tables().suspended;
-        plane::resume(device, table)?;
+        if let Some((table, last)) = stopped {
+            return self.start_table(device, Inactive { table, dirty: false }, &last);
+        }
+        let frozen_before = device.tables().suspended;
+        plane::resume(device, None)?;
         device.tables().suspended = false;
         if frozen_before {
             thaw(device);
@@ -103,43 +101,59 @@ impl Control {
         }
         let last = stop_active(device);
         let switched = self.start_table(device, inactive, &last);
-        let mut state = self.state();
-        {
-            let mut tables = device.tables();
-            tables.inactive = None;
-            if let Ok(active) = switched {
-                tables.active = Some(active);
-                tables.suspended = false;
-                drop(tables);
-                state.registry.claim_mapped();
-                drop(state);
-                self.nvmf().look_at_sizes();
-                return Ok(());
-            }
-        }
-        state.registry.claim_mapped();
-        switched.map(drop)
+        device.tables().inactive = None;
+        self.state().registry.claim_mapped();
+        switched?;
+        self.nvmf().look_at_sizes();
+        Ok(())
     }
 
-    /// Starts the arrays of a table, and has requests go to it.
+    /// Starts the arrays of a table, and has requests go to it. If that cannot be, all is as it was.
     fn start_table(
         &self,
         device: &Mapped,
         inactive: Inactive,
         last: &[Last],
-    ) -> Result<Active, ControlError> {
-        let table = inactive.table;
-        let arrays = self.build_arrays(device, &table, last)?;
-        let resumed = self
-            .plane_table(device, &table, &arrays)
-            .and_then(|(plane, lags)| plane::resume(device, Some(plane)).map(|()| lags));
-        match resumed {
-            Ok(lags) => Ok(Active { table, arrays, lags }),
-            Err(error) => {
-                stop_all(arrays.values());
-                Err(error)
-            }
-        }
+    ) -> Result<(), ControlError> {
+        let Inactive { table, dirty } = inactive;
+        let arrays = self.build_arrays(device, &table, last, dirty)?;
+        let entered = self.plane_table(device, &table, &arrays).and_then(|(plane, lags)| {
+            let arrays = arrays.clone();
+            self.enter(device, plane, Active { table, arrays, lags })
+        });
+        entered.inspect_err(|_| stop_all(arrays.values()))
+    }
+
+    /// Lets requests go to a table whose arrays run.
+    fn enter(
+        &self,
+        device: &Mapped,
+        plane: MappedTable,
+        active: Active,
+    ) -> Result<(), ControlError> {
+        let is_first = {
+            let mut tables = device.tables();
+            tables.coming = Some(active);
+            tables.active.is_none()
+        };
+        // Of a new device nobody knows yet: its call is answered when the state is written.
+        let recorded = if is_first { Ok(()) } else { self.record(device) };
+        let resumed = recorded.and_then(|()| plane::resume(device, Some(plane)));
+        let mut tables = device.tables();
+        let coming = tables.coming.take();
+        resumed?;
+        tables.active = coming;
+        tables.suspended = false;
+        Ok(())
+    }
+
+    /// Has the state of the service say how the device is now.
+    fn record(&self, device: &Mapped) -> Result<(), ControlError> {
+        self.tell_keeper(false).map_err(|error| {
+            let (name, errno) = (device.bdev.name(), errno::EIO);
+            let reason = format!("the state cannot be written: {error}");
+            MappedError::Plane { name, reason, errno }.into()
+        })
     }
 
     /// Removes a device; says whether it is gone already.
@@ -202,14 +216,21 @@ impl Control {
         }
     }
 
-    /// Puts a table of errors in place of the active one: requests end.
+    /// Puts a table of errors in place of the active one, which is gone then: requests end.
     fn fail_everything(&self, device: &Mapped) -> Result<(), ControlError> {
         if !device.tables().suspended {
             suspend(device, SuspendMode::NoFlush)?;
         }
+        let table = plane::error_table(device);
         stop_active(device);
-        plane::resume(device, Some(plane::errors(device)?))?;
-        device.tables().suspended = false;
+        let (plane, lags) = self.plane_table(device, &table, &BTreeMap::new())?;
+        plane::resume(device, Some(plane))?;
+        let arrays = BTreeMap::new();
+        let mut tables = device.tables();
+        tables.active = Some(Active { table, arrays, lags });
+        tables.suspended = false;
+        drop(tables);
+        self.state().registry.claim_mapped();
         Ok(())
     }
 }
@@ -248,19 +269,29 @@ fn running(device: &Mapped) -> Vec<(Arc<RaidBdev>, bool)> {
 
 /// Stops the arrays of the active table, and tells what they knew.
 fn stop_active(device: &Mapped) -> Vec<Last> {
-    let mut arrays: BTreeMap<usize, LiveArray> = {
-        let tables = device.tables();
-        tables.active.as_ref().map(|active| active.arrays.clone()).unwrap_or_default()
+    let running: Vec<(usize, Arc<RaidBdev>)> = {
+        let mut tables = device.tables();
+        let arrays = tables.active.iter_mut().flat_map(|active| active.arrays.iter_mut());
+        // What they know stands in the table before they are gone (**R8**).
+        let taken = arrays.filter_map(|(&index, array)| {
+            let raid = array.raid.take()?;
+            array.last = Some(Last::of(&array.facts, &raid.snapshot()));
+            Some((index, raid))
+        });
+        taken.collect()
     };
-    for array in arrays.values_mut() {
-        let Some(raid) = array.raid.take() else { continue };
-        array.last = Some(Last::of(&array.facts, &raid.snapshot()));
-        let stopped = LiveArray { raid: Some(raid), ..array.clone() };
-        stop_all(std::iter::once(&stopped));
+    for (index, raid) in running {
+        let (end, outcome) = raid.stop_telling();
+        if let Err(error) = outcome {
+            tracing::error!(array = raid.name(), %error, "not stopped cleanly");
+        }
+        let mut tables = device.tables();
+        let array = tables.active.as_mut().and_then(|active| active.arrays.get_mut(&index));
+        if let Some(array) = array {
+            array.last = Some(Last::of(&array.facts, &end));
+        }
     }
-    let last = arrays.values().filter_map(|array| array.last.clone()).collect();
-    if let Some(active) = &mut device.tables().active {
-        active.arrays = arrays;
-    }
-    last
+    let tables = device.tables();
+    let arrays = tables.active.iter().flat_map(|active| active.arrays.values());
+    arrays.filter_map(|array| array.last.clone()).collect()
 }

@@ -39,6 +39,11 @@ impl Control {
     ///
     /// When there is no such device, the table is refused, or a device of it has another user.
     pub fn dm_load(&self, name: &str, text: &str) -> Result<(), ControlError> {
+        self.load(name, text, false)
+    }
+
+    /// The same for arrays that were not stopped in order, if they are `dirty`.
+    pub(super) fn load(&self, name: &str, text: &str, dirty: bool) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
         let _verb = lock(&device.verb);
         let mut state = self.state();
@@ -48,7 +53,7 @@ impl Control {
         let refused = |source: TableError| MappedError::Table { name: name.clone(), source };
         let table = Table::parse(text, &find).map_err(refused)?;
         check_users(&state.registry, &device, &table)?;
-        device.tables().inactive = Some(Inactive { table });
+        device.tables().inactive = Some(Inactive { table, dirty });
         state.registry.claim_mapped();
         tracing::info!(bdev = name, "table loaded");
         Ok(())
@@ -67,6 +72,13 @@ impl Control {
         state.registry.claim_mapped();
         Ok(())
     }
+}
+
+/// Refuses what is no table, or names bdevs that are not there.
+pub(super) fn check_words(registry: &Registry, name: &str, text: &str) -> Result<(), ControlError> {
+    let parsed = Table::parse(text, &|word: &str| find(registry, word));
+    let refused = |source| MappedError::Table { name: name.to_owned(), source };
+    Ok(parsed.map(drop).map_err(refused)?)
 }
 
 /// The bdev that a word of a table means.
@@ -206,7 +218,7 @@ impl Tables {
 
     /// A bdev has another name.
     pub(super) fn rename(&mut self, old: &str, new: &str) {
-        if let Some(active) = &mut self.active {
+        for active in [&mut self.active, &mut self.coming].into_iter().flatten() {
             active.table = renamed(&active.table, old, new);
             for (&index, array) in &mut active.arrays {
                 if let Some(facts) = active.table.lines()[index].target.array() {

@@ -659,19 +659,24 @@ impl Service {
         all
     }
 
-    /// Stops: listeners, then connections, then what is at bdevs ends. The second call does nothing.
-    pub fn stop(&self) {
-        let (listening, keys) = {
+    /// Stops listeners and connections. What is at bdevs goes on there, and no host hears what becomes of it.
+    pub fn disconnect(&self) {
+        let listening = {
             let mut inner = self.shared.lock();
             inner.is_stopping = true;
             inner.parked.clear();
-            let keys: Vec<u64> = inner.exports.keys().copied().collect();
-            (std::mem::take(&mut inner.listening), keys)
+            std::mem::take(&mut inner.listening)
         };
         drop(listening);
         for reactor in &self.shared.reactors {
             let _ = reactor.call(adopt::close_all);
         }
+    }
+
+    /// Stops: listeners, then connections, then what is at bdevs ends. The second call does nothing.
+    pub fn stop(&self) {
+        self.disconnect();
+        let keys: Vec<u64> = self.shared.lock().exports.keys().copied().collect();
         for key in keys {
             self.drain(key);
         }

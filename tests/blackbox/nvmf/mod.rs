@@ -8,6 +8,7 @@
 //! | `crossings` | it: what crosses on the wire |
 //! | `health` | it: the error log, critical warnings, writes of a path that is lost |
 //! | `decode` | Wireshark's dissector, which looks on |
+//! | `endings` | it: what waits when the service stops, what is late when it starts |
 //! | `keys` | a host that proves who it is |
 //! | `methods` | clients of JSON-RPC: SPDK's shapes, refusals, saving and loading |
 //! | `linux` | a Linux kernel in QEMU: file systems, paths, digests |
@@ -15,6 +16,7 @@
 mod crossings;
 mod decode;
 pub(crate) mod disk;
+mod endings;
 mod health;
 pub(crate) mod host;
 mod initiator;

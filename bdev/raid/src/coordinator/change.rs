@@ -7,6 +7,9 @@
 //!                                                             allows them --> AllowWrites   (R4)
 //! ```
 //!
+//! An owner who records failures by itself ([`OnMemberFailure::Record`]) says which: what has failed since
+//! keeps writes held.
+//!
 //! What fails while a change is under way joins it, or makes the next one. An array that would lose more
 //! than its parity stands for is broken: it reads what it can, writes nothing, and its superblocks stay
 //! as they are, so that the members can still be put together again.
@@ -52,6 +55,8 @@ enum Held {
     No,
     UntilDurable(u64),
     UntilAllowed,
+    /// The owner will say that it knows who is missing.
+    UntilRecorded,
 }
 
 impl Change {
@@ -186,7 +191,7 @@ impl Coordinator {
             Held::No => Writes::Allowed,
             // They are not held: they fail.
             _ if self.is_broken() => Writes::Allowed,
-            Held::UntilDurable(_) | Held::UntilAllowed => Writes::Held,
+            Held::UntilDurable(_) | Held::UntilAllowed | Held::UntilRecorded => Writes::Held,
         };
         orders.push_back(Order::Resume { stale, writes });
         self.begin_superblocks(orders);
@@ -217,8 +222,13 @@ impl Coordinator {
                 self.ledger.member_left(slot, self.map.state(slot));
             }
             self.change.held = Held::UntilDurable(self.ledger.wanted());
-        } else if self.policy.member == OnMemberFailure::Hold && !told {
-            self.change.held = Held::UntilAllowed;
+            return;
+        }
+        match self.policy.member {
+            OnMemberFailure::Hold if !told => self.change.held = Held::UntilAllowed,
+            // Also what the owner has asked for is not in its record yet.
+            OnMemberFailure::Record => self.change.held = Held::UntilRecorded,
+            OnMemberFailure::Hold | OnMemberFailure::Continue => {}
         }
     }
 
@@ -270,7 +280,7 @@ impl Coordinator {
     }
 
     pub(super) fn allow_writes(&mut self, orders: &mut Orders) {
-        if self.change.held == Held::UntilAllowed {
+        if matches!(self.change.held, Held::UntilAllowed | Held::UntilRecorded) {
             self.change.held = Held::No;
             self.tell_writes_allowed(orders);
         }
@@ -278,6 +288,14 @@ impl Coordinator {
             self.policy.log = super::OnLogFailure::Continue;
             self.ledger.log_failed();
             self.grant(orders);
+        }
+    }
+
+    /// The owner's record says of these slots that they have no member.
+    pub(super) fn recorded(&mut self, missing: SlotSet, orders: &mut Orders) {
+        if self.change.held == Held::UntilRecorded && self.map.missing().is_subset_of(missing) {
+            self.change.held = Held::No;
+            self.tell_writes_allowed(orders);
         }
     }
 
@@ -292,7 +310,7 @@ impl Coordinator {
     #[must_use]
     pub fn is_waiting_for_owner(&self) -> bool {
         let blocked = !self.log_health.is_alive() && self.policy.log == super::OnLogFailure::Block;
-        self.change.held == Held::UntilAllowed || blocked
+        matches!(self.change.held, Held::UntilAllowed | Held::UntilRecorded) || blocked
     }
 }
 
@@ -319,4 +337,108 @@ pub enum AddRefusal {
         /// The slot.
         slot: Slot,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::pace::Rates;
+    use crate::coordinator::{CoordinatorSpec, Input, OnLogFailure, Permit, Policy};
+    use crate::dirty_log::{DirtyLog, Initially, LogHealth, Regions};
+    use crate::member::MemberMap;
+
+    /// Six members, two of which may be missing, no superblocks, one shard.
+    fn coordinator(member: OnMemberFailure) -> Coordinator {
+        Coordinator::new(CoordinatorSpec {
+            log: DirtyLog::new(4, Initially::InSync),
+            log_health: LogHealth::Alive,
+            regions: Regions::new(8192, 4096, 8),
+            shards: 1,
+            map: MemberMap::new(vec![MemberState::InSync; 6]),
+            stale: Bitmap::new(4, false),
+            parity_strips: 2,
+            strip_bytes: 4096,
+            stretch_bytes: 4096,
+            superblock: None,
+            behind: SlotSet::empty(),
+            policy: Policy { log: OnLogFailure::Continue, member },
+            rates: Rates::default(),
+            frozen: false,
+            permit: Permit::Granted,
+        })
+    }
+
+    fn tell(coordinator: &mut Coordinator, input: Input) -> Orders {
+        let mut orders = Orders::new();
+        coordinator.handle(0, input, &mut orders);
+        orders
+    }
+
+    /// A member is gone; says whether writes are held.
+    fn lose(coordinator: &mut Coordinator, slot: u8, cause: FailCause) -> bool {
+        tell(coordinator, Input::MemberFailed { slot: Slot(slot), cause });
+        let orders = tell(coordinator, Input::Quiesced);
+        let held = |order: &Order| match order {
+            Order::Resume { writes, .. } => Some(*writes == Writes::Held),
+            _ => None,
+        };
+        orders.iter().find_map(held).expect("the shards go on")
+    }
+
+    fn recorded(coordinator: &mut Coordinator, slots: &[u8]) -> bool {
+        let missing = slots.iter().copied().map(Slot).collect();
+        tell(coordinator, Input::Recorded { missing }).contains(&Order::AllowWrites)
+    }
+
+    /// Goal: writes go on when the owner's record names everybody who is missing, and not before (R4).
+    /// Method: every subset of slots as the record, after one and after two failures, of every cause; a
+    /// failure that is known but not applied yet keeps them held too.
+    #[test]
+    fn a_record_that_names_too_few_allows_nothing() {
+        for cause in FailCause::ALL {
+            for record in 0_u8..64 {
+                let slots: Vec<u8> = (0..6).filter(|slot| record >> slot & 1 == 1).collect();
+                let mut array = coordinator(OnMemberFailure::Record);
+                assert!(!recorded(&mut array, &slots), "nothing is held");
+                assert!(lose(&mut array, 1, cause));
+                assert!(array.is_waiting_for_owner());
+                let first = recorded(&mut array, &slots);
+                assert_eq!(first, slots.contains(&1), "{cause:?} {slots:?}");
+                assert!(lose(&mut array, 4, cause));
+                let both = recorded(&mut array, &slots);
+                assert_eq!(both, slots.contains(&1) && slots.contains(&4), "{cause:?} {slots:?}");
+                assert_eq!(array.is_waiting_for_owner(), !both);
+            }
+        }
+        let mut array = coordinator(OnMemberFailure::Record);
+        assert!(lose(&mut array, 1, FailCause::ALL[0]));
+        tell(&mut array, Input::MemberFailed { slot: Slot(2), cause: FailCause::ALL[0] });
+        assert!(!recorded(&mut array, &[1]), "shards come to rest first");
+        let orders = tell(&mut array, Input::Quiesced);
+        let held = Order::Resume { stale: false, writes: Writes::Held };
+        assert!(orders.contains(&held), "{orders:?}");
+    }
+
+    /// Goal: the operator's word counts with every policy that holds writes; a record counts for those
+    /// that wait for one only. Method: each policy, after a failure and after a removal.
+    #[test]
+    fn who_may_allow_writes_depends_on_the_policy() {
+        let failed = FailCause::ALL.into_iter().find(|cause| *cause != FailCause::Removed).unwrap();
+        for (policy, cause, held, by_record) in [
+            (OnMemberFailure::Hold, failed, true, false),
+            (OnMemberFailure::Hold, FailCause::Removed, false, false),
+            (OnMemberFailure::Record, failed, true, true),
+            (OnMemberFailure::Record, FailCause::Removed, true, true),
+            (OnMemberFailure::Continue, failed, false, false),
+            (OnMemberFailure::Continue, FailCause::Removed, false, false),
+        ] {
+            let mut array = coordinator(policy);
+            assert_eq!(lose(&mut array, 3, cause), held, "{policy:?} {cause:?}");
+            assert_eq!(recorded(&mut array, &[3]), by_record, "{policy:?} {cause:?}");
+            let mut array = coordinator(policy);
+            lose(&mut array, 3, cause);
+            let orders = tell(&mut array, Input::AllowWrites);
+            assert_eq!(orders.contains(&Order::AllowWrites), held, "{policy:?} {cause:?}");
+        }
+    }
 }

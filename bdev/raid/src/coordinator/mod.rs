@@ -72,6 +72,8 @@ pub struct Policy {
 pub enum OnMemberFailure {
     /// They wait until the owner of the table allows them (raid45's `allow_writes`).
     Hold,
+    /// They wait until the owner of the table has recorded the failure, which it does by itself.
+    Record,
     /// They go on: the owner does not need to know first.
     Continue,
 }
@@ -186,6 +188,7 @@ impl Coordinator {
             Input::SuperblockWritten { slot, ok } => self.superblock_written(slot, ok, orders),
             Input::Permit(permit) => self.set_permit(permit),
             Input::AllowWrites => self.allow_writes(orders),
+            Input::Recorded { missing } => self.recorded(missing, orders),
             Input::AddMember { slot, scope, member_uuid } => {
                 self.add_member(slot, scope, member_uuid, orders);
             }

@@ -5,7 +5,7 @@
 use super::background::Permit;
 use crate::event::{FailCause, Work};
 use crate::shard::Writes;
-use crate::units::Slot;
+use crate::units::{Slot, SlotSet};
 use std::collections::VecDeque;
 use uuid::Uuid;
 
@@ -88,6 +88,11 @@ pub enum Input {
     Permit(Permit),
     /// The owner of the array has recorded the failures, and writes may go on (raid45's message).
     AllowWrites,
+    /// The owner has recorded durably that these slots have no member.
+    Recorded {
+        /// The slots.
+        missing: SlotSet,
+    },
     /// A device takes an empty slot. Its channels are there.
     AddMember {
         /// The slot.

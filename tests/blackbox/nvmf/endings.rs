@@ -1,0 +1,98 @@
+//! What hosts see of the end of a service, and of a start at which something was missing.
+//!
+//! Not here: what is on the disks then (`initiator`, `crash`).
+
+use std::ffi::OsStr;
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use device::nvme_tcp::write;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::host::Queue;
+use super::{NQN, address, free_port};
+use crate::daemon::{Daemon, Place, malloc, raid5};
+
+const BLOCK: u32 = 4096;
+
+/// Exports a bdev, and says at which port.
+fn export(daemon: &Daemon, bdev: &str) -> u16 {
+    let port = free_port();
+    daemon.ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
+    daemon.ask("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true }));
+    daemon.ask("nvmf_subsystem_add_ns", json!({ "nqn": NQN, "namespace": { "bdev_name": bdev } }));
+    let listen_address = address("127.0.0.1", &port.to_string());
+    daemon.ask(
+        "nvmf_subsystem_add_listener",
+        json!({ "nqn": NQN, "listen_address": listen_address }),
+    );
+    port
+}
+
+/// Goal: a write that waits when the service stops is answered by nobody: the host loses its connection, and
+/// comes back, instead of taking the device for broken. Method: a mapped device that is suspended, and an
+/// error bdev that keeps its request; SIGTERM.
+#[test]
+fn what_waits_at_the_end_is_not_answered() {
+    for suspended in [true, false] {
+        let place = Place::new();
+        let daemon = place.start();
+        daemon.ask("bdev_malloc_create", malloc("m", 4));
+        daemon.ask("bdev_error_create", json!({ "base_name": "m" }));
+        daemon.ask("dm_create", json!({ "name": "d", "table": "0 8192 linear EE_m 0" }));
+        let port = export(&daemon, "d");
+        let (_admin, facts) = Queue::admin(port, false).unwrap();
+        let mut queue = Queue::io(port, false, facts.cntlid, 1).unwrap();
+        if suspended {
+            daemon.ask("dm_suspend", json!({ "name": "d" }));
+        } else {
+            let pending =
+                json!({ "name": "EE_m", "io_type": "write", "error_type": "pending", "num": 1 });
+            daemon.ask("bdev_error_inject_error", pending);
+        }
+        let command = write(1, 0, 1, BLOCK, false);
+        queue.submit(command, vec![1; BLOCK as usize]).unwrap().unwrap();
+        thread::park_timeout(Duration::from_millis(300));
+        let status = daemon.end(Signal::TERM);
+        assert_eq!(status.code(), Some(0));
+        let answer = queue.next().map(|(_, cqe, _)| cqe.status());
+        assert!(answer.is_err(), "suspended: {suspended}: {answer:?}");
+    }
+}
+
+/// Goal: an array that starts without a member, once patience is at its end, is exported as before, though
+/// nobody calls. Method: superblocks, a state, a file that is gone; nothing but looks.
+#[test]
+fn a_late_array_is_exported() {
+    let place = Place::new();
+    let state = place.data().join("state.json");
+    let args: [&OsStr; 4] =
+        ["--state".as_ref(), state.as_os_str(), "--patience".as_ref(), "1".as_ref()];
+    let daemon = place.start_with(&args);
+    for name in ["m0", "m1", "m2"] {
+        let file = place.path(name);
+        daemon.ask(
+            "bdev_uring_create",
+            json!({ "name": name, "filename": file, "block_size": 4096, "create_size_mib": 8 }),
+        );
+    }
+    let mut array = raid5("r", &["m0", "m1", "m2"]);
+    array["superblock"] = json!(true);
+    daemon.ask("bdev_raid_create", array);
+    daemon.wait_until("in sync", |daemon| {
+        daemon.ask("bdev_raid_get_bdevs", Value::Null)[0]["in_sync"] == true
+    });
+    export(&daemon, "r");
+    daemon.stop();
+    fs::rename(place.path("m2"), place.path("away")).unwrap();
+    let daemon = place.start_with(&args);
+    daemon.wait_until("exported", |daemon| {
+        let subsystems = daemon.ask("nvmf_get_subsystems", Value::Null);
+        let of = |nqn: &Value| nqn["nqn"] == NQN;
+        let subsystem = subsystems.as_array().unwrap().iter().find(|nqn| of(nqn)).cloned();
+        subsystem.is_some_and(|subsystem| subsystem["namespaces"][0]["bdev_name"] == "r")
+    });
+    daemon.stop();
+}
