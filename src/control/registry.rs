@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use array::RaidBdev;
-use device::{Bdev, Counted, DelayBdev, ErrorBdev, lingering_requests};
+use device::{Bdev, Counted, DelayBdev, ErrorBdev, still_lingering};
 use raid::units::Slot;
 use uuid::Uuid;
 
@@ -526,7 +526,7 @@ impl Registry {
             return Err(ControlError::InUse { name: name.to_owned(), claim });
         }
         // Made anew, nobody would know of them.
-        let requests = lingering_requests(entry.bdev.info().uuid);
+        let requests = still_lingering(entry.bdev.info().uuid);
         if requests > 0 {
             return Err(ControlError::Lingering { name: name.to_owned(), requests });
         }

@@ -18,7 +18,7 @@ use crate::raid_bdev::{Local, RaidBdev};
 use crate::shard::ArrayShard;
 use crate::snapshot::RaidSnapshot;
 use crate::spec::{AddError, RemoveError, RestError};
-use device::{Bdev, OpenError, lingering_requests};
+use device::{Bdev, OpenError, still_lingering};
 use raid::coordinator::{AddRefusal, Input, Scope};
 use raid::event::FailCause;
 use raid::member::MemberState;
@@ -195,7 +195,7 @@ impl RaidBdev {
             let (member, block_size_bytes) = (info.name.clone(), info.block_size_bytes);
             return Err(AddError::Blocks { name: name(), member, block_size_bytes, right });
         }
-        let requests = lingering_requests(info.uuid);
+        let requests = still_lingering(info.uuid);
         if requests > 0 {
             return Err(AddError::Lingering { name: name(), member: info.name.clone(), requests });
         }

@@ -14,7 +14,7 @@
 
 use crate::spec::{CreateError, KnownRaid, RaidSpec};
 use device::blocking::{self, BlockingError};
-use device::{Bdev, BdevInfo, lingering_requests};
+use device::{Bdev, BdevInfo, still_lingering};
 use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
 use raid::bitmap::Bitmap;
 use raid::dirty_log::{
@@ -175,7 +175,7 @@ pub(crate) fn check_lingering<'a>(
 ) -> Result<(), CreateError> {
     for device in devices {
         let info = device.info();
-        let requests = lingering_requests(info.uuid);
+        let requests = still_lingering(info.uuid);
         if requests > 0 {
             let (name, device) = (name.to_owned(), info.name.clone());
             return Err(CreateError::Lingering { name, device, requests });

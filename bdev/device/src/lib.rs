@@ -103,7 +103,7 @@ pub use error::{
 pub use flakey::{FlakeyBdev, FlakeyByte, FlakeyFeatures, FlakeySpec, FlakeyWrites};
 pub use io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 pub use lag::{LagBdev, LagClass, LagSpec};
-pub use lingering::{Lingering, lingering_requests};
+pub use lingering::{Lingering, lingering_requests, still_lingering};
 pub use malloc::{MallocBdev, MallocSpec};
 pub use mapped::{
     MappedBdev, MappedSpec, MappedState, MappedTable, Queueing, ResumeError, Segment,

@@ -97,6 +97,9 @@ pub const MAPPED_PARTS_MAX: u32 = 32;
 /// value. One over all of 64 bits takes 440 KiB on each reactor.
 pub const HISTOGRAM_GRANULARITY_MAX: u8 = 10;
 
+/// How long whoever wants to use a device waits for requests of those who have given it up.
+pub const LINGERING_PATIENCE: reactor::Ticks = reactor::Ticks::from_secs(1);
+
 /// What a bdev with a limit may be ahead of it, in nanoseconds of its rate.
 pub const LIMIT_BURST_NS: u64 = 1_000_000;
 

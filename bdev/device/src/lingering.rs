@@ -9,7 +9,7 @@
 //! What a device has not answered it may still do: a write that was given up may reach the medium after
 //! later ones, whoever made those. So the count belongs to the device, by its UUID and for the life of the
 //! process, and not to the user: whoever is about to rely on what he writes to a device asks
-//! [`lingering_requests`] first. It is touched when a device is given up and when it answers late, never
+//! [`still_lingering`] first. It is touched when a device is given up and when it answers late, never
 //! on the way of a request.
 //!
 //! Invariant: a channel with lingering requests is polled until there is none.
@@ -20,13 +20,14 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Mutex;
+use std::time::Duration;
 
-use reactor::{Cx, Poller, PollerId};
+use reactor::{Cx, Poller, PollerId, clock};
 use uuid::Uuid;
 
 use crate::bdev::IoChannel;
 use crate::io::Completion;
-use crate::limits::COMPLETIONS_PER_POLL_MAX;
+use crate::limits::{COMPLETIONS_PER_POLL_MAX, LINGERING_PATIENCE};
 use crate::stacked::lock;
 
 /// Requests by device. Devices without any are not in it.
@@ -37,6 +38,20 @@ static REQUESTS: Mutex<BTreeMap<Uuid, usize>> = Mutex::new(BTreeMap::new());
 #[must_use]
 pub fn lingering_requests(device: Uuid) -> usize {
     lock(&REQUESTS).get(&device).copied().unwrap_or(0)
+}
+
+/// The same, after a moment in which a device that answers at all has answered: one that was let go of in good
+/// health, with a request on its way, is not one that hangs. Waits, so it is not for a reactor's thread.
+#[must_use]
+pub fn still_lingering(device: Uuid) -> usize {
+    let end = clock::now() + LINGERING_PATIENCE;
+    loop {
+        let requests = lingering_requests(device);
+        if requests == 0 || clock::now() >= end {
+            return requests;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 /// Requests of one channel to a device that was given up.
