@@ -20,7 +20,7 @@
 //! | [`limits`] | every bound |
 //! | [`ratio`] | several jobs in alternating short windows of one run |
 //! | [`rows`] | what a rebuild does, without an array; copies |
-//! | [`bench`] | what the examples that measure share |
+//! | [`bench`](mod@bench) | what the examples that measure share |
 //! | `job`, `run`, `report`, `table` | what is asked, done, told, shown |
 //! | `worker`, `source`, `plain`, `buffers` | requests in flight on one reactor |
 //! | `verify`, `stamp` | writing what can be recognised, and recognising it |
