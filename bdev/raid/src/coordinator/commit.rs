@@ -94,6 +94,11 @@ impl Commit {
         self.holders.is_empty()
     }
 
+    /// Whether the log, all of which is written at a start, has been on its bdev for good since.
+    pub(super) fn is_durable(&self) -> bool {
+        self.durable > 0
+    }
+
     /// Whether the log bdev has nothing to do.
     pub(super) fn is_idle(&self) -> bool {
         self.state == State::Idle
@@ -233,7 +238,9 @@ impl Coordinator {
         if ok {
             self.commit.durable = self.commit.begun;
             self.commit.unflushed = false;
-            self.ledger.log_is_durable();
+            if self.ledger.is_caught_up() {
+                self.ledger.log_is_durable();
+            }
             self.grant(orders);
         } else {
             self.log_failed(LogFailure::Flush, orders);

@@ -88,6 +88,11 @@ impl Ledger {
         self.running = Some(version);
     }
 
+    /// Whether the last update of the life before is with everybody, so that the next one may be prepared.
+    pub(super) fn is_caught_up(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Whether the members know that the array runs: from then on it may be written.
     pub(super) fn is_running(&self) -> bool {
         self.running.is_some_and(|version| self.durable() >= version)
@@ -210,12 +215,15 @@ impl Coordinator {
                 self.ledger.member_left(slot, self.map.state(slot));
             }
         }
+        // What is on the log's bdev, if that is there, is not to be trusted before all of a log that was begun anew
+        // has been written. Said with this update and not before, because members that are behind are given
+        // the last one as it was: one event count has one content.
         let is_elsewhere = self.log.area().is_none() || self.log.is_begun_anew();
-        if is_elsewhere && self.ledger.names_log() {
-            // What is on the log's bdev, if that is there, is not this log: it is not to be trusted before all of
-            // this one has been written. Said with this update and not before, because members that are behind
-            // are given the last one as it was: one event count has one content.
+        let is_there = self.commit.is_durable() || !is_elsewhere;
+        if !self.log_health.is_alive() || !is_there && self.ledger.names_log() {
             self.ledger.log_failed();
+        } else if self.commit.is_durable() {
+            self.ledger.log_is_durable();
         }
         self.ledger.started();
     }

@@ -294,7 +294,9 @@ impl Coordinator {
     fn log_failed(&mut self, failure: LogFailure, orders: &mut Orders) {
         if self.log_health.fail(failure) {
             orders.push_back(Order::Event(RaidEvent::LogFailed));
-            self.ledger.log_failed();
+            if self.ledger.is_caught_up() {
+                self.ledger.log_failed();
+            }
         }
     }
 }
