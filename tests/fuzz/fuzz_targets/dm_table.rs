@@ -16,5 +16,7 @@ fuzz_target!(|text: &str| {
         assert_eq!(table.line_at(line.start), Some(line), "{printed}");
     }
     assert_eq!(table.line_at(end), None);
-    assert!(table.devices().is_sorted());
+    let named = table.devices();
+    let once: std::collections::BTreeSet<_> = named.iter().collect();
+    assert_eq!(once.len(), named.len(), "a device is named twice");
 });
