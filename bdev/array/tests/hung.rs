@@ -22,7 +22,7 @@ use reactor::memory::IoBufMut;
 use reactor::{Cx, Reactors};
 use std::sync::Arc;
 use std::time::Duration;
-use support::{Remote, Rng, create, malloc, spec, two_reactors};
+use support::{Remote, Rng, create, malloc, spec, two_reactors, wait};
 
 const STRIP: u32 = 16 << 10;
 const MEMBER_BYTES: u64 = 2 << 20;
@@ -100,16 +100,6 @@ fn contents(op: &IoOp) -> Vec<u8> {
 fn lists(len: usize) -> [Sgl<IoBufMut>; 2] {
     let cut = [512, len / 2, len - len / 2 - 512];
     [Sgl::One(IoBufMut::heap(len)), Sgl::Many(cut.map(IoBufMut::heap).into())]
-}
-
-fn wait(is_so: impl Fn() -> bool) {
-    for _ in 0..20_000 {
-        if is_so() {
-            return;
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-    panic!("it does not happen within 20 s");
 }
 
 /// Goal: reads that a hung member has a part of are answered with the right bytes, and what it writes

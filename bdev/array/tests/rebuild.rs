@@ -11,21 +11,10 @@ use raid::layout::{Layout, Level};
 use raid::member::MemberState;
 use raid::units::{Slot, StripeId};
 use std::sync::Arc;
-use std::time::Duration;
-use support::{Remote, Rng, malloc, reactors, spec, two_reactors};
+use support::{Remote, Rng, malloc, reactors, spec, two_reactors, wait};
 use uuid::Uuid;
 
 const STRIP: u32 = 16 << 10;
-
-fn wait(is_so: impl Fn() -> bool) {
-    for _ in 0..20_000 {
-        if is_so() {
-            return;
-        }
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-    panic!("it does not happen within 20 s");
-}
 
 /// Goal: a member that is replaced holds what it should once it is in sync, on one reactor and on two.
 /// Method: random contents, a member taken out, another put in, and the contents read with a second one

@@ -6,6 +6,8 @@
 //!
 //! Not here: sizes that belong to one device (its block size, its number of blocks).
 
+use reactor::Ticks;
+
 /// Block sizes that a bdev may have, in bytes: what the RAID layouts and NVMe hosts agree on.
 pub const BLOCK_SIZES_BYTES: [u32; 2] = [512, 4096];
 
@@ -98,7 +100,7 @@ pub const MAPPED_PARTS_MAX: u32 = 32;
 pub const HISTOGRAM_GRANULARITY_MAX: u8 = 10;
 
 /// How long whoever wants to use a device waits for requests of those who have given it up.
-pub const LINGERING_PATIENCE: reactor::Ticks = reactor::Ticks::from_secs(1);
+pub const LINGERING_PATIENCE: Ticks = Ticks::from_secs(1);
 
 /// What a bdev with a limit may be ahead of it, in nanoseconds of its rate.
 pub const LIMIT_BURST_NS: u64 = 1_000_000;

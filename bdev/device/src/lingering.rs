@@ -165,4 +165,20 @@ mod tests {
         assert!(Lingering::begin(device, 0).is_over());
         assert!(!lock(&REQUESTS).contains_key(&device), "nothing stays behind");
     }
+
+    /// Goal: a request that ends in a moment is waited for, one that does not is told of.
+    #[test]
+    fn who_answers_in_a_moment_does_not_linger() {
+        let (device, hung) = (Uuid::new_v4(), Uuid::new_v4());
+        let mut answered = Lingering::begin(device, 1);
+        let _never = Lingering::begin(hung, 2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::park_timeout(Duration::from_millis(50));
+                answered.ended(1);
+            });
+            assert_eq!(still_lingering(device), 0);
+        });
+        assert_eq!(still_lingering(hung), 2);
+    }
 }

@@ -233,26 +233,15 @@ impl Host {
     fn digest_stage(&mut self) -> io::Result<()> {
         while !self.staged.is_empty() {
             let bytes = &self.stage[self.staged.clone()];
-            let used = match self.queue.want() {
-                HostWant::Header => {
-                    let (used, event) = self.queue.header(bytes);
-                    match event {
-                        None => {}
-                        Some(HostEvent::Opened) => self.is_open = true,
-                        Some(other) => return Err(lost(other)),
-                    }
-                    used
-                }
-                HostWant::Data { tag, offset, len_bytes } => {
-                    let len = bytes.len().min(len_bytes as usize);
-                    let range = offset as usize..offset as usize + len;
-                    let place = &mut self.buffers[usize::from(tag)][range];
-                    place.copy_from_slice(&bytes[..len]);
-                    self.queue.placed(place);
-                    len
-                }
-                HostWant::Closed => return Err(lost("the target broke the protocol or gave up")),
+            let taken = self.queue.take(bytes, |tag| &mut self.buffers[usize::from(tag)]);
+            let Some((used, event)) = taken else {
+                return Err(lost("the target broke the protocol or gave up"));
             };
+            match event {
+                None => {}
+                Some(HostEvent::Opened) => self.is_open = true,
+                Some(other) => return Err(lost(other)),
+            }
             self.staged.start += used;
         }
         Ok(())

@@ -73,7 +73,7 @@ const fn number(
     help: &'static str,
     value: fn(&Row<'_>) -> String,
 ) -> Field {
-    Field { id, heading, width, is_number: true, help, value }
+    Field { is_number: true, ..text(id, heading, width, help, value) }
 }
 
 /// What a device's values are made of.

@@ -1,8 +1,7 @@
 //! A host with the initiator's core, connected to the model by a pipe that cuts where it likes.
 
 use device::nvme_tcp::{
-    Command, Connecting, Data, HostConfig, HostEvent, HostQueue, HostWant, Setup, SetupStep, Tag,
-    connect,
+    Command, Connecting, Data, HostConfig, HostEvent, HostQueue, Setup, SetupStep, Tag, connect,
 };
 use nvme::pdu::{Digests, digest};
 use nvme::stream::Part;
@@ -122,22 +121,9 @@ impl Host {
     fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let used = match self.queue.want() {
-                HostWant::Header => {
-                    let (used, event) = self.queue.header(rest);
-                    self.events.extend(event);
-                    used
-                }
-                HostWant::Data { tag, offset, len_bytes } => {
-                    let len = rest.len().min(len_bytes as usize);
-                    let range = offset as usize..offset as usize + len;
-                    let place = &mut self.buffers[usize::from(tag)][range];
-                    place.copy_from_slice(&rest[..len]);
-                    self.queue.placed(place);
-                    len
-                }
-                HostWant::Closed => return,
-            };
+            let taken = self.queue.take(rest, |tag| &mut self.buffers[usize::from(tag)]);
+            let Some((used, event)) = taken else { return };
+            self.events.extend(event);
             rest = &rest[used..];
             self.take_completed();
         }

@@ -12,24 +12,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::host::Queue;
-use super::{NQN, address, free_port};
-use crate::daemon::{Daemon, Place, malloc, raid5};
+use super::{NQN, export};
+use crate::daemon::{Place, malloc, raid5};
 
 const BLOCK: u32 = 4096;
-
-/// Exports a bdev, and says at which port.
-fn export(daemon: &Daemon, bdev: &str) -> u16 {
-    let port = free_port();
-    daemon.ask("nvmf_create_transport", json!({ "trtype": "TCP" }));
-    daemon.ask("nvmf_create_subsystem", json!({ "nqn": NQN, "allow_any_host": true }));
-    daemon.ask("nvmf_subsystem_add_ns", json!({ "nqn": NQN, "namespace": { "bdev_name": bdev } }));
-    let listen_address = address("127.0.0.1", &port.to_string());
-    daemon.ask(
-        "nvmf_subsystem_add_listener",
-        json!({ "nqn": NQN, "listen_address": listen_address }),
-    );
-    port
-}
 
 /// Goal: a write that waits when the service stops is answered by nobody: the host loses its connection, and
 /// comes back, instead of taking the device for broken. Method: a mapped device that is suspended, and an

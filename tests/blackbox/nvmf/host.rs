@@ -7,8 +7,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
 use device::nvme_tcp::{
-    Command, Connecting, ControllerFacts, HostConfig, HostEvent, HostQueue, HostWant, Setup,
-    SetupStep, connect,
+    Command, Connecting, ControllerFacts, HostConfig, HostEvent, HostQueue, Setup, SetupStep,
+    connect,
 };
 use nvme::pdu::{Digests, digest};
 use nvme::stream::Part;
@@ -184,22 +184,9 @@ impl Queue {
         }
         let (mut rest, mut said) = (&bytes[..len], None);
         while !rest.is_empty() {
-            let used = match self.queue.want() {
-                HostWant::Header => {
-                    let (used, event) = self.queue.header(rest);
-                    said = said.or(event);
-                    used
-                }
-                HostWant::Data { tag, offset, len_bytes } => {
-                    let len = rest.len().min(len_bytes as usize);
-                    let range = offset as usize..offset as usize + len;
-                    let place = &mut self.buffers[usize::from(tag)][range];
-                    place.copy_from_slice(&rest[..len]);
-                    self.queue.placed(place);
-                    len
-                }
-                HostWant::Closed => return Err(lost(said)),
-            };
+            let taken = self.queue.take(rest, |tag| &mut self.buffers[usize::from(tag)]);
+            let Some((used, event)) = taken else { return Err(lost(said)) };
+            said = said.or(event);
             rest = &rest[used..];
             self.take_completed();
         }

@@ -37,6 +37,17 @@ impl Rng {
     }
 }
 
+/// Waits until something has happened.
+pub(crate) fn wait(is_so: impl Fn() -> bool) {
+    for _ in 0..20_000 {
+        if is_so() {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    panic!("it does not happen within 20 s");
+}
+
 pub(crate) fn reactors(cores: &str) -> Reactors {
     let cores = cores.parse().unwrap();
     let config = ReactorsConfig { cores, poll: PollMode::Adaptive, buffer_bytes: 4 << 20 };

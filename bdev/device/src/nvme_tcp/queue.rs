@@ -282,6 +282,26 @@ impl HostQueue {
         }
     }
 
+    /// Takes bytes that came before it was known where they go: how many, up to the first event or the end of
+    /// a piece of data, which is copied into its command's buffer. `None` if none are taken any more.
+    pub fn take<'b>(
+        &mut self,
+        bytes: &[u8],
+        buffer: impl FnOnce(Tag) -> &'b mut [u8],
+    ) -> Option<(usize, Option<HostEvent>)> {
+        match self.want() {
+            HostWant::Header => Some(self.header(bytes)),
+            HostWant::Data { tag, offset, len_bytes } => {
+                let len = bytes.len().min(len_bytes as usize);
+                let place = &mut buffer(tag)[offset as usize..offset as usize + len];
+                place.copy_from_slice(&bytes[..len]);
+                self.placed(place);
+                Some((len, None))
+            }
+            HostWant::Closed => None,
+        }
+    }
+
     /// What has to be sent, in order: for one gathered write.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
         self.outbox.parts()
