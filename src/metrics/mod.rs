@@ -8,11 +8,11 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | `exposition` | the two formats |
 //! | `families` | metric families while they are filled |
 //! | `arrays`, `bdevs`, `service` | what is made of a survey |
 //! | `nvmf` | what is made of a look at the NVMe/TCP target |
 //! | `process` | the process, by the names that every exporter has |
-//! | `openmetrics` | the newer of the two formats |
 //! | [`Source`] | the seam for whoever has numbers that no survey knows: RPC |
 //!
 //! Names follow prometheus.io's rules: one prefix, base units, `_total` on counters, one meaning each; rates
@@ -27,9 +27,9 @@
 
 mod arrays;
 mod bdevs;
+mod exposition;
 mod families;
 mod nvmf;
-mod openmetrics;
 mod process;
 mod service;
 #[cfg(test)]
@@ -38,7 +38,6 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
-use prometheus::TextEncoder;
 use reactor::{Ticks, clock};
 
 pub(crate) use arrays::{array_state, log_word, member_word, sync_word};
@@ -129,7 +128,7 @@ impl Exporter {
             source.collect(&mut families);
         }
         service::collect_scrape(&survey, clock::now() - begin, &mut families);
-        render(&families, format)
+        exposition::encode(families.protos(), format)
     }
 }
 
@@ -140,20 +139,6 @@ fn families_of(survey: &Survey) -> Families {
     bdevs::collect(survey, &mut families);
     arrays::collect(survey, &mut families);
     families
-}
-
-fn render(families: &Families, format: Format) -> String {
-    match format {
-        Format::OpenMetrics => openmetrics::encode(families.protos()),
-        Format::Text => {
-            let mut text = String::new();
-            // It refuses families without a name or without metrics, which are never made.
-            if let Err(error) = TextEncoder::new().encode_utf8(families.protos(), &mut text) {
-                tracing::error!(%error, "metrics cannot be written");
-            }
-            text
-        }
-    }
 }
 
 /// Seconds, the base unit.
