@@ -23,7 +23,11 @@ pub fn is_read_as_clean(world: &World, region: u64) -> bool {
     bit_of(region, |at| world.log_disk.current(at, SECTOR))
 }
 
+/// dm-log's header: a magic number and version 1 or 2. What has none is no log, whatever its bits are.
 fn bit_of<'a>(region: u64, sector_at: impl Fn(u64) -> &'a [u8]) -> bool {
+    if !matches!(sector_at(0)[..8], [b'r', b'R', b'i', b'M', 1 | 2, 0, 0, 0]) {
+        return false;
+    }
     let at = 1024 + region / 8;
     let sector = sector_at(at / 512 * 512);
     sector[(at % 512) as usize] >> (region % 8) & 1 == 1
