@@ -7,8 +7,8 @@
 //! ```
 //!
 //! An array without superblocks has nothing of its own that could say that a member has failed. Where the
-//! service keeps a state, that says it, and until it does no write is acknowledged (**R4**); without one,
-//! such an array does what its policy says, as the kernel's. What the configuration makes is not in the
+//! service keeps a state, that says it, and until it does no write is acknowledged (**R4**), whatever else the
+//! array's policy makes it wait for; without one, it does what its policy says, as the kernel's. What the configuration makes is not in the
 //! state: it is its author's.
 //!
 //! Not here: the state (`methods::state`), holding writes (`raid::coordinator`).
@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ::raid::coordinator::{OnMemberFailure, Policy};
+use ::raid::coordinator::Policy;
 use ::raid::units::SlotSet;
 use array::RaidBdev;
 use device::Bdev;
@@ -64,10 +64,9 @@ impl Control {
         self.keeping.store(true, Ordering::Release);
     }
 
-    /// The policy of an array that asks for this one.
+    /// The policy of an array that asks for this one: where there is a state, writes wait for it.
     pub(super) fn kept_policy(&self, asked: Policy) -> Policy {
-        let keeping = self.keeping.load(Ordering::Acquire);
-        Policy { member: kept(asked.member, keeping), ..asked }
+        Policy { recorded: self.keeping.load(Ordering::Acquire), ..asked }
     }
 
     /// Arrays whose writes wait. To be asked before the state is put together: who fails meanwhile may not
@@ -95,14 +94,6 @@ impl Control {
         if parity == Parity::Right {
             lock(&self.stopped).insert(entry.name());
         }
-    }
-}
-
-/// Writes that would go on wait for the state where there is one.
-fn kept(asked: OnMemberFailure, keeping: bool) -> OnMemberFailure {
-    match asked {
-        OnMemberFailure::Continue if keeping => OnMemberFailure::Record,
-        OnMemberFailure::Continue | OnMemberFailure::Hold | OnMemberFailure::Record => asked,
     }
 }
 

@@ -92,6 +92,7 @@ fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
                 OnFailure::Hold => coordinator::OnMemberFailure::Hold,
                 OnFailure::Continue => coordinator::OnMemberFailure::Continue,
             },
+            recorded: false,
         },
         io_timeout: params.io_timeout_s.map(|s| Duration::from_secs(s.max(1).into())),
         force: params.force,

@@ -161,7 +161,7 @@ fn array(request: RaidRequest) -> p::BdevRaidCreate {
         },
         on_failure: match request.policy.member {
             OnMember::Hold => p::OnFailure::Hold,
-            OnMember::Record | OnMember::Continue => p::OnFailure::Continue,
+            OnMember::Continue => p::OnFailure::Continue,
         },
         io_timeout_s: request
             .io_timeout

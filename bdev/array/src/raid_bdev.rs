@@ -112,6 +112,7 @@ impl RaidBdev {
             policy: Policy {
                 log: superblock.on_log_failure,
                 member: raid::coordinator::OnMemberFailure::Continue,
+                recorded: false,
             },
             rates: known.rates,
             permit: known.permit,

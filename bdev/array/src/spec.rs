@@ -96,7 +96,11 @@ impl Default for RaidOptions {
             log: None,
             region_bytes: None,
             superblock: false,
-            policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
+            policy: Policy {
+                log: OnLogFailure::Continue,
+                member: OnMemberFailure::Continue,
+                recorded: false,
+            },
             rates: Rates::default(),
             permit: Permit::Granted,
             io_timeout: Duration::from_secs(IO_TIMEOUT_S),

@@ -258,7 +258,7 @@ fn policy(facts: &ArrayFacts) -> Policy {
         true => OnMemberFailure::Hold,
         false => OnMemberFailure::Continue,
     };
-    Policy { log: OnLogFailure::Continue, member }
+    Policy { log: OnLogFailure::Continue, member, recorded: false }
 }
 
 pub(super) fn slot_set(slots: &BTreeSet<usize>) -> SlotSet {

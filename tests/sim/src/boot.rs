@@ -42,11 +42,13 @@ use uuid::Uuid;
 
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
-/// Tell the streams of permits, of the stripe cache, of stretches, of joins that are taken back and of what came
-/// later from that of everything else, so that seeds keep their runs: those of the joins do in seven of eight.
+/// Tell the streams of permits, of the stripe cache, of stretches, of joins that are taken back, of the owner's
+/// record and of what came later from that of everything else, so that seeds keep their runs: those of the joins
+/// do in seven of eight, those of the record in three of four.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
 const LATER_STREAM: u64 = 0x6c61_7465_7273;
 const TAKE_BACK_STREAM: u64 = 0x7461_6b65_6261_636b;
+const RECORD_STREAM: u64 = 0x7265_636f_7264_6564;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 const STRETCH_STREAM: u64 = 0x7374_7265_7463_6821;
 /// Names the stream that says which new arrays find an old log.
@@ -93,6 +95,7 @@ impl World {
             * Prng::new(mix(seed ^ STRETCH_STREAM)).pick(&[1, 1, 2, 256]);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
         let permits = Permits::draw(&mut permit_prng);
+        swarm.recorded = !swarm.superblocks && Prng::new(mix(seed ^ RECORD_STREAM)).one_in(4);
         let mut take_back = Prng::new(mix(seed ^ TAKE_BACK_STREAM));
         let takes_back = take_back.one_in(8).then_some(take_back);
         let component = swarm.component_bytes();
@@ -665,7 +668,11 @@ fn spec(
         strip_bytes: swarm.strip_bytes,
         superblock: None,
         behind: SlotSet::empty(),
-        policy: Policy { log: swarm.on_log_failure, member: swarm.on_member_failure },
+        policy: Policy {
+            log: swarm.on_log_failure,
+            member: swarm.on_member_failure,
+            recorded: swarm.recorded,
+        },
         rates: Rates::default(),
         stretch_bytes: swarm.stretch_bytes,
         frozen: false,

@@ -196,13 +196,13 @@ impl World {
                 self.stats.failures += 1;
                 let told = cause == FailCause::Removed
                     || self.swarm.on_member_failure == OnMemberFailure::Continue;
-                if told {
+                if told && !self.swarm.recorded {
                     self.notes[slot.index()].in_sync = false;
                     self.notes[slot.index()].rebuild = false;
                 }
                 self.want_repair();
             }
-            RaidEvent::LogFailed => self.noted_log_failed = true,
+            RaidEvent::LogFailed => self.noted_log_failed |= !self.swarm.recorded,
             RaidEvent::Broken => self.stats.broken += 1,
             RaidEvent::Optimal => self.stats.promoted += 1,
             RaidEvent::Degraded
@@ -213,7 +213,7 @@ impl World {
         }
     }
 
-    /// The owner of the table looks whether the array waits for it.
+    /// The owner of the table looks whether the array waits for it, or for its record.
     pub fn look_for_owner(&mut self) {
         if self.life.coordinator.is_waiting_for_owner() && !self.life.owner_asked {
             self.life.owner_asked = true;
@@ -221,12 +221,26 @@ impl World {
         }
     }
 
-    /// The owner takes note of what failed, for good, and then allows writes.
+    /// The owner takes note of what failed, for good, and then allows writes. Where it keeps a record, which of
+    /// the two comes first is chance, and who fails between a note and the word of it is not in that.
     pub fn owner_allows(&mut self) {
         self.life.owner_asked = false;
-        for slot in self.life.coordinator.map().missing().iter() {
+        if self.swarm.recorded && self.prng.one_in(2) {
+            self.life.log_waived |= self.life.log_failed;
+            self.coordinator_told(Input::AllowWrites);
+            return;
+        }
+        let missing = self.life.coordinator.map().missing();
+        for slot in missing.iter().filter(|_| self.plant != Plant::RecordForgotten) {
             self.notes[slot.index()].in_sync = false;
             self.notes[slot.index()].rebuild = false;
+        }
+        if self.swarm.recorded {
+            let log_failed = self.life.log_failed;
+            self.noted_log_failed |= log_failed && self.plant != Plant::RecordForgotten;
+            let recorded = Input::Recorded { missing, log_failed };
+            self.schedule_within(SECOND_NS / 100, Happening::Input(recorded));
+            return;
         }
         self.life.log_waived |= self.life.log_failed;
         self.coordinator_told(Input::AllowWrites);

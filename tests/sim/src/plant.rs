@@ -21,6 +21,8 @@ pub enum Plant {
     SuperblockForgotten,
     /// R4: writes are allowed at once when a member has failed.
     AllowAtOnce,
+    /// R4: the owner says that its record names who is missing, and it does not.
+    RecordForgotten,
     /// R5: reads past the core go to members that are not in sync, too.
     ReadStale,
     /// R5: a write goes where it should not.
@@ -51,7 +53,7 @@ pub enum Plant {
 
 impl Plant {
     /// All bugs.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::GrantEarly,
         Self::LogFlushDropped,
         Self::FlushDropped,
@@ -59,6 +61,7 @@ impl Plant {
         Self::AnswerEarly,
         Self::SuperblockForgotten,
         Self::AllowAtOnce,
+        Self::RecordForgotten,
         Self::ReadStale,
         Self::WriteElsewhere,
         Self::NoBound,

@@ -115,6 +115,8 @@ pub struct Swarm {
     pub on_log_failure: OnLogFailure,
     /// What happens when a member fails and there are no superblocks.
     pub on_member_failure: OnMemberFailure,
+    /// Whether the owner keeps a record of who is missing, which writes wait for.
+    pub recorded: bool,
     /// Whether parity is right at the beginning, or to be made so.
     pub begins_in_sync: bool,
     /// Whether devices have volatile caches.
@@ -208,6 +210,7 @@ impl Swarm {
             log_on_disk: prng.percent(70),
             on_log_failure: prng.pick(&[OnLogFailure::Continue, OnLogFailure::Block]),
             on_member_failure: prng.pick(&[OnMemberFailure::Hold, OnMemberFailure::Continue]),
+            recorded: false,
             begins_in_sync: prng.percent(70),
             cached: prng.percent(80),
             fast_reads: prng.percent(70),

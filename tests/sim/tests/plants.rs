@@ -28,6 +28,7 @@ fn every_planted_bug_is_found() {
         (Plant::AnswerEarly, "R3: ", 1..=100),
         (Plant::SuperblockForgotten, "R4: ", 1..=40),
         (Plant::AllowAtOnce, "R4: ", 1..=40),
+        (Plant::RecordForgotten, "R4: ", 1..=200),
         (Plant::ReadStale, "R5: ", 1..=100),
         (Plant::WriteElsewhere, "R5: ", 1..=20),
         (Plant::NoBound, "R6: ", 1..=20),

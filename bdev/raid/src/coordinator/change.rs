@@ -48,6 +48,8 @@ pub(super) struct Change {
     pending: Option<usize>,
     /// Writes are held until this version of the superblocks is durable, or the owner allows them.
     held: Held,
+    /// The owner's record says that the log has failed.
+    pub(super) log_failure_recorded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl Change {
             promoted: SlotSet::empty(),
             pending: None,
             held: Held::No,
+            log_failure_recorded: false,
         }
     }
 
@@ -224,12 +227,14 @@ impl Coordinator {
             self.change.held = Held::UntilDurable(self.ledger.wanted());
             return;
         }
-        match self.policy.member {
-            OnMemberFailure::Hold if !told => self.change.held = Held::UntilAllowed,
+        self.change.held = match (self.policy.member, self.change.held) {
+            (OnMemberFailure::Hold, _) if !told => Held::UntilAllowed,
+            // What is asked for now does not answer for what has failed before.
+            (_, Held::UntilAllowed) => Held::UntilAllowed,
             // Also what the owner has asked for is not in its record yet.
-            OnMemberFailure::Record => self.change.held = Held::UntilRecorded,
-            OnMemberFailure::Hold | OnMemberFailure::Continue => {}
-        }
+            _ if self.policy.recorded => Held::UntilRecorded,
+            (_, held) => held,
+        };
     }
 
     /// Whether the shards need to know the stale regions.
@@ -280,9 +285,12 @@ impl Coordinator {
     }
 
     pub(super) fn allow_writes(&mut self, orders: &mut Orders) {
-        if matches!(self.change.held, Held::UntilAllowed | Held::UntilRecorded) {
-            self.change.held = Held::No;
-            self.tell_writes_allowed(orders);
+        if self.change.held == Held::UntilAllowed {
+            // Whoever allows it need not be who keeps the record.
+            self.change.held = if self.policy.recorded { Held::UntilRecorded } else { Held::No };
+            if self.change.held == Held::No {
+                self.tell_writes_allowed(orders);
+            }
         }
         if !self.log_health.is_alive() {
             self.policy.log = super::OnLogFailure::Continue;
@@ -291,8 +299,12 @@ impl Coordinator {
         }
     }
 
-    /// The owner's record says of these slots that they have no member.
-    pub(super) fn recorded(&mut self, missing: SlotSet, orders: &mut Orders) {
+    /// The owner's record says of these slots that they have no member, and whether the log has failed.
+    pub(super) fn recorded(&mut self, missing: SlotSet, log_failed: bool, orders: &mut Orders) {
+        if log_failed && !self.log_health.is_alive() {
+            self.change.log_failure_recorded = true;
+            self.grant(orders);
+        }
         if self.change.held == Held::UntilRecorded && self.map.missing().is_subset_of(missing) {
             self.change.held = Held::No;
             self.tell_writes_allowed(orders);
@@ -309,7 +321,10 @@ impl Coordinator {
     /// Whether host writes are held, and not only for the time that a superblock takes to be written.
     #[must_use]
     pub fn is_waiting_for_owner(&self) -> bool {
-        let blocked = !self.log_health.is_alive() && self.policy.log == super::OnLogFailure::Block;
+        let unrecorded =
+            self.ledger.is_owners(self.policy.recorded) && !self.is_log_failure_on_record();
+        let blocked = !self.log_health.is_alive()
+            && (self.policy.log == super::OnLogFailure::Block || unrecorded);
         matches!(self.change.held, Held::UntilAllowed | Held::UntilRecorded) || blocked
     }
 }
@@ -348,7 +363,7 @@ mod tests {
     use crate::member::MemberMap;
 
     /// Six members, two of which may be missing, no superblocks, one shard.
-    fn coordinator(member: OnMemberFailure) -> Coordinator {
+    fn coordinator(member: OnMemberFailure, recorded: bool) -> Coordinator {
         Coordinator::new(CoordinatorSpec {
             log: DirtyLog::new(4, Initially::InSync),
             log_health: LogHealth::Alive,
@@ -361,7 +376,7 @@ mod tests {
             stretch_bytes: 4096,
             superblock: None,
             behind: SlotSet::empty(),
-            policy: Policy { log: OnLogFailure::Continue, member },
+            policy: Policy { log: OnLogFailure::Continue, member, recorded },
             rates: Rates::default(),
             frozen: false,
             permit: Permit::Granted,
@@ -387,7 +402,8 @@ mod tests {
 
     fn recorded(coordinator: &mut Coordinator, slots: &[u8]) -> bool {
         let missing = slots.iter().copied().map(Slot).collect();
-        tell(coordinator, Input::Recorded { missing }).contains(&Order::AllowWrites)
+        tell(coordinator, Input::Recorded { missing, log_failed: false })
+            .contains(&Order::AllowWrites)
     }
 
     /// Goal: writes go on when the owner's record names everybody who is missing, and not before (R4).
@@ -398,7 +414,7 @@ mod tests {
         for cause in FailCause::ALL {
             for record in 0_u8..64 {
                 let slots: Vec<u8> = (0..6).filter(|slot| record >> slot & 1 == 1).collect();
-                let mut array = coordinator(OnMemberFailure::Record);
+                let mut array = coordinator(OnMemberFailure::Continue, true);
                 assert!(!recorded(&mut array, &slots), "nothing is held");
                 assert!(lose(&mut array, 1, cause));
                 assert!(array.is_waiting_for_owner());
@@ -410,7 +426,7 @@ mod tests {
                 assert_eq!(array.is_waiting_for_owner(), !both);
             }
         }
-        let mut array = coordinator(OnMemberFailure::Record);
+        let mut array = coordinator(OnMemberFailure::Continue, true);
         assert!(lose(&mut array, 1, FailCause::ALL[0]));
         tell(&mut array, Input::MemberFailed { slot: Slot(2), cause: FailCause::ALL[0] });
         assert!(!recorded(&mut array, &[1]), "shards come to rest first");
@@ -419,26 +435,52 @@ mod tests {
         assert!(orders.contains(&held), "{orders:?}");
     }
 
-    /// Goal: the operator's word counts with every policy that holds writes; a record counts for those
-    /// that wait for one only. Method: each policy, after a failure and after a removal.
+    /// Goal: writes go on when everybody has said so whom the policy asks: the operator, the record, both in
+    /// either order, or nobody. Method: each policy, after a failure, after a removal, and after one of each.
     #[test]
     fn who_may_allow_writes_depends_on_the_policy() {
-        let failed = FailCause::ALL.into_iter().find(|cause| *cause != FailCause::Removed).unwrap();
-        for (policy, cause, held, by_record) in [
-            (OnMemberFailure::Hold, failed, true, false),
-            (OnMemberFailure::Hold, FailCause::Removed, false, false),
-            (OnMemberFailure::Record, failed, true, true),
-            (OnMemberFailure::Record, FailCause::Removed, true, true),
-            (OnMemberFailure::Continue, failed, false, false),
-            (OnMemberFailure::Continue, FailCause::Removed, false, false),
+        use FailCause::{Removed, Write};
+        use OnMemberFailure::{Continue, Hold};
+        for (policy, recorded, causes, word, record) in [
+            (Hold, false, vec![Write], true, false),
+            (Hold, false, vec![Removed], false, false),
+            (Hold, false, vec![Write, Removed], true, false),
+            (Hold, true, vec![Write], true, true),
+            (Hold, true, vec![Removed], false, true),
+            (Hold, true, vec![Write, Removed], true, true),
+            (Hold, true, vec![Removed, Write], true, true),
+            (Continue, false, vec![Write, Removed], false, false),
+            (Continue, true, vec![Write], false, true),
+            (Continue, true, vec![Removed], false, true),
         ] {
-            let mut array = coordinator(policy);
-            assert_eq!(lose(&mut array, 3, cause), held, "{policy:?} {cause:?}");
-            assert_eq!(recorded(&mut array, &[3]), by_record, "{policy:?} {cause:?}");
-            let mut array = coordinator(policy);
-            lose(&mut array, 3, cause);
-            let orders = tell(&mut array, Input::AllowWrites);
-            assert_eq!(orders.contains(&Order::AllowWrites), held, "{policy:?} {cause:?}");
+            let case = format!("{policy:?}, recorded {recorded}, {causes:?}");
+            for word_first in [false, true] {
+                let mut array = coordinator(policy, recorded);
+                let mut held = false;
+                for (slot, cause) in (3..).zip(&causes) {
+                    held = lose(&mut array, slot, *cause);
+                }
+                assert_eq!(held, word || record, "{case}");
+                let (mut word_given, mut record_made) = (false, false);
+                // A record that was made too early counts when it is made again.
+                for is_word in [word_first, !word_first, word_first] {
+                    let input = match is_word {
+                        true => Input::AllowWrites,
+                        false => Input::Recorded {
+                            missing: [3, 4].map(Slot).into_iter().collect(),
+                            log_failed: false,
+                        },
+                    };
+                    word_given |= is_word;
+                    record_made |= !is_word && (word_given || !word);
+                    let goes_on = held && (word_given || !word) && (record_made || !record);
+                    let orders = tell(&mut array, input);
+                    assert_eq!(orders.contains(&Order::AllowWrites), goes_on, "{case}");
+                    held &= !goes_on;
+                    assert_eq!(array.is_waiting_for_owner(), held, "{case}");
+                }
+                assert!(!held, "{case}");
+            }
         }
     }
 }

@@ -163,7 +163,7 @@ impl Coordinator {
             (true, _) => self.commit.durable,
             // What was marked before the failure may go on either way.
             (false, OnLogFailure::Block) => self.commit.durable,
-            (false, OnLogFailure::Continue) if self.ledger.is_log_failure_durable() => u64::MAX,
+            (false, OnLogFailure::Continue) if self.is_log_failure_on_record() => u64::MAX,
             (false, OnLogFailure::Continue) => self.commit.durable,
         };
         for _ in 0..self.commit.waiting.len() {

@@ -125,8 +125,13 @@ impl Ledger {
         }
     }
 
-    pub(super) fn is_log_failure_durable(&self) -> bool {
+    fn is_log_failure_durable(&self) -> bool {
         self.log_failed.is_some_and(|version| self.durable() >= version)
+    }
+
+    /// Whether the owner's record stands for superblocks, where there are none.
+    pub(super) fn is_owners(&self, recorded: bool) -> bool {
+        recorded && self.superblock.is_none()
     }
 
     pub(super) fn member_left(&mut self, slot: Slot, state: MemberState) {
@@ -176,6 +181,14 @@ impl Ledger {
 }
 
 impl Coordinator {
+    /// Whether it is on record for good that the log has failed: from then on nobody believes what it says.
+    pub(super) fn is_log_failure_on_record(&self) -> bool {
+        match self.ledger.is_owners(self.policy.recorded) {
+            true => self.change.log_failure_recorded,
+            false => self.ledger.is_log_failure_durable(),
+        }
+    }
+
     /// What the superblock of a member says now.
     ///
     /// # Panics
@@ -218,9 +231,7 @@ impl Coordinator {
         // What is on the log's bdev, if that is there, is not to be trusted before all of a log that was begun anew
         // has been written. Said with this update and not before, because members that are behind are given
         // the last one as it was: one event count has one content.
-        let is_elsewhere = self.log.area().is_none() || self.log.is_begun_anew();
-        let is_there = self.commit.is_durable() || !is_elsewhere;
-        if !self.log_health.is_alive() || !is_there && self.ledger.names_log() {
+        if !self.log_health.is_alive() || !self.is_log_believed() && self.ledger.names_log() {
             self.ledger.log_failed();
         } else if self.commit.is_durable() {
             self.ledger.log_is_durable();

@@ -65,6 +65,9 @@ pub struct Policy {
     pub log: OnLogFailure,
     /// When a member fails and there are no superblocks to record it in.
     pub member: OnMemberFailure,
+    /// Whether the owner keeps a record of who is missing and of the log, which writes wait for where there
+    /// are no superblocks ([`Input::Recorded`]).
+    pub recorded: bool,
 }
 
 /// What becomes of writes when a member has failed and no superblock can record it.
@@ -72,8 +75,6 @@ pub struct Policy {
 pub enum OnMemberFailure {
     /// They wait until the owner of the table allows them (raid45's `allow_writes`).
     Hold,
-    /// They wait until the owner of the table has recorded the failure, which it does by itself.
-    Record,
     /// They go on: the owner does not need to know first.
     Continue,
 }
@@ -188,7 +189,9 @@ impl Coordinator {
             Input::SuperblockWritten { slot, ok } => self.superblock_written(slot, ok, orders),
             Input::Permit(permit) => self.set_permit(permit),
             Input::AllowWrites => self.allow_writes(orders),
-            Input::Recorded { missing } => self.recorded(missing, orders),
+            Input::Recorded { missing, log_failed } => {
+                self.recorded(missing, log_failed, orders);
+            }
             Input::AddMember { slot, scope, member_uuid } => {
                 self.add_member(slot, scope, member_uuid, orders);
             }
@@ -244,6 +247,14 @@ impl Coordinator {
     #[must_use]
     pub fn failures(&self) -> [u64; FailCause::ALL.len()] {
         self.change.failures
+    }
+
+    /// Whether what is on the log's bdev may be believed at a start: it has not failed, and all of one that
+    /// was begun anew is there for good.
+    #[must_use]
+    pub fn is_log_believed(&self) -> bool {
+        let is_elsewhere = self.log.area().is_none() || self.log.is_begun_anew();
+        self.log_health.is_alive() && (self.commit.is_durable() || !is_elsewhere)
     }
 
     /// How the log bdev is.

@@ -88,10 +88,12 @@ pub enum Input {
     Permit(Permit),
     /// The owner of the array has recorded the failures, and writes may go on (raid45's message).
     AllowWrites,
-    /// The owner has recorded durably that these slots have no member.
+    /// The owner has recorded durably how the array is.
     Recorded {
-        /// The slots.
+        /// Slots that have no member.
         missing: SlotSet,
+        /// Whether what is on the log's bdev is not to be believed.
+        log_failed: bool,
     },
     /// A device takes an empty slot. Its channels are there.
     AddMember {

@@ -66,7 +66,9 @@ impl Coordinator {
                 let quiet = self.background.is_idle() && self.flushes.is_idle();
                 // Whoever waits for a lease of a broken array waits for ever.
                 let released = self.commit.holds_nothing() || self.is_broken();
-                if quiet && settled && released {
+                // One that is still starting would say that it runs after it has said that it is stopped.
+                let started = self.ledger.is_caught_up() || self.is_broken();
+                if quiet && settled && released && started {
                     self.stop = Stop::Flushing;
                     self.flushes.want(Purposes { stop: true, ..Purposes::default() });
                     self.begin_flushes(orders);

@@ -101,7 +101,11 @@ impl World {
             strip_bytes: STRIP as u32,
             superblock: None,
             behind: crate::units::SlotSet::empty(),
-            policy: Policy { log: OnLogFailure::Continue, member: OnMemberFailure::Continue },
+            policy: Policy {
+                log: OnLogFailure::Continue,
+                member: OnMemberFailure::Continue,
+                recorded: false,
+            },
             rates: Rates::default(),
             // A stripe, so that a region is several stretches.
             stretch_bytes: STRIP as u64,
