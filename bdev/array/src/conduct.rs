@@ -19,14 +19,14 @@ use device::{BdevIo, Completion, IoStatus};
 use raid::bitmap::Bitmap;
 use raid::coordinator::{Action, Coordinator, Input, Order, Orders, RaidEvent};
 use raid::event::{Event, FailCause};
-use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES};
+use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES, copy_order};
 use raid::units::Slot;
 use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{Latencies, Ticks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A step of writing a member's superblock.
+/// A step of writing a member's superblock: of its first or second copy, in the order of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Write(usize),
@@ -36,6 +36,7 @@ enum Step {
 #[derive(Debug)]
 struct SuperblockWrite {
     bytes: IoBuf,
+    order: [usize; 2],
     step: Step,
 }
 
@@ -318,7 +319,7 @@ impl ArrayShard {
         let unrecorded = std::mem::take(&mut conductor.unrecorded);
         let count = done.len() + unrecorded.len();
         for slot in unrecorded {
-            self.superblock_step(now, slot, true);
+            self.superblock_step(now, slot, false);
         }
         for completion in done.drain(..) {
             let ok = completion.status.is_ok();
@@ -337,11 +338,13 @@ impl ArrayShard {
         let mut bytes = IoBufMut::heap(SUPERBLOCK_BYTES);
         let target: &mut [u8; SUPERBLOCK_BYTES] =
             (&mut bytes[..]).try_into().expect("it was allocated so");
-        if let Err(error) = self.coordinator().superblock(slot).encode(target) {
+        let superblock = self.coordinator().superblock(slot);
+        if let Err(error) = superblock.encode(target) {
             tracing::error!(array = self.common.info.name, %slot, %error, "bad superblock");
             return self.coordinate(now, Input::SuperblockWritten { slot, ok: false });
         }
-        let write = SuperblockWrite { bytes: bytes.freeze(), step: Step::Write(0) };
+        let order = copy_order(superblock.events);
+        let write = SuperblockWrite { bytes: bytes.freeze(), order, step: Step::Write(0) };
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         conductor.superblocks.insert(slot, write);
         self.submit_superblock(slot);
@@ -349,11 +352,11 @@ impl ArrayShard {
 
     fn submit_superblock(&mut self, slot: Slot) {
         let conductor = self.conductor.as_ref().expect("the coordinator is on shard 0");
-        let SuperblockWrite { bytes, step } = &conductor.superblocks[&slot];
+        let SuperblockWrite { bytes, order, step } = &conductor.superblocks[&slot];
         let token = Purpose::Superblock { slot }.token();
         let io = match *step {
-            Step::Write(copy) => {
-                BdevIo::write(token, COPY_OFFSETS_BYTES[copy], bytes.clone(), false)
+            Step::Write(nth) => {
+                BdevIo::write(token, COPY_OFFSETS_BYTES[order[nth]], bytes.clone(), false)
             }
             Step::Flush(_) => BdevIo::flush(token),
         };
@@ -362,7 +365,7 @@ impl ArrayShard {
             None => self.submit_to_member(slot, io),
             Some(devices) => match devices.get_mut(&slot) {
                 Some(device) => device.submit(io, self.patience.now_ns()),
-                // What there is to record of it stands in the others'.
+                // Nothing can be on record with it, so it does not count (**R4**).
                 None => conductor.unrecorded.push(slot),
             },
         }
@@ -374,10 +377,8 @@ impl ArrayShard {
         let write = conductor.superblocks.get_mut(&slot).expect("it is being written");
         let next = match write.step {
             _ if !ok => None,
-            Step::Write(copy) => Some(Step::Flush(copy)),
-            Step::Flush(copy) => {
-                (copy + 1 < COPY_OFFSETS_BYTES.len()).then(|| Step::Write(copy + 1))
-            }
+            Step::Write(nth) => Some(Step::Flush(nth)),
+            Step::Flush(nth) => (nth + 1 < write.order.len()).then_some(Step::Write(nth + 1)),
         };
         match next {
             Some(step) => {

@@ -68,7 +68,9 @@
 //! 1. Update k + 1 begins only after update k has finished on every member in use; a member on which it
 //!    failed is declared [`Faulty`](MemberRecordState::Faulty) by update k + 1.
 //! 2. The update that declares a member faulty or missing is not written to that member.
-//! 3. An update that brings a member in is written to that member first.
+//! 3. Of the two copies on a member that which the last update has written last is written first
+//!    ([`copy_order`]), and flushed before the other: wherever updates are cut off, and however often, the
+//!    better one is never the one that is overwritten.
 //! 4. Geometry never changes in the life of an array.
 //!
 //! Not here: reading and writing it (crate `array`), who belongs together and may start
@@ -100,6 +102,13 @@ pub const SUPERBLOCK_BYTES: usize = 16 << 10;
 /// Where the two copies begin on a member, in bytes: blocks of 4 KiB, and far enough from each
 /// other that one torn or misdirected write does not take both.
 pub const COPY_OFFSETS_BYTES: [u64; 2] = [4 << 10, 512 << 10];
+
+/// The copies in the order in which the update with this event count writes them. Every update has the other
+/// order than the one before it: of one that was cut off between the two, the next begins with the older.
+#[must_use]
+pub const fn copy_order(events: u64) -> [usize; 2] {
+    if events.is_multiple_of(2) { [0, 1] } else { [1, 0] }
+}
 
 /// Where the array's data begins on a member at the earliest, in bytes.
 pub const DATA_OFFSET_BYTES_MIN: u64 = 1 << 20;

@@ -43,11 +43,13 @@ use uuid::Uuid;
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
 /// Tell the streams of permits, of the stripe cache, of stretches, of joins that are taken back, of the owner's
-/// record and of what came later from that of everything else, so that seeds keep their runs: those of the joins
-/// do in seven of eight, those of the record in three of four.
+/// record, of updates that are cut off and of what came later from that of everything else, so that seeds keep
+/// their runs: those of the joins do in seven of eight, those of the record in three of four, those of the
+/// updates in fifteen of sixteen.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
 const LATER_STREAM: u64 = 0x6c61_7465_7273;
 const TAKE_BACK_STREAM: u64 = 0x7461_6b65_6261_636b;
+const UPDATE_STREAM: u64 = 0x6375_7475_7064_6174;
 const RECORD_STREAM: u64 = 0x7265_636f_7264_6564;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 const STRETCH_STREAM: u64 = 0x7374_7265_7463_6821;
@@ -95,6 +97,10 @@ impl World {
             * Prng::new(mix(seed ^ STRETCH_STREAM)).pick(&[1, 1, 2, 256]);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
         let permits = Permits::draw(&mut permit_prng);
+        swarm.cuts_updates = swarm.superblocks && Prng::new(mix(seed ^ UPDATE_STREAM)).one_in(16);
+        if swarm.cuts_updates {
+            (swarm.crashes, swarm.power, swarm.orderly) = (4, 100, 0);
+        }
         swarm.recorded = !swarm.superblocks && Prng::new(mix(seed ^ RECORD_STREAM)).one_in(4);
         let mut take_back = Prng::new(mix(seed ^ TAKE_BACK_STREAM));
         let takes_back = take_back.one_in(8).then_some(take_back);
@@ -320,13 +326,42 @@ impl World {
         trace!(self, "refused: {refused:?}");
         self.stats.refusals += 1;
         let is_foreign = matches!(self.log_at_start, LogAtStart::Foreign(_));
-        let right = matches!(refused, Refused::LogForeign) == is_foreign
-            || matches!(refused, Refused::TooFew);
+        let too_few = matches!(refused, Refused::TooFew);
+        let right = matches!(refused, Refused::LogForeign) == is_foreign || too_few;
         assert!(right, "R7: {refused:?} with {:?}", self.log_at_start);
+        assert!(!too_few || !self.is_enough_there(), "R8: members that were never out are refused");
         let lost = self.stats.failures + self.stats.log_errors + self.stats.log_swaps;
         if self.swarm.lost_max == 0 && lost == 0 {
             panic!("R7: {refused:?}, but nothing was ever lost");
         }
+    }
+
+    /// Nobody is left out who is there, whom the newest superblock calls in sync, and who was never out.
+    fn judge_seats(&self, assembly: &Assembly) {
+        for (slot, (seat, record)) in
+            assembly.seats.iter().zip(&assembly.superblock.members).enumerate()
+        {
+            let device = self.uuids.iter().position(|uuid| *uuid == record.member_uuid);
+            let (Seat::Empty { .. }, Some(device)) = (seat, device) else { continue };
+            let left_out = record.state == MemberRecordState::InSync
+                && self.disks[device].present
+                && !self.life.out.contains(&device);
+            assert!(!left_out, "R8: device {device} is left out of slot {slot}: {seat:?}");
+        }
+    }
+
+    /// Whether members are there that the newest superblock calls in sync and that were never out, as many as
+    /// an array needs, whatever their own superblocks have come to.
+    fn is_enough_there(&self) -> bool {
+        let there = || (0..self.disks.len()).filter(|&device| self.disks[device].present);
+        let found = there().filter_map(|device| self.read_superblock(device));
+        let Some(newest) = found.max_by_key(|superblock| superblock.events) else { return false };
+        let good = there().filter(|&device| {
+            let record = newest.members.iter().find(|m| m.member_uuid == self.uuids[device]);
+            record.is_some_and(|record| record.state == MemberRecordState::InSync)
+                && !self.life.out.contains(&device)
+        });
+        good.count() + self.geometry.parity_strips() >= self.swarm.members
     }
 
     fn load_log(&self) -> (DirtyLog, Found) {
@@ -367,6 +402,7 @@ impl World {
             Err(assemble::Refusal::TooFewMembers { .. }) => return Err(Refused::TooFew),
             Err(refusal) => panic!("R8: assembly refuses: {refusal}"),
         };
+        self.judge_seats(&assembly);
         let (log, found) = match &assembly.superblock.log {
             None => (DirtyLog::new(self.regions.count(), Initially::OutOfSync), LogFound::Memory),
             Some(_) if self.log_at_start == LogAtStart::Missing => {

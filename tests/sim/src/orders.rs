@@ -16,7 +16,7 @@ use crate::world::{Device, Happening, Io, Kind, Message, Purpose, World};
 use raid::coordinator::{Input, Order, Orders, Permit};
 use raid::event::Event;
 use raid::shard::Writes;
-use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES};
+use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES, copy_order};
 use raid::units::Slot;
 
 impl World {
@@ -211,7 +211,7 @@ impl World {
             let input = Input::SuperblockWritten { slot, ok: true };
             return self.schedule_within(self.swarm.device_ns, Happening::Input(input));
         }
-        self.life.superblocks.insert(slot.0, bytes);
+        self.life.superblocks.insert(slot.0, (bytes, copy_order(superblock.events)));
         self.superblock_step(slot, 0);
     }
 
@@ -222,8 +222,8 @@ impl World {
         if step % 2 == 1 {
             return self.submit_flush(Device::Member(device), purpose);
         }
-        let bytes = self.life.superblocks[&slot.0].clone();
-        let offset_bytes = COPY_OFFSETS_BYTES[usize::from(step / 2)];
+        let (bytes, order) = self.life.superblocks[&slot.0].clone();
+        let offset_bytes = COPY_OFFSETS_BYTES[order[usize::from(step / 2)]];
         self.submit(
             Device::Member(device),
             offset_bytes,

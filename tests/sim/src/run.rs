@@ -14,7 +14,7 @@ use crate::images;
 use crate::plant::Plant;
 use crate::stats::Stats;
 use crate::trace;
-use crate::world::{Happening, SECOND_NS, World};
+use crate::world::{Happening, Io, Purpose, SECOND_NS, World};
 use raid::coordinator::{Action, Input, Permit};
 
 /// Steps in which everything has to come to its end once faults have stopped.
@@ -76,6 +76,9 @@ impl World {
     fn live_until_crash(&mut self, requests: u64) {
         self.life.to_issue = self.swarm.requests;
         self.more_requests();
+        if self.swarm.cuts_updates {
+            return self.live_until_an_update();
+        }
         let mut limit = STEPS_MAX;
         while self.life.issued < requests && limit > 0 {
             limit -= 1;
@@ -92,6 +95,20 @@ impl World {
                 limit -= 1;
                 self.advance();
             }
+        }
+    }
+
+    /// A life that ends in the middle of an update of the superblocks, soon after its start.
+    fn live_until_an_update(&mut self) {
+        let is_update = |io: &Io| matches!(io.purpose, Purpose::Superblock { .. });
+        for _ in 0..1000 {
+            if self.life.ios.values().any(is_update) {
+                break;
+            }
+            self.advance();
+        }
+        for _ in 0..self.prng.below(20) {
+            self.advance();
         }
     }
 

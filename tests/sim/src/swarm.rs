@@ -117,6 +117,8 @@ pub struct Swarm {
     pub on_member_failure: OnMemberFailure,
     /// Whether the owner keeps a record of who is missing, which writes wait for.
     pub recorded: bool,
+    /// Whether lives end in the middle of their first update of the superblocks.
+    pub cuts_updates: bool,
     /// Whether parity is right at the beginning, or to be made so.
     pub begins_in_sync: bool,
     /// Whether devices have volatile caches.
@@ -211,6 +213,7 @@ impl Swarm {
             on_log_failure: prng.pick(&[OnLogFailure::Continue, OnLogFailure::Block]),
             on_member_failure: prng.pick(&[OnMemberFailure::Hold, OnMemberFailure::Continue]),
             recorded: false,
+            cuts_updates: false,
             begins_in_sync: prng.percent(70),
             cached: prng.percent(80),
             fast_reads: prng.percent(70),

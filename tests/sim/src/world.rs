@@ -283,7 +283,7 @@ pub struct Life {
     /// Host bytes so far.
     pub foreground_bytes: u64,
     /// Superblocks on their way: bytes by slot.
-    pub superblocks: BTreeMap<u8, Vec<u8>>,
+    pub superblocks: BTreeMap<u8, (Vec<u8>, [usize; 2])>,
     /// Slots that were given a fault that costs them their place.
     pub doomed: SlotSet,
     /// Slots that failed a flush of the coordinator.

@@ -3,13 +3,13 @@
 //! | copy 0 | copy 1 | what it was |
 //! |---|---|---|
 //! | k | k | the rule |
-//! | k | k - 1 | a crash between the two writes |
+//! | k | k - 1, or the other way round | a crash between the two writes |
 //! | valid | unreadable, damaged or blank | a bad block; the other copy is what the second one is for |
 //! | any | intact, of another version | a refusal: a later version was at work, and its copy may be fresher (R8) |
 //! | damaged | damaged | a superblock of ours was here: not to be overwritten without a question |
 //! | no magic | no magic | none: blank or somebody else's (`foreign`) |
 //!
-//! Whoever finds the other copy in a worse state writes it again with the next update.
+//! The next update begins with the worse one ([`copy_order`](super::copy_order)).
 //!
 //! Not here: reading them.
 
@@ -49,8 +49,7 @@ pub struct Pair {
 pub enum OtherCopy {
     /// Says the same.
     Same,
-    /// Says something else. Of two copies with the same event count copy 0 counts, which is written
-    /// first.
+    /// Says something else. Of two copies with the same event count copy 0 counts.
     Outdated {
         /// Its event count.
         events: u64,

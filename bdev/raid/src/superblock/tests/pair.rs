@@ -107,3 +107,31 @@ fn a_copy_of_the_wrong_length_is_none() {
          superblock has 16384 bytes, not 0"
     );
 }
+
+/// Goal: however often updates are cut off, a member says at least what the last one that ended has said, and
+/// never nothing. Method: every sequence of six updates, each of which ends or is cut off before, in or
+/// after the write of a copy; the next one has the event count that a start would give it.
+#[test]
+fn the_better_copy_is_never_overwritten() {
+    fn go(copies: [Option<u64>; 2], ended: u64, updates_left: u32) {
+        let found = copies.into_iter().flatten().max().expect("one of the copies says something");
+        assert!(found >= ended, "{copies:?} after update {ended}");
+        if updates_left == 0 {
+            return;
+        }
+        let events = found + 1;
+        let [first, second] = copy_order(events);
+        let with = |mut copies: [Option<u64>; 2], copy: usize, content| {
+            copies[copy] = content;
+            copies
+        };
+        let begun = with(copies, first, Some(events));
+        let cut_off = [copies, with(copies, first, None), begun, with(begun, second, None)];
+        for left in cut_off {
+            go(left, ended, updates_left - 1);
+        }
+        go([Some(events); 2], events, updates_left - 1);
+    }
+    go([Some(1); 2], 1, 6);
+    go([Some(2); 2], 2, 6);
+}
