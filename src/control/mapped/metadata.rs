@@ -12,7 +12,9 @@
 //! regions are dirty stays in memory: after a crash all of the array is resynced, and one that is
 //! degraded as well does not start (**R7**).
 //!
-//! A member without a metadata device in a table that has some is what the others' superblocks say.
+//! All members of a table have a metadata device, or none has. With dm-raid some may; but whoever has failed must
+//! be on record with everybody who is left (**R4**, **R8**): else a stale member whose superblock alone is
+//! found would be believed.
 //!
 //! Not here: the rules (`raid::assemble`), superblocks on members (`control::assembly`).
 
@@ -56,6 +58,7 @@ impl Control {
         parts: &Parts,
     ) -> Result<Found, ControlError> {
         let reactor = self.reactors().first().ok_or_else(|| plan.cannot_run("no reactor"))?;
+        check_everybody_has_one(plan, parts)?;
         let mut found: Vec<Option<Superblock>> = Vec::new();
         for device in &parts.metadata {
             let Some(device) = device else {
@@ -77,9 +80,9 @@ impl Control {
         else {
             return Ok(Found::New);
         };
-        let freshest = freshest.clone();
+        let array = freshest.array_uuid;
         check_shape(plan, &found)?;
-        candidates(plan, parts, &found, &freshest)
+        candidates(plan, parts, &found, array)
     }
 
     /// Starts an array again, as its superblocks and its table say.
@@ -141,6 +144,18 @@ impl Control {
     }
 }
 
+/// Refuses members of which nothing could be recorded, beside some of which it can.
+fn check_everybody_has_one(plan: &Plan<'_>, parts: &Parts) -> Result<(), ControlError> {
+    let mut without = (0..).zip(parts.members.iter().zip(&parts.metadata));
+    match without.find(|(_, (member, metadata))| member.is_some() && metadata.is_none()) {
+        None => Ok(()),
+        Some((slot, _)) => Err(plan.cannot_run(format_args!(
+            "slot {slot} has no metadata device and others have: a failure would not be on record with \
+             everybody who is left. Give all of them one, or none"
+        ))),
+    }
+}
+
 /// Refuses superblocks of another array than the table's.
 fn check_shape(plan: &Plan<'_>, found: &[Option<Superblock>]) -> Result<(), ControlError> {
     const INVALID: &str = "Unable to assemble array: Invalid superblocks";
@@ -177,7 +192,7 @@ fn candidates(
     plan: &Plan<'_>,
     parts: &Parts,
     found: &[Option<Superblock>],
-    freshest: &Superblock,
+    array: Uuid,
 ) -> Result<Found, ControlError> {
     const INJECTED: &str = "New device injected into existing raid set without 'delta_disks' or \
                             'rebuild' parameter specified";
@@ -190,21 +205,12 @@ fn candidates(
             rebuild.push(slot);
             continue;
         }
-        let record = &freshest.members[slot.index()];
-        let own = match (&found[slot.index()], &parts.metadata[slot.index()]) {
-            (Some(superblock), _) => superblock.clone(),
-            (None, Some(_)) => {
-                let detail = format!("slot {slot}: {}", member.name());
-                return Err(plan.refused(INJECTED, Errno::Inval, detail));
-            }
-            // Nothing of its own: it is what the others say.
-            (None, None) if record.state.is_in_use() => {
-                freshest.carried_by(record.member_uuid, Some(slot))
-            }
-            (None, None) => continue,
+        let Some(found) = found[slot.index()].clone() else {
+            let detail = format!("slot {slot}: {}", member.name());
+            return Err(plan.refused(INJECTED, Errno::Inval, detail));
         };
         let size_bytes = member.info().size_bytes();
-        candidates.push(Candidate { name: member.name(), size_bytes, found: own });
+        candidates.push(Candidate { name: member.name(), size_bytes, found });
     }
-    Ok(Found::Known(Box::new(Known { candidates, array: freshest.array_uuid, rebuild })))
+    Ok(Found::Known(Box::new(Known { candidates, array, rebuild })))
 }
