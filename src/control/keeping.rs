@@ -1,12 +1,12 @@
 //! What the keeper of the state has to know, and what waits for it.
 //!
 //! ```text
-//!   member fails --> writes held --> event --> monitor --> keeper: state named the member, durably
-//!                        ^                                                |
-//!                        '------------- recorded(who was missing) --------'
+//!   member or log fails --> writes held --> event --> monitor --> keeper: state says so, durably
+//!                               ^                                              |
+//!                               '---------- recorded(who was missing) ---------'
 //! ```
 //!
-//! An array without superblocks has nothing of its own that could say that a member has failed. Where the
+//! An array without superblocks has nothing of its own that could say that a member or the log has failed. Where the
 //! service keeps a state, that says it, and until it does no write is acknowledged (**R4**), whatever else the
 //! array's policy makes it wait for; without one, it does what its policy says, as the kernel's. What the configuration makes is not in the
 //! state: it is its author's.
@@ -22,6 +22,7 @@ use ::raid::units::SlotSet;
 use array::RaidBdev;
 use device::Bdev;
 
+use super::recipe::log_failed;
 use super::registry::Entry;
 use super::{Control, lock};
 
@@ -44,17 +45,18 @@ impl Parity {
     }
 }
 
-/// Who is missing in an array whose writes may wait for that to be recorded.
+/// Who is missing in an array whose writes may wait for that to be recorded, and whether its log has failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Unrecorded {
     raid: Arc<RaidBdev>,
     missing: SlotSet,
+    log_failed: bool,
 }
 
 impl Unrecorded {
     /// The state says so, durably.
     pub(crate) fn is_recorded(&self) {
-        self.raid.recorded(self.missing);
+        self.raid.recorded(self.missing, self.log_failed);
     }
 }
 
@@ -80,7 +82,8 @@ impl Control {
         let waiting = raids.into_iter().filter_map(|raid| {
             let snapshot = raid.snapshot();
             let missing = snapshot.missing().collect();
-            snapshot.waiting_for_owner.then_some(Unrecorded { raid, missing })
+            let log_failed = log_failed(&snapshot);
+            snapshot.waiting_for_owner.then_some(Unrecorded { raid, missing, log_failed })
         });
         waiting.collect()
     }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use array::{RaidBdev, RaidOptions, RaidSpec};
+use array::{Before, RaidBdev, RaidOptions, RaidSpec};
 use device::Bdev;
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{Permit, Policy};
@@ -69,8 +69,8 @@ pub struct RaidRequest {
     pub io_timeout: Option<Duration>,
     /// Overwrite what is on the members, trust parity of a dirty degraded array.
     pub force: bool,
-    /// Whether it was not stopped in order: without a log it needs all of its members then.
-    pub dirty: bool,
+    /// What is known of its life before this one.
+    pub before: Before,
     /// Names of spares.
     pub spares: Vec<String>,
 }
@@ -309,7 +309,7 @@ impl RaidRequest {
             permit: Permit::Withheld,
             io_timeout: self.io_timeout.unwrap_or(defaults.io_timeout),
             force: self.force,
-            dirty: self.dirty,
+            before: self.before,
             ..RaidOptions::default()
         };
         Ok(RaidSpec {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ::raid::coordinator::pace::Rates;
 use ::raid::member::MemberState;
-use array::RaidBdev;
+use array::{Before, LastEnd, RaidBdev, RaidSnapshot};
 use device::{Bdev, Limits};
 
 use super::mapped::{Mapped, Remade};
@@ -87,6 +87,11 @@ impl Control {
     }
 }
 
+/// Whether an array has a log bdev of which nothing is to be believed at a start.
+pub(super) fn log_failed(snapshot: &RaidSnapshot) -> bool {
+    snapshot.log.is_some() && !snapshot.log_believed
+}
+
 /// What would make the array again.
 fn as_it_is(raid: &RaidBdev, request: RaidRequest, spares: Vec<String>) -> RaidRequest {
     let members = raid.members_known().into_iter();
@@ -98,7 +103,7 @@ fn as_it_is(raid: &RaidBdev, request: RaidRequest, spares: Vec<String>) -> RaidR
         spares,
         assume_clean: false,
         force: false,
-        dirty: false,
+        before: Before { end: LastEnd::Unknown, log_failed: log_failed(&raid.snapshot()) },
         ..request
     }
 }

@@ -17,6 +17,7 @@ use rpc::results::{
 };
 use serde_json::Value;
 
+use super::raid::before;
 use super::{Call, Context, json, refused};
 use crate::control::{Hints, MAJOR, MappedInfo, MappedRequest, MappedStatus};
 use crate::dm::table::TARGETS;
@@ -25,8 +26,8 @@ impl Call for DmCreate {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let (uuid, table) = (self.uuid.as_deref(), self.table.as_deref());
         let (bdev_uuid, minor) = (self.bdev_uuid, self.minor);
-        let (readonly, dirty) = (self.readonly, self.dirty);
-        let request = MappedRequest { uuid, bdev_uuid, minor, table, readonly, dirty };
+        let (readonly, before) = (self.readonly, before(self.dirty, self.log_failed));
+        let request = MappedRequest { uuid, bdev_uuid, minor, table, readonly, before };
         let made = context.control.dm_create(&self.name, request);
         json(described(made.map_err(|error| refused(&error))?))
     }

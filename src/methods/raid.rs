@@ -15,7 +15,7 @@ use ::raid::event::WorkKind;
 use ::raid::layout::{Layout, Level};
 use ::raid::member::MemberState;
 use ::raid::superblock::{DATA_OFFSET_BYTES_MIN, MemberRecordState};
-use array::{MemberSnapshot, RaidBdev, RaidSnapshot};
+use array::{Before, LastEnd, MemberSnapshot, RaidBdev, RaidSnapshot};
 use device::{Bdev, BdevInfo};
 use rpc::RpcError;
 use rpc::error::errno_text;
@@ -96,9 +96,19 @@ fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
         },
         io_timeout: params.io_timeout_s.map(|s| Duration::from_secs(s.max(1).into())),
         force: params.force,
-        dirty: params.dirty,
+        before: before(params.dirty, params.log_failed),
         spares,
     })
+}
+
+/// What a caller knows of an array's life before.
+pub(super) fn before(dirty: Option<bool>, log_failed: bool) -> Before {
+    let end = match dirty {
+        None => LastEnd::Unknown,
+        Some(true) => LastEnd::CutOff,
+        Some(false) => LastEnd::InOrder,
+    };
+    Before { end, log_failed }
 }
 
 impl Call for BdevRaidGetBdevs {

@@ -93,10 +93,20 @@ fn creation(recipe: &Recipe) -> Option<Value> {
         }
         Kind::Raid => call(array(recipe.raid.clone()?)),
         Kind::Mapped => {
-            let Remade { uuid, minor, table, readonly, .. } = recipe.mapped.clone()?;
+            let Remade { uuid, minor, table, readonly, log_failed, .. } = recipe.mapped.clone()?;
             let bdev_uuid = Some(info.uuid);
             let uuid = (!uuid.is_empty()).then_some(uuid);
-            call(p::DmCreate { name, table, uuid, bdev_uuid, minor, readonly, dirty: false })
+            call(p::DmCreate {
+                name,
+                table,
+                uuid,
+                bdev_uuid,
+                minor,
+                readonly,
+                // Whoever keeps it knows.
+                dirty: None,
+                log_failed,
+            })
         }
     })
 }
@@ -167,7 +177,9 @@ fn array(request: RaidRequest) -> p::BdevRaidCreate {
             .io_timeout
             .map(|limit| limit.as_secs().try_into().unwrap_or(u32::MAX)),
         force: request.force,
-        dirty: request.dirty,
+        // Whoever keeps it knows.
+        dirty: None,
+        log_failed: request.before.log_failed,
         spares: (!spares.is_empty()).then_some(p::BaseBdevs(spares)),
     }
 }

@@ -51,7 +51,8 @@ pub use raid_bdev::RaidBdev;
 pub use shard::ShellCounters;
 pub use snapshot::{MemberErrors, MemberSnapshot, RaidSnapshot, ShardSnapshot};
 pub use spec::{
-    AddError, ArrayEvent, CreateError, KnownRaid, RaidOptions, RaidSpec, RemoveError, RestError,
+    AddError, ArrayEvent, Before, CreateError, KnownRaid, LastEnd, RaidOptions, RaidSpec,
+    RemoveError, RestError,
 };
 pub use start::{mark_spare, occupant, probe, wipe};
 pub use tuning::Tuning;

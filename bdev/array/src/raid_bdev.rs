@@ -246,10 +246,11 @@ impl RaidBdev {
         self.on_shard(0, |shard, now| shard.coordinate(now, Input::AllowWrites));
     }
 
-    /// The owner has recorded durably that these slots have no member: if that is all who are missing,
-    /// writes that wait for it go on.
-    pub fn recorded(&self, missing: SlotSet) {
-        self.on_shard(0, move |shard, now| shard.coordinate(now, Input::Recorded { missing }));
+    /// The owner has recorded durably that these slots have no member, and whether the log has failed: if
+    /// that is all there is to say, writes that wait for it go on.
+    pub fn recorded(&self, missing: SlotSet, log_failed: bool) {
+        let recorded = Input::Recorded { missing, log_failed };
+        self.on_shard(0, move |shard, now| shard.coordinate(now, recorded));
     }
 
     /// What the members' superblocks say now, for arrays that have them.

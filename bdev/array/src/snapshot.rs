@@ -48,6 +48,8 @@ pub struct RaidSnapshot {
     pub log_health: LogHealth,
     /// Name of the log bdev, where there is one.
     pub log: Option<String>,
+    /// Whether what is on the log's bdev may be believed at a start.
+    pub log_believed: bool,
     /// Whether members have superblocks.
     pub superblock: bool,
     /// The update of the superblocks that was written last.

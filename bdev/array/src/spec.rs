@@ -53,6 +53,28 @@ pub struct ArrayEvent {
     pub event: RaidEvent,
 }
 
+/// What somebody knows of an array that has run before and has no superblocks to say so.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Before {
+    /// How it came to its end.
+    pub end: LastEnd,
+    /// What is on the log's bdev is not to be believed: the log had failed, or was not all there yet.
+    pub log_failed: bool,
+}
+
+/// How an array came to its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LastEnd {
+    /// Nobody knows: what the log says counts.
+    #[default]
+    Unknown,
+    /// In order, and parity was right everywhere: what is dirty in the log says only what members that are out
+    /// have missed.
+    InOrder,
+    /// Perhaps in the middle of writes: where no log says what is dirty, all is (**R7**).
+    CutOff,
+}
+
 /// How an array behaves.
 #[derive(Debug, Clone)]
 pub struct RaidOptions {
@@ -73,8 +95,8 @@ pub struct RaidOptions {
     pub io_timeout: Duration,
     /// The operator insists: overwrite what is on the members, trust parity of a dirty degraded array.
     pub force: bool,
-    /// It may have been cut off in the middle of writes: where no log says what is dirty, all is (**R7**).
-    pub dirty: bool,
+    /// What is known of its life before this one, where no superblock says so.
+    pub before: Before,
     /// Who is told of what happens to the array.
     pub events: Option<Sender<ArrayEvent>>,
     /// Parity is made anew, whatever the log says (dm's `sync`).
@@ -105,7 +127,7 @@ impl Default for RaidOptions {
             permit: Permit::Granted,
             io_timeout: Duration::from_secs(IO_TIMEOUT_S),
             force: false,
-            dirty: false,
+            before: Before::default(),
             events: None,
             resync: false,
             rebuild: SlotSet::empty(),

@@ -12,7 +12,7 @@
 //!
 //! Not here: who belongs together and what the rules are (`raid::assemble`).
 
-use crate::spec::{CreateError, KnownRaid, RaidSpec};
+use crate::spec::{Before, CreateError, KnownRaid, LastEnd, RaidOptions, RaidSpec};
 use device::blocking::{self, BlockingError};
 use device::{Bdev, BdevInfo, still_lingering};
 use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
@@ -21,6 +21,7 @@ use raid::dirty_log::{
     DirtyLog, DiskArea, Found, Initially, Loaded, Loader, Regions, SyncOption, check_regions,
 };
 use raid::geometry::Geometry;
+use raid::layout::Level;
 use raid::limits::LOG_IO_BYTES_MAX;
 use raid::member::{MemberMap, MemberState};
 use raid::superblock::{
@@ -196,18 +197,64 @@ pub(crate) fn new_array(
     if options.superblock && options.metadata.is_empty() {
         check_members(reactor, spec)?;
     }
-    let states = (0u8..).zip(&spec.members).map(|(slot, member)| match member {
-        Some(_) if options.rebuild.contains(Slot(slot)) => MemberState::Rebuilding,
-        Some(_) => MemberState::InSync,
-        None => MemberState::Missing,
-    });
-    let map = MemberMap::new(states.collect());
-    let mut log = match &options.log {
-        None if options.dirty && !options.superblock && !options.force && !map.is_optimal() => {
+    let map = |rebuild: SlotSet| {
+        let states = (0u8..).zip(&spec.members).map(|(slot, member)| match member {
+            Some(_) if rebuild.contains(Slot(slot)) => MemberState::Rebuilding,
+            Some(_) => MemberState::InSync,
+            None => MemberState::Missing,
+        });
+        MemberMap::new(states.collect())
+    };
+    let Beginning { mut log, vouched } = beginning(reactor, spec, regions, &map(options.rebuild))?;
+    let mut rebuild = options.rebuild;
+    if let Some(slot) = half_known(spec, &map(rebuild)).filter(|_| !vouched) {
+        let array = &spec.name;
+        tracing::info!(array, %slot, "rebuilt, so that both parities match what is there");
+        rebuild.insert(slot);
+    }
+    let map = map(rebuild);
+    if !map.is_optimal() {
+        log.assume_in_sync();
+    }
+    Ok(Foundation {
+        stale: Bitmap::new(regions.count(), !rebuild.is_empty()),
+        superblock: options
+            .superblock
+            .then(|| new_superblock(spec, rebuild, info, geometry, regions)),
+        behind: SlotSet::empty(),
+        log_bdev: options.log.clone(),
+        regions,
+        map,
+        log,
+    })
+}
+
+/// The log of a new array.
+struct Beginning {
+    log: DirtyLog,
+    /// Somebody who knows says that parity matches the data, but for what is out of sync in the log.
+    vouched: bool,
+}
+
+fn beginning(
+    reactor: &ReactorHandle,
+    spec: &RaidSpec,
+    regions: Regions,
+    map: &MemberMap,
+) -> Result<Beginning, CreateError> {
+    let options = &spec.options;
+    let vouched = spec.assume_clean || options.before.end == LastEnd::InOrder;
+    let log = match &options.log {
+        None if options.before.end == LastEnd::CutOff
+            && !(options.superblock || options.force || map.is_optimal()) =>
+        {
             let (name, regions) = (spec.name.clone(), regions.count());
             return Err(CreateError::DirtyDegraded { name, dirty: regions, regions });
         }
-        Some(bdev) => new_log(reactor, spec, bdev, regions, &map)?,
+        Some(bdev) => {
+            let (log, clean) = new_log(reactor, spec, bdev, regions, map)?;
+            return Ok(Beginning { log, vouched: vouched || clean });
+        }
         // Without every member there is nothing that parity could be compared with: it is all that
         // stands for the missing one, and has to be trusted.
         None if spec.assume_clean || !map.is_optimal() => {
@@ -215,18 +262,21 @@ pub(crate) fn new_array(
         }
         None => DirtyLog::new(regions.count(), Initially::OutOfSync),
     };
-    if !map.is_optimal() {
-        log.assume_in_sync();
+    Ok(Beginning { log, vouched })
+}
+
+/// A member that a new array of RAID 6 has to rebuild when just one other is missing. That one is what either of
+/// the parities says, and nothing makes them agree: an update of both by the difference leaves them as they
+/// were, and what is computed from both when a second member fails is wrong. Without two members both
+/// parities together say what these hold; so one more is made what they say. It is the last one, where most
+/// layouts with a fixed place for Q have it.
+fn half_known(spec: &RaidSpec, map: &MemberMap) -> Option<Slot> {
+    let lost = map.missing().union(map.rebuilding());
+    if spec.level != Level::Raid6 || lost.len() != 1 || !map.rebuilding().is_empty() {
+        return None;
     }
-    Ok(Foundation {
-        stale: Bitmap::new(regions.count(), !options.rebuild.is_empty()),
-        superblock: options.superblock.then(|| new_superblock(spec, info, geometry, regions)),
-        behind: SlotSet::empty(),
-        log_bdev: options.log.clone(),
-        regions,
-        map,
-        log,
-    })
+    let present = (0u8..).map(Slot).zip(&spec.members).filter(|(_, member)| member.is_some());
+    present.map(|(slot, _)| slot).last()
 }
 
 /// Refuses to overwrite what may be somebody's.
@@ -252,37 +302,53 @@ fn check_members(reactor: &ReactorHandle, spec: &RaidSpec) -> Result<(), CreateE
 }
 
 /// The log of a new array: what is on its bdev counts, as with dm-log, unless the array is new by all
-/// accounts or its parity is vouched for.
+/// accounts, its parity is vouched for, or the log is known to have failed. Says too whether it is one that
+/// calls everything clean.
 fn new_log(
     reactor: &ReactorHandle,
     spec: &RaidSpec,
     bdev: &Arc<dyn Bdev>,
     regions: Regions,
     map: &MemberMap,
-) -> Result<DirtyLog, CreateError> {
-    let degraded = !map.is_optimal();
-    let new = spec.options.superblock || spec.options.resync;
-    let sync = match (spec.assume_clean, new, degraded) {
-        (true, ..) | (_, true, true) => SyncOption::NoSync,
-        (false, true, false) => SyncOption::Sync,
-        (false, false, _) => SyncOption::Default,
+) -> Result<(DirtyLog, bool), CreateError> {
+    let RaidOptions { before, force, superblock, resync, .. } = spec.options;
+    let (degraded, is_new) = (!map.is_optimal(), superblock || resync);
+    let vouched = spec.assume_clean || is_new && degraded;
+    let sync = match (vouched, is_new || before.log_failed) {
+        (true, _) => SyncOption::NoSync,
+        (false, true) if before.end == LastEnd::InOrder && !is_new && !degraded => {
+            SyncOption::NoSync
+        }
+        (false, true) => SyncOption::Sync,
+        (false, false) => SyncOption::Default,
     };
     let loaded = load(reactor, &spec.name, bdev, regions.count(), sync)?;
     let error = |source| CreateError::Log { name: spec.name.clone(), source };
     check_regions(&bdev.info().name, loaded.found, regions.count()).map_err(error)?;
-    let dirty = loaded.log.dirty_count();
-    match loaded.found {
-        // What cannot be read may say that regions are dirty: all of them are then.
-        Found::Existing { .. } | Found::ReadError
-            if degraded && dirty > 0 && !spec.options.force =>
-        {
+    if degraded && !vouched {
+        let dirty = doubtful(&before, &loaded, regions.count());
+        if dirty > 0 && !force {
             let (name, regions) = (spec.name.clone(), regions.count());
-            Err(CreateError::DirtyDegraded { name, dirty, regions })
+            return Err(CreateError::DirtyDegraded { name, dirty, regions });
         }
-        Found::Fresh if degraded => {
-            Ok(load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?.log)
+        if loaded.found == Found::Fresh && !before.log_failed {
+            let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
+            return Ok((begun.log, false));
         }
-        _ => Ok(loaded.log),
+    }
+    let clean = matches!(loaded.found, Found::Existing { .. }) && loaded.log.dirty_count() == 0;
+    Ok((loaded.log, clean))
+}
+
+/// Regions whose parity may be wrong, by a log and by what is known besides (**R7**). Of a log that is not
+/// there nobody knows what it said.
+fn doubtful(before: &Before, loaded: &Loaded, regions: u64) -> u64 {
+    match (before.end, loaded.found) {
+        (LastEnd::InOrder, _) => 0,
+        _ if before.log_failed => regions,
+        (LastEnd::Unknown, Found::Fresh) => 0,
+        (_, Found::Existing { .. }) => loaded.log.dirty_count(),
+        (_, Found::Fresh | Found::ReadError | Found::BadVersion { .. }) => regions,
     }
 }
 
@@ -316,13 +382,14 @@ fn load(
 
 fn new_superblock(
     spec: &RaidSpec,
+    rebuild: SlotSet,
     info: &BdevInfo,
     geometry: &Geometry,
     regions: Regions,
 ) -> Superblock {
     let offsets = spec.data_offsets_bytes.iter();
     let members = (0u8..).zip(spec.members.iter().zip(offsets)).map(|(slot, (member, &offset))| {
-        let rebuilt = spec.options.rebuild.contains(Slot(slot));
+        let rebuilt = rebuild.contains(Slot(slot));
         let (member_uuid, state) = match member {
             Some(_) if rebuilt => {
                 let state = MemberRecordState::Rebuilding { recovered_to_bytes: 0, partial: false };

@@ -24,9 +24,11 @@ params! {
         minor: Option<u32>,
         /// Whether nothing may be written to it.
         readonly: bool = false,
-        /// Whether its arrays were not stopped in order. One that has no log on a bdev and no metadata
-        /// devices is refused then unless all of its members are there and in sync.
-        dirty: bool = false,
+        /// Whether its arrays have run before and were not stopped in order, or (false) were; see
+        /// bdev_raid_create.
+        dirty: Option<bool>,
+        /// Whether a log of its arrays had failed, so that what is on it is not believed, and begun anew.
+        log_failed: bool = false,
     }
 }
 

@@ -57,9 +57,14 @@ params! {
         /// Whether to overwrite what is on the members, and to trust the parity of an array that is
         /// dirty and degraded.
         force: bool = false,
-        /// Whether it was not stopped in order. Without a log bdev and superblocks it is refused then unless
-        /// all of its members are there, or it is forced.
-        dirty: bool = false,
+        /// For an array without superblocks that has run before: whether it was not stopped in order, or
+        /// (false) was. With all of its members it starts either way. Without one, what its log calls dirty
+        /// has it refused unless it was stopped in order; one that was not, and has no log that says what is
+        /// dirty, is refused. If absent, nobody knows, and the log counts.
+        dirty: Option<bool>,
+        /// For an array without superblocks that has run before: whether its log had failed, so that what is
+        /// on the log bdev is not believed, and begun anew.
+        log_failed: bool = false,
         /// The names of bdevs that take the place of members that fail.
         spares: Option<BaseBdevs>,
     }

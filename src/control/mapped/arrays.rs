@@ -17,7 +17,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use array::{MemberSnapshot, RaidBdev, RaidOptions, RaidSnapshot, RaidSpec};
+use array::{Before, LastEnd, MemberSnapshot, RaidBdev, RaidOptions, RaidSnapshot, RaidSpec};
 use device::Bdev;
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{OnLogFailure, OnMemberFailure, Permit, Policy};
@@ -29,6 +29,7 @@ use uuid::Uuid;
 use super::super::Control;
 use super::super::error::ControlError;
 use super::super::permits::Who;
+use super::super::recipe::log_failed;
 use super::messages::Dials;
 use super::metadata::Found;
 use super::{LiveArray, Mapped, MappedError};
@@ -46,6 +47,9 @@ pub(super) struct Last {
     shape: Shape,
     members: Vec<MemberSnapshot>,
     in_sync: bool,
+    /// Nothing is to be believed of what is on its log's bdev.
+    log_failed: bool,
+    end: LastEnd,
 }
 
 /// What two arrays over the same devices have in common.
@@ -71,9 +75,22 @@ impl Shape {
 }
 
 impl Last {
+    /// `snapshot` is of before the stop, or of the end of it.
     pub(super) fn of(facts: &ArrayFacts, snapshot: &RaidSnapshot) -> Self {
-        let in_sync = snapshot.regions_in_sync == snapshot.regions;
-        Self { shape: Shape::of(facts), members: snapshot.members.clone(), in_sync }
+        let in_sync = snapshot.regions > 0 && snapshot.regions_in_sync == snapshot.regions;
+        let (shape, members) = (Shape::of(facts), snapshot.members.clone());
+        let log_failed = log_failed(snapshot);
+        Self { shape, members, in_sync, log_failed, end: LastEnd::CutOff }
+    }
+
+    /// It was stopped in order.
+    pub(super) fn stopped_in_order(self) -> Self {
+        Self { end: if self.in_sync { LastEnd::InOrder } else { self.end }, ..self }
+    }
+
+    /// Nothing is to be believed of what is on its log's bdev.
+    pub(super) fn log_failed(&self) -> bool {
+        self.log_failed
     }
 
     /// Whether parity was right everywhere.
@@ -113,8 +130,8 @@ pub(super) struct Plan<'a> {
     target: &'static str,
     pub(super) facts: &'a ArrayFacts,
     pub(super) dials: &'a Dials,
-    /// Whether it may have been cut off in the middle of writes.
-    dirty: bool,
+    /// What is known of its life before this one.
+    before: Before,
 }
 
 impl Plan<'_> {
@@ -136,14 +153,14 @@ impl Plan<'_> {
 }
 
 impl Control {
-    /// Makes the arrays of a table; all or none. `last` are those that ran before; `dirty` says that they
-    /// may have been cut off in the middle of writes.
+    /// Makes the arrays of a table; all or none. `last` are those that ran before on this device; `before`
+    /// is what is known of others.
     pub(super) fn build_arrays(
         &self,
         device: &Mapped,
         table: &Table,
         last: &[Last],
-        dirty: bool,
+        before: Before,
     ) -> Result<std::collections::BTreeMap<usize, LiveArray>, ControlError> {
         let mut arrays = std::collections::BTreeMap::new();
         for (index, line) in table.lines().iter().enumerate() {
@@ -155,7 +172,7 @@ impl Control {
                 target: line.target.name(),
                 facts: &facts,
                 dials: &dials,
-                dirty,
+                before,
             };
             match self.build_array(&plan, last) {
                 Ok(raid) => {
@@ -240,7 +257,7 @@ impl Control {
                 rates: self.table_rates(facts),
                 io_timeout: self.defaults().io_timeout,
                 force: false,
-                dirty: plan.dirty,
+                before: begin.before,
                 events: Some(self.event_sender()),
                 resync: begin.start == Start::Resync,
                 rebuild: slot_set(&begin.rebuild),
@@ -269,12 +286,14 @@ pub(super) fn slot_set(slots: &BTreeSet<usize>) -> SlotSet {
 struct Begin {
     start: Start,
     rebuild: BTreeSet<usize>,
+    before: Before,
 }
 
 /// What the table says, corrected by what is known.
 fn start_of(plan: &Plan<'_>, parts: &Parts, last: &[Last]) -> Result<Begin, ControlError> {
     let facts = plan.facts;
-    let mut begin = Begin { start: facts.start, rebuild: facts.rebuild.clone() };
+    let (rebuild, before) = (facts.rebuild.clone(), plan.before);
+    let mut begin = Begin { start: facts.start, rebuild, before };
     let uuid_in = |slot: usize| parts.members[slot].as_ref().map(|bdev| bdev.info().uuid);
     let offset_of = |slot: usize| facts.data_offsets[slot] * SECTOR_BYTES;
     let state = |last: &Last, slot: usize| last.state(slot, uuid_in(slot)?, offset_of(slot));
@@ -283,6 +302,7 @@ fn start_of(plan: &Plan<'_>, parts: &Parts, last: &[Last]) -> Result<Begin, Cont
         last.shape == shape && (0..shape.members).any(|slot| state(last, slot).is_some())
     };
     let Some(last) = last.iter().find(is_it) else { return Ok(begin) };
+    begin.before = Before { end: last.end, log_failed: last.log_failed };
     for slot in 0..shape.members {
         let right = state(last, slot) == Some(MemberState::InSync);
         if uuid_in(slot).is_some() && !right {

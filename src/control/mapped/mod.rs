@@ -49,7 +49,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use array::{ArrayEvent, MemberSnapshot, RaidBdev};
+use array::{ArrayEvent, Before, MemberSnapshot, RaidBdev};
 use device::{Bdev, LagBdev, MappedBdev};
 use raid::coordinator::RaidEvent;
 use reactor::clock;
@@ -61,7 +61,7 @@ use super::hints::Hints;
 use super::keeping::{Parity, stop_for_good};
 use super::notices::NoticeKind;
 use super::registry::{Backing, Registry};
-use super::{Control, lock};
+use super::{Control, lock, recipe};
 use crate::dm::{ArrayFacts, IoHints, Table, Target};
 use crate::limits;
 pub use error::MappedError;
@@ -90,8 +90,8 @@ pub struct MappedRequest<'a> {
     pub table: Option<&'a str>,
     /// Whether nothing may be written to it.
     pub readonly: bool,
-    /// Whether its arrays were not stopped in order.
-    pub dirty: bool,
+    /// What is known of the life of its arrays before this one.
+    pub before: Before,
 }
 
 /// A mapped device.
@@ -124,8 +124,8 @@ struct Tables {
 #[derive(Debug, Clone)]
 struct Inactive {
     table: Table,
-    /// Whether its arrays may have been cut off in the middle of writes.
-    dirty: bool,
+    /// What is known of the life of its arrays before this one.
+    before: Before,
 }
 
 /// The table in use.
@@ -166,6 +166,14 @@ impl LiveArray {
             (Some(raid), _) => raid.members_known(),
             (None, Some(last)) => last.members().to_vec(),
             (None, None) => Vec::new(),
+        }
+    }
+
+    /// Whether nothing is to be believed of what is on its log's bdev.
+    fn log_failed(&self) -> bool {
+        match (&self.raid, &self.last) {
+            (Some(raid), _) => recipe::log_failed(&raid.snapshot()),
+            (None, last) => last.as_ref().is_some_and(arrays::Last::log_failed),
         }
     }
 }
@@ -288,7 +296,7 @@ impl Control {
     ) -> Result<MappedInfo, ControlError> {
         let device = self.add_mapped(name, &request)?;
         let made = request.table.map_or(Ok(()), |table| {
-            self.load(name, table, request.dirty).and_then(|()| self.dm_resume(name))
+            self.load(name, table, request.before).and_then(|()| self.dm_resume(name))
         });
         match made {
             Ok(()) => {

@@ -32,6 +32,8 @@ pub struct Remade {
     pub table: Option<String>,
     /// Whether nothing may be written to it.
     pub readonly: bool,
+    /// Whether nothing is to be believed of what is on the log of one of its arrays.
+    pub log_failed: bool,
     /// The bdevs of the table.
     pub parts: Vec<String>,
 }
@@ -55,7 +57,9 @@ impl Mapped {
         });
         let parts = active.as_ref().map(|(table, _)| parts(table)).unwrap_or_default();
         let minor = self.has_own_minor.then_some(self.minor);
-        Remade { uuid, minor, table: lines, readonly, parts }
+        let arrays = active.iter().flat_map(|(_, arrays)| arrays.values());
+        let log_failed = arrays.map(LiveArray::log_failed).any(|failed| failed);
+        Remade { uuid, minor, table: lines, readonly, log_failed, parts }
     }
 }
 

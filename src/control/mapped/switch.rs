@@ -19,7 +19,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use array::RaidBdev;
+use array::{Before, RaidBdev};
 use device::{Bdev, MappedTable, SuspendMode};
 use rpc::error::errno;
 
@@ -83,7 +83,7 @@ impl Control {
             table.map(|active| (active.table.clone(), last))
         };
         if let Some((table, last)) = stopped {
-            return self.start_table(device, Inactive { table, dirty: false }, &last);
+            return self.start_table(device, Inactive { table, before: Before::default() }, &last);
         }
         let frozen_before = device.tables().suspended;
         plane::resume(device, None)?;
@@ -115,8 +115,8 @@ impl Control {
         inactive: Inactive,
         last: &[Last],
     ) -> Result<(), ControlError> {
-        let Inactive { table, dirty } = inactive;
-        let arrays = self.build_arrays(device, &table, last, dirty)?;
+        let Inactive { table, before } = inactive;
+        let arrays = self.build_arrays(device, &table, last, before)?;
         let entered = self.plane_table(device, &table, &arrays).and_then(|(plane, lags)| {
             let arrays = arrays.clone();
             self.enter(device, plane, Active { table, arrays, lags })
@@ -282,13 +282,14 @@ fn stop_active(device: &Mapped) -> Vec<Last> {
     };
     for (index, raid) in running {
         let (end, outcome) = raid.stop_telling();
-        if let Err(error) = outcome {
+        if let Err(error) = &outcome {
             tracing::error!(array = raid.name(), %error, "not stopped cleanly");
         }
         let mut tables = device.tables();
         let array = tables.active.as_mut().and_then(|active| active.arrays.get_mut(&index));
         if let Some(array) = array {
-            array.last = Some(Last::of(&array.facts, &end));
+            let last = Last::of(&array.facts, &end);
+            array.last = Some(if outcome.is_ok() { last.stopped_in_order() } else { last });
         }
     }
     let tables = device.tables();

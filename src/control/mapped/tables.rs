@@ -11,6 +11,7 @@
 //!
 //! Not here: what a table says (`dm`).
 
+use array::Before;
 use device::Bdev;
 
 use super::super::error::ControlError;
@@ -39,11 +40,11 @@ impl Control {
     ///
     /// When there is no such device, the table is refused, or a device of it has another user.
     pub fn dm_load(&self, name: &str, text: &str) -> Result<(), ControlError> {
-        self.load(name, text, false)
+        self.load(name, text, Before::default())
     }
 
-    /// The same for arrays that were not stopped in order, if they are `dirty`.
-    pub(super) fn load(&self, name: &str, text: &str, dirty: bool) -> Result<(), ControlError> {
+    /// The same for arrays of whose life before something is known.
+    pub(super) fn load(&self, name: &str, text: &str, before: Before) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
         let _verb = lock(&device.verb);
         let mut state = self.state();
@@ -53,7 +54,7 @@ impl Control {
         let refused = |source: TableError| MappedError::Table { name: name.clone(), source };
         let table = Table::parse(text, &find).map_err(refused)?;
         check_users(&state.registry, &device, &table)?;
-        device.tables().inactive = Some(Inactive { table, dirty });
+        device.tables().inactive = Some(Inactive { table, before });
         state.registry.claim_mapped();
         tracing::info!(bdev = name, "table loaded");
         Ok(())

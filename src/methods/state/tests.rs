@@ -20,6 +20,8 @@ use super::*;
 use crate::control::Options;
 use crate::methods::Methods;
 
+mod ends;
+
 /// Longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
