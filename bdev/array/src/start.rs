@@ -314,11 +314,10 @@ fn new_log(
     let RaidOptions { before, force, superblock, resync, .. } = spec.options;
     let (degraded, is_new) = (!map.is_optimal(), superblock || resync);
     let vouched = spec.assume_clean || is_new && degraded;
+    let in_sync = before.end == LastEnd::InOrder && !is_new && !degraded;
     let sync = match (vouched, is_new || before.log_failed) {
         (true, _) => SyncOption::NoSync,
-        (false, true) if before.end == LastEnd::InOrder && !is_new && !degraded => {
-            SyncOption::NoSync
-        }
+        (false, true) if in_sync => SyncOption::NoSync,
         (false, true) => SyncOption::Sync,
         (false, false) => SyncOption::Default,
     };
@@ -335,6 +334,11 @@ fn new_log(
             let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
             return Ok((begun.log, false));
         }
+    }
+    if in_sync && loaded.log.dirty_count() > 0 {
+        // Whatever became of the log at the end.
+        let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
+        return Ok((begun.log, true));
     }
     let clean = matches!(loaded.found, Found::Existing { .. }) && loaded.log.dirty_count() == 0;
     Ok((loaded.log, clean))

@@ -501,18 +501,13 @@ impl World {
             return Err(Refused::TooFew);
         }
         let stopped = self.noted_stop == Some(true);
+        let anew = |option| DirtyLog::load(None, DiskArea::new(512, regions), option).log;
         let mut log = match (self.swarm.log_on_disk, self.noted_log_failed) {
+            // Whatever became of the log.
+            (true, _) if stopped && lost.is_empty() => anew(SyncOption::NoSync),
             (true, false) => self.load_log().0,
             // The owner begins a new log.
-            (true, true) => {
-                let area = DiskArea::new(512, regions);
-                DirtyLog::load(
-                    None,
-                    area,
-                    if stopped && lost.is_empty() { SyncOption::NoSync } else { SyncOption::Sync },
-                )
-                .log
-            }
+            (true, true) => anew(SyncOption::Sync),
             (false, _) if stopped => DirtyLog::new(regions, Initially::InSync),
             (false, _) => DirtyLog::new(regions, Initially::OutOfSync),
         };
