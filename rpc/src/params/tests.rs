@@ -228,11 +228,15 @@ const EXTENSIONS: &[(&str, &[&str])] = &[
             "io_timeout_s",
             "force",
             "dirty",
+            "log_failed",
             "spares",
         ],
     ),
     ("bdev_raid_add_spare", &["base_bdev", "raid_bdev"]),
-    ("dm_create", &["name", "table", "uuid", "bdev_uuid", "minor", "readonly", "dirty"]),
+    (
+        "dm_create",
+        &["name", "table", "uuid", "bdev_uuid", "minor", "readonly", "dirty", "log_failed"],
+    ),
     ("dm_table_load", &["name", "table"]),
     ("dm_table_clear", &["name"]),
     ("dm_suspend", &["name", "noflush"]),
@@ -660,7 +664,7 @@ fn what_is_absent_is_not_sent() {
         serde_json::to_value(create).unwrap(),
         json!({"name": "r0", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a"],
                "superblock": true, "assume_clean": false, "on_log_failure": "continue",
-               "on_failure": "hold", "force": false, "dirty": false})
+               "on_failure": "hold", "force": false, "log_failed": false})
     );
 }
 

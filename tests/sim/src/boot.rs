@@ -738,6 +738,7 @@ impl Life {
             log_used: false,
             permit: Permit::Granted,
             foreground_bytes: 0,
+            settled: BTreeSet::new(),
             superblocks: BTreeMap::new(),
             doomed: SlotSet::empty(),
             flush_failed: SlotSet::empty(),

@@ -282,7 +282,9 @@ pub struct Life {
     pub permit: Permit,
     /// Host bytes so far.
     pub foreground_bytes: u64,
-    /// Superblocks on their way: bytes by slot.
+    /// Slots that have been given a superblock.
+    pub settled: BTreeSet<u8>,
+    /// Superblocks on their way: bytes by slot, and the order of the copies.
     pub superblocks: BTreeMap<u8, (Vec<u8>, [usize; 2])>,
     /// Slots that were given a fault that costs them their place.
     pub doomed: SlotSet,

@@ -2,9 +2,13 @@
 //!
 //! ```text
 //!   Idle --something touched--> Writing --all written--> Flushing --flushed--> Idle, grants
-//!                                  |                        ^
-//!                                  +-- only clears ---------|----------------> Idle
+//!                                | ^                        ^ |
+//!                                | '-- header of a new log -|-'
+//!                                '---- only clears ---------|----------------> Idle
 //! ```
+//!
+//! The header of a log that was begun anew is written when all of its bits are there for good: what the device
+//! held before, and is not overwritten when the power goes, would be taken for this log's.
 //!
 //! A region that is marked while a commit is under way belongs to the next one. A region pays only for
 //! its first write after it was clean; a bit that is set already is durable, or its commit is known.
@@ -197,6 +201,18 @@ impl Coordinator {
         }
         self.commit.begun += 1;
         self.commit.state = State::Writing { pending, failed: false, flush };
+        if pending == 0 {
+            self.write_header(orders);
+        }
+    }
+
+    /// Ends the first commit of a log that was begun anew; says whether it is one.
+    fn write_header(&mut self, orders: &mut Orders) -> bool {
+        let Some(range) = self.log.take_header() else { return false };
+        let (offset_bytes, len_bytes) = (range.start, range.end - range.start);
+        orders.push_back(Order::WriteLog { offset_bytes, len_bytes });
+        self.commit.state = State::Writing { pending: 1, failed: false, flush: true };
+        true
     }
 
     pub(super) fn log_written(&mut self, ok: bool, orders: &mut Orders) {
@@ -235,6 +251,9 @@ impl Coordinator {
     pub(super) fn log_flushed(&mut self, ok: bool, orders: &mut Orders) {
         assert_eq!(self.commit.state, State::Flushing, "a flush of the log was answered");
         self.commit.state = State::Idle;
+        if ok && self.write_header(orders) {
+            return;
+        }
         if ok {
             self.commit.durable = self.commit.begun;
             self.commit.unflushed = false;

@@ -90,6 +90,9 @@ struct Disk {
     marked: bool,
     /// The device holds no log, or another one.
     begun_anew: bool,
+    /// The block with the header is not to be written before all others are there for good: what the device
+    /// held before would be believed.
+    header_held: bool,
 }
 
 impl DirtyLog {
@@ -121,17 +124,15 @@ impl DirtyLog {
 
     /// A log whose clean bits were read, or made up, at a resume. Memory for the rest comes from here.
     fn resumed(clean: Bitmap, area: DiskArea, begun_anew: bool) -> Self {
+        let mut touched = Bitmap::new(area.blocks(), true);
+        touched.set(0, !begun_anew);
+        let header_held = begun_anew;
         Self {
             in_sync: clean.clone(),
             recovering: Bitmap::new(clean.len(), false),
             clean,
             cursor: 0,
-            disk: Some(Disk {
-                area,
-                touched: Bitmap::new(area.blocks(), true),
-                marked: true,
-                begun_anew,
-            }),
+            disk: Some(Disk { area, touched, marked: true, begun_anew, header_held }),
         }
     }
 
@@ -255,6 +256,7 @@ impl DirtyLog {
     #[must_use]
     pub fn touched(&self) -> Touched {
         match &self.disk {
+            Some(disk) if disk.header_held => Touched::Marked,
             Some(disk) if disk.touched.ones() > 0 => match disk.marked {
                 true => Touched::Marked,
                 false => Touched::Cleared,
@@ -265,16 +267,25 @@ impl DirtyLog {
 
     /// Takes the first run of touched blocks: the bytes of the area to write next, at most `max_bytes`
     /// of them, but one block at least. They are no longer touched, so a caller that does not get them
-    /// onto the device has to take the log as failed.
+    /// onto the device has to take the log as failed. The header of a log that was begun anew is not among
+    /// them: see [`Self::take_header`].
     pub fn take_touched(&mut self, max_bytes: u64) -> Option<Range<u64>> {
         let disk = self.disk.as_mut()?;
         let block_bytes = u64::from(disk.area.block_bytes());
-        let start = disk.touched.next_one(0)?;
+        let start = disk.touched.next_one(u64::from(disk.header_held))?;
         let end = disk.touched.next_zero(start).unwrap_or(disk.touched.len());
         let end = end.min(start.saturating_add((max_bytes / block_bytes).max(1)));
         disk.touched.set_range(start..end, false);
         disk.marked &= disk.touched.ones() > 0;
         Some(start * block_bytes..end * block_bytes)
+    }
+
+    /// Takes the block with the header of a log that was begun anew, once. To be asked when all that
+    /// [`Self::take_touched`] gave before is on the device for good.
+    pub fn take_header(&mut self) -> Option<Range<u64>> {
+        let disk = self.disk.as_mut().filter(|disk| disk.header_held)?;
+        disk.header_held = false;
+        Some(0..u64::from(disk.area.block_bytes()))
     }
 
     /// The bytes of the area from `byte_offset` on, as they should be on the device now.

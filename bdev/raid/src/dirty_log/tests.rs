@@ -21,9 +21,14 @@ fn fresh(area: DiskArea, sync: SyncOption) -> DirtyLog {
     log
 }
 
+/// What is to be written next, the header at the end if the log is new.
+fn take(log: &mut DirtyLog, max_bytes: u64) -> Option<Range<u64>> {
+    log.take_touched(max_bytes).or_else(|| log.take_header())
+}
+
 /// A log whose touched blocks have all been taken.
 fn written(mut log: DirtyLog) -> DirtyLog {
-    while log.take_touched(u64::MAX).is_some() {}
+    while take(&mut log, u64::MAX).is_some() {}
     log
 }
 
@@ -107,10 +112,34 @@ fn a_change_touches_one_block() {
 fn runs_of_touched_blocks_are_bounded() {
     let mut log = fresh(DiskArea::new(4096, 1_000_000), SyncOption::Default);
     assert_eq!(log.area().map(|area| area.area_bytes()), Some(31 * 4096));
-    assert_eq!(log.take_touched(10 * 4096 + 4095), Some(0..10 * 4096));
-    assert_eq!(log.take_touched(0), Some(10 * 4096..11 * 4096), "one block at least");
-    assert_eq!(log.take_touched(u64::MAX), Some(11 * 4096..31 * 4096));
+    assert_eq!(log.take_touched(10 * 4096 + 4095), Some(4096..11 * 4096));
+    assert_eq!(log.take_touched(0), Some(11 * 4096..12 * 4096), "one block at least");
+    assert_eq!(log.take_touched(u64::MAX), Some(12 * 4096..31 * 4096));
     assert_eq!(log.take_touched(u64::MAX), None);
+}
+
+/// Goal: the header of a new log, without which nothing of it is believed, is the last that is written, and what
+/// is marked in its block meanwhile is not forgotten. Of a log that is there it is written with the rest.
+#[test]
+fn the_header_of_a_new_log_comes_last() {
+    for (block, regions) in [(512, 5000), (4096, 100)] {
+        let block_bytes = u64::from(block);
+        let mut log = fresh(DiskArea::new(block, regions), SyncOption::NoSync);
+        let area_bytes = log.area().unwrap().area_bytes();
+        let rest = (area_bytes > block_bytes).then_some(block_bytes..area_bytes);
+        assert_eq!((log.touched(), log.take_touched(1 << 20)), (Touched::Marked, rest));
+        log.mark(0);
+        let is_in_its_block = block == 4096;
+        assert_eq!(log.take_touched(1 << 20).is_none(), is_in_its_block);
+        assert_eq!(log.touched(), Touched::Marked, "the header is not there yet");
+        assert_eq!((log.take_header(), log.take_header()), (Some(0..block_bytes), None));
+        let again = is_in_its_block.then_some(0..block_bytes);
+        assert_eq!((log.take_touched(1 << 20), log.touched()), (again, Touched::Nothing));
+        let loaded =
+            DirtyLog::load(Some(&image_of(&log)), log.area().unwrap(), SyncOption::Default);
+        let mut known = loaded.log;
+        assert_eq!((known.take_touched(1 << 20), known.take_header()), (Some(0..area_bytes), None));
+    }
 }
 
 /// Goal: every row of the table of resumes, for regions that the log knows and others that it does not.
@@ -217,7 +246,9 @@ fn a_log_of_a_hundred_million_regions_is_no_trouble() {
     log.mark(77_777_777);
     let mut loader = Loader::new(area, SyncOption::Default);
     let mut piece = vec![0; 1 << 20];
-    while let Some(range) = log.take_touched(1 << 20) {
+    let mut ranges: Vec<_> = std::iter::from_fn(|| take(&mut log, 1 << 20)).collect();
+    ranges.sort_by_key(|range| range.start);
+    for range in ranges {
         let piece = &mut piece[..(range.end - range.start) as usize];
         log.copy_out(range.start, piece);
         loader.feed(piece);

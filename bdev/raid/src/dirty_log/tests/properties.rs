@@ -1,7 +1,7 @@
 //! Random logs, random bytes and random changes.
 
 use super::super::*;
-use super::{fresh, image_of, written};
+use super::{fresh, image_of, take, written};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Writes the next run of touched blocks to the device.
 fn write(log: &mut DirtyLog, device: &mut [u8], max_bytes: u64) -> bool {
-    let Some(range) = log.take_touched(max_bytes) else { return false };
+    let Some(range) = take(log, max_bytes) else { return false };
     let block = u64::from(log.area().unwrap().block_bytes());
     assert!(range.start % block == 0 && range.end % block == 0 && range.start < range.end);
     assert!(range.end - range.start <= max_bytes.max(block));
