@@ -188,7 +188,7 @@ pub enum Purpose {
     LogWrite,
     /// Its flush.
     LogFlush,
-    /// A superblock: step 0 to 3 are write, flush, write, flush.
+    /// A superblock: steps 0 to 4 are flush, write, flush, write, flush; the first is of a life only.
     Superblock {
         /// The member.
         slot: Slot,
