@@ -393,7 +393,6 @@ impl Control {
         let raid = RaidBdev::assemble(
             self.reactors(),
             KnownRaid {
-                behind: assembly.behind(candidates),
                 assembly,
                 members: members.clone(),
                 log: log.clone(),

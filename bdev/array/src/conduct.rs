@@ -20,7 +20,7 @@ use raid::bitmap::Bitmap;
 use raid::coordinator::{Action, Coordinator, Input, Order, Orders, RaidEvent};
 use raid::event::{Event, FailCause};
 use raid::superblock::{COPY_OFFSETS_BYTES, SUPERBLOCK_BYTES, copy_order};
-use raid::units::{Slot, SlotSet};
+use raid::units::Slot;
 use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{Latencies, Ticks};
 use std::collections::BTreeMap;
@@ -29,9 +29,6 @@ use std::sync::Arc;
 /// A step of writing a member's superblock: of its first or second copy, in the order of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Before the first update of this life: the copy that counts may be in a volatile cache only, since
-    /// whoever wrote it was killed before it was flushed, and the other one is overwritten now.
-    Settle,
     Write(usize),
     Flush(usize),
 }
@@ -54,8 +51,6 @@ pub(crate) struct Conductor {
     /// Members without such a device, of which a superblock was to be written.
     unrecorded: Vec<Slot>,
     superblocks: BTreeMap<Slot, SuperblockWrite>,
-    /// Members that have been given a superblock in this life.
-    settled: SlotSet,
     events: Option<Sender<ArrayEvent>>,
     stopped: Option<Sender<()>>,
     /// Something has happened since the coordinator was last unplugged.
@@ -80,7 +75,6 @@ impl Conductor {
             metadata: None,
             unrecorded: Vec::new(),
             superblocks: BTreeMap::new(),
-            settled: SlotSet::empty(),
             events,
             stopped: None,
             stirred: true,
@@ -351,12 +345,7 @@ impl ArrayShard {
         }
         let order = copy_order(superblock.events);
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
-        let step = match conductor.settled.contains(slot) {
-            true => Step::Write(0),
-            false => Step::Settle,
-        };
-        conductor.settled.insert(slot);
-        let write = SuperblockWrite { bytes: bytes.freeze(), order, step };
+        let write = SuperblockWrite { bytes: bytes.freeze(), order, step: Step::Write(0) };
         conductor.superblocks.insert(slot, write);
         self.submit_superblock(slot);
     }
@@ -369,7 +358,7 @@ impl ArrayShard {
             Step::Write(nth) => {
                 BdevIo::write(token, COPY_OFFSETS_BYTES[order[nth]], bytes.clone(), false)
             }
-            Step::Settle | Step::Flush(_) => BdevIo::flush(token),
+            Step::Flush(_) => BdevIo::flush(token),
         };
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         match &mut conductor.metadata {
@@ -388,7 +377,6 @@ impl ArrayShard {
         let write = conductor.superblocks.get_mut(&slot).expect("it is being written");
         let next = match write.step {
             _ if !ok => None,
-            Step::Settle => Some(Step::Write(0)),
             Step::Write(nth) => Some(Step::Flush(nth)),
             Step::Flush(nth) => (nth + 1 < write.order.len()).then_some(Step::Write(nth + 1)),
         };

@@ -549,7 +549,6 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         parity_strips: geometry.parity_strips(),
         strip_bytes: geometry.strip_bytes(),
         superblock: foundation.superblock,
-        behind: foundation.behind,
         policy: behaviour.policy,
         rates: behaviour.rates,
         stretch_bytes: raid::limits::WORK_BYTES,

@@ -143,8 +143,6 @@ impl Default for RaidOptions {
 pub struct KnownRaid {
     /// Who is in which slot, as `raid::assemble` has decided.
     pub assembly: Assembly,
-    /// Members whose superblock is one update behind (`Assembly::behind`).
-    pub behind: SlotSet,
     /// The members in use by slot, as the assembly has them.
     pub members: Vec<Option<Arc<dyn Bdev>>>,
     /// The bdev of its log, if it was found.

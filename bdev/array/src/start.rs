@@ -58,8 +58,6 @@ pub(crate) struct Foundation {
     pub(crate) log: DirtyLog,
     pub(crate) log_bdev: Option<Arc<dyn Bdev>>,
     pub(crate) superblock: Option<Superblock>,
-    /// Members whose superblock is one update behind.
-    pub(crate) behind: SlotSet,
 }
 
 /// Looks for the superblock of a bdev.
@@ -221,7 +219,6 @@ pub(crate) fn new_array(
         superblock: options
             .superblock
             .then(|| new_superblock(spec, rebuild, info, geometry, regions)),
-        behind: SlotSet::empty(),
         log_bdev: options.log.clone(),
         regions,
         map,
@@ -485,7 +482,6 @@ pub(crate) fn known_array(
     Ok(Foundation {
         stale: stale(known, &log, regions),
         superblock: Some(superblock),
-        behind: known.behind,
         regions,
         map,
         log,

@@ -157,7 +157,6 @@ impl World {
             metadata: Vec::new(),
             resync: false,
             tuning: Tuning::default(),
-            behind: assembly.behind(&candidates),
             assembly: *assembly,
         };
         RaidBdev::assemble(self.reactors.handles(), known).unwrap()

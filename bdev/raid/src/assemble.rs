@@ -111,18 +111,6 @@ impl Assembly {
         })
     }
 
-    /// Slots of members that the last update has not reached: a crash came in between. They get it
-    /// before the next one is written (`superblock`, rule 1).
-    #[must_use]
-    pub fn behind(&self, candidates: &[Candidate]) -> SlotSet {
-        slots_where(&self.seats, |seat| match *seat {
-            Seat::Taken { candidate, .. } => {
-                candidates[candidate].found.events < self.superblock.events
-            }
-            Seat::Empty { .. } => false,
-        })
-    }
-
     /// Whether a member is missing or being rebuilt.
     #[must_use]
     pub fn is_degraded(&self) -> bool {

@@ -70,8 +70,8 @@
 //! 2. The update that declares a member faulty or missing is not written to that member.
 //! 3. Of the two copies on a member that which the last update has written last is written first
 //!    ([`copy_order`]), and flushed before the other: wherever updates are cut off, and however often, the
-//!    better one is never the one that is overwritten. Before the first update of a life the member is
-//!    flushed: what a killed process has written last may be in a cache only.
+//!    better one is never the one that is overwritten. A life begins with the last
+//!    update as it is: what a killed process has written last may be in a cache only.
 //! 4. Geometry never changes in the life of an array.
 //!
 //! Not here: reading and writing it (crate `array`), who belongs together and may start

@@ -107,7 +107,6 @@ impl Control {
         let raid = RaidBdev::assemble(
             self.reactors(),
             KnownRaid {
-                behind: assembly.behind(&candidates),
                 members,
                 log: None,
                 rates: self.table_rates(plan.facts),

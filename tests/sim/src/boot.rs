@@ -65,7 +65,6 @@ struct Plan {
     stale: Bitmap,
     device_of: Vec<Option<usize>>,
     superblock: Option<Superblock>,
-    behind: SlotSet,
     /// Regions of which nothing is promised any more: the operator insisted.
     weak: Vec<u64>,
 }
@@ -425,9 +424,7 @@ impl World {
             Err(assemble::StartRefusal::LogGone { .. }) => return Err(Refused::LogGone),
             Err(assemble::StartRefusal::LogMismatch { .. }) => return Err(Refused::LogForeign),
         };
-        let mut plan = self.plan_of(&assembly, &start, log, &devices, force);
-        plan.behind = assembly.behind(&candidates);
-        Ok(plan)
+        Ok(self.plan_of(&assembly, &start, log, &devices, force))
     }
 
     fn plan_of(
@@ -469,15 +466,7 @@ impl World {
             device_of.push(device);
         }
         let map = MemberMap::new(states);
-        Plan {
-            log,
-            map,
-            stale,
-            device_of,
-            superblock: Some(superblock),
-            behind: SlotSet::empty(),
-            weak,
-        }
+        Plan { log, map, stale, device_of, superblock: Some(superblock), weak }
     }
 
     fn plan_from_notes(&mut self, force: bool) -> Result<Plan, Refused> {
@@ -524,7 +513,7 @@ impl World {
             log.assume_in_sync();
         }
         let stale = Bitmap::new(regions, !map.rebuilding().is_empty());
-        Ok(Plan { log, map, stale, device_of, superblock: None, behind: SlotSet::empty(), weak })
+        Ok(Plan { log, map, stale, device_of, superblock: None, weak })
     }
 
     fn permit_of_start(&mut self) -> Permit {
@@ -574,11 +563,11 @@ impl World {
             self.truth.trusted[at] = plan.log.in_sync(region);
         }
         let area = plan.log.area().is_some();
-        let Plan { log, map, stale, superblock, behind, weak, .. } = plan;
+        let Plan { log, map, stale, superblock, weak, .. } = plan;
         let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
         life.permit = self.permit_of_start();
         let permit = life.permit;
-        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, behind, permit, ..spec });
+        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, permit, ..spec });
         life.clean =
             (0..self.regions.count()).map(|r| life.coordinator.log().is_clean(r)).collect();
         life.log_used = area;
@@ -698,7 +687,6 @@ fn spec(
         parity_strips: geometry.parity_strips(),
         strip_bytes: swarm.strip_bytes,
         superblock: None,
-        behind: SlotSet::empty(),
         policy: Policy {
             log: swarm.on_log_failure,
             member: swarm.on_member_failure,
@@ -738,7 +726,6 @@ impl Life {
             log_used: false,
             permit: Permit::Granted,
             foreground_bytes: 0,
-            settled: BTreeSet::new(),
             superblocks: BTreeMap::new(),
             doomed: SlotSet::empty(),
             flush_failed: SlotSet::empty(),

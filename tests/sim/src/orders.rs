@@ -212,16 +212,14 @@ impl World {
             return self.schedule_within(self.swarm.device_ns, Happening::Input(input));
         }
         self.life.superblocks.insert(slot.0, (bytes, copy_order(superblock.events)));
-        // What is there may be in a cache only.
-        let is_first = self.life.settled.insert(slot.0);
-        self.superblock_step(slot, if is_first { 0 } else { 1 });
+        self.superblock_step(slot, 0);
     }
 
     fn superblock_step(&mut self, slot: Slot, step: u8) {
         let purpose = Purpose::Superblock { slot, step };
         let device = self.life.device_of[slot.index()];
         let device = device.unwrap_or_else(|| panic!("superblock of empty slot {slot}"));
-        if step % 2 == 0 {
+        if step % 2 == 1 {
             return self.submit_flush(Device::Member(device), purpose);
         }
         let (bytes, order) = self.life.superblocks[&slot.0].clone();
@@ -236,7 +234,7 @@ impl World {
 
     /// A step of writing a superblock has ended.
     pub fn superblock_step_ended(&mut self, slot: Slot, step: u8, ok: bool) {
-        if ok && step < 4 {
+        if ok && step < 3 {
             return self.superblock_step(slot, step + 1);
         }
         self.coordinator_told(Input::SuperblockWritten { slot, ok });

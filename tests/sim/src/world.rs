@@ -188,7 +188,7 @@ pub enum Purpose {
     LogWrite,
     /// Its flush.
     LogFlush,
-    /// A superblock: steps 0 to 4 are flush, write, flush, write, flush; the first is of a life only.
+    /// A superblock: step 0 to 3 are write, flush, write, flush.
     Superblock {
         /// The member.
         slot: Slot,
@@ -282,8 +282,6 @@ pub struct Life {
     pub permit: Permit,
     /// Host bytes so far.
     pub foreground_bytes: u64,
-    /// Slots that have been given a superblock.
-    pub settled: BTreeSet<u8>,
     /// Superblocks on their way: bytes by slot, and the order of the copies.
     pub superblocks: BTreeMap<u8, (Vec<u8>, [usize; 2])>,
     /// Slots that were given a fault that costs them their place.

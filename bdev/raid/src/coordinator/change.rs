@@ -375,7 +375,6 @@ mod tests {
             strip_bytes: 4096,
             stretch_bytes: 4096,
             superblock: None,
-            behind: SlotSet::empty(),
             policy: Policy { log: OnLogFailure::Continue, member, recorded },
             rates: Rates::default(),
             frozen: false,

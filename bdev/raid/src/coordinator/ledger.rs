@@ -7,7 +7,8 @@
 //!
 //! An update begins only when the one before it has ended and every member that failed it has been
 //! declared faulty: so a member that is in use is never more than one update behind (`assemble`, **R8**).
-//! The event count grows by one with each. At a start those that are behind are brought up first.
+//! The event count grows by one with each. A start begins with the last one, as it is, on every member: some may
+//! not have got it, and others have it in a volatile cache only, because whoever wrote it was killed.
 //!
 //! Not here: bytes (`superblock`), what a superblock is good for at the next start (`assemble`).
 
@@ -31,8 +32,6 @@ pub(super) struct Ledger {
     wanted: u64,
     durable: u64,
     writing: Option<Writing>,
-    /// Members that the last update before this start has not reached.
-    behind: SlotSet,
     /// Version that says that the array runs, once it has started.
     running: Option<u64>,
     /// Version that says that the log failed, once it has.
@@ -40,16 +39,8 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(superblock: Option<Superblock>, behind: SlotSet) -> Self {
-        Self {
-            superblock,
-            wanted: 0,
-            durable: 0,
-            writing: None,
-            behind,
-            running: None,
-            log_failed: None,
-        }
+    pub(super) fn new(superblock: Option<Superblock>) -> Self {
+        Self { superblock, wanted: 0, durable: 0, writing: None, running: None, log_failed: None }
     }
 
     pub(super) fn has_superblocks(&self) -> bool {
@@ -205,18 +196,19 @@ impl Coordinator {
         self.ledger.superblock.as_ref()
     }
 
-    /// The array starts. A crash in the middle of an update leaves some members one update behind: they
-    /// get that one first, as it is, or the next one would leave them two behind.
+    /// The array starts. Whoever had not got the last update, or were to lose it from its cache, would be two
+    /// behind with the next one: so everybody has it for good first. A new array has none yet.
     pub(super) fn start_ledger(&mut self, orders: &mut Orders) {
-        let behind = self.ledger.behind.intersection(self.map.writable());
-        self.ledger.behind = SlotSet::empty();
-        if self.ledger.superblock.is_none() || behind.is_empty() {
+        let is_known =
+            self.ledger.superblock.as_ref().is_some_and(|superblock| superblock.events > 0);
+        let pending = self.map.writable();
+        if !is_known || pending.is_empty() {
             return self.caught_up();
         }
-        for slot in behind.iter() {
+        for slot in pending.iter() {
             orders.push_back(Order::WriteSuperblock { slot });
         }
-        self.ledger.writing = Some(Writing { version: 0, pending: behind });
+        self.ledger.writing = Some(Writing { version: 0, pending });
     }
 
     /// The first update of this start says that the array runs, and who is not there: what is written
@@ -229,7 +221,7 @@ impl Coordinator {
             }
         }
         // What is on the log's bdev, if that is there, is not to be trusted before all of a log that was begun anew
-        // has been written. Said with this update and not before, because members that are behind are given
+        // has been written. Said with this update and not before, because members are given
         // the last one as it was: one event count has one content.
         if !self.log_health.is_alive() || !self.is_log_believed() && self.ledger.names_log() {
             self.ledger.log_failed();

@@ -50,7 +50,6 @@ use crate::limits::LEASES_MAX;
 use crate::member::MemberMap;
 pub use crate::superblock::OnLogFailure;
 use crate::superblock::Superblock;
-use crate::units::SlotSet;
 use background::Background;
 use change::Change;
 use commit::Commit;
@@ -100,8 +99,6 @@ pub struct CoordinatorSpec {
     pub strip_bytes: u32,
     /// What the members' superblocks say, for arrays that have them.
     pub superblock: Option<Superblock>,
-    /// Members whose superblock is one update behind (`Assembly::behind`).
-    pub behind: SlotSet,
     /// What is done when something fails.
     pub policy: Policy,
     /// How fast background actions go.
@@ -145,7 +142,7 @@ impl Coordinator {
             commit: Commit::new(spec.shards * LEASES_MAX),
             flushes: Flushes::new(regions),
             change: Change::new(),
-            ledger: Ledger::new(spec.superblock, spec.behind),
+            ledger: Ledger::new(spec.superblock),
             background: Background::new(
                 spec.rates,
                 (spec.stretch_bytes / u64::from(spec.strip_bytes)).max(1),

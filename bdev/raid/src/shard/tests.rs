@@ -100,7 +100,6 @@ impl World {
             parity_strips: geometry.parity_strips(),
             strip_bytes: STRIP as u32,
             superblock: None,
-            behind: crate::units::SlotSet::empty(),
             policy: Policy {
                 log: OnLogFailure::Continue,
                 member: OnMemberFailure::Continue,
