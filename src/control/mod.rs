@@ -245,6 +245,8 @@ pub struct Control {
     switches: SwitchMonitor,
     last_listing: LastListing,
     kept: KeptCalls,
+    /// Whether a device that was kept has come, so that arrays wait for the others once more.
+    has_come: AtomicBool,
     /// Whether what is made from now on is in a state that is kept.
     keeping: AtomicBool,
     /// Bdevs whose arrays were stopped with their parity right.
@@ -284,6 +286,7 @@ impl Control {
             switches: SwitchMonitor::default(),
             last_listing: LastListing::default(),
             kept: KeptCalls::default(),
+            has_come: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
             stopped: Mutex::default(),
             serving: AtomicBool::new(false),

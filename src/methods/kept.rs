@@ -94,6 +94,9 @@ pub(super) fn retry(control: &Control) {
             Ok(()) => {
                 tracing::info!(source, method, bdev, "what could not be made is there");
                 control.kept().forget(|one| one.source == kept.source && one.call == kept.call);
+                if OPENING.contains(&method) {
+                    control.be_patient_again();
+                }
             }
             Err(reason) if control.kept().refuse_again(&kept, &reason) => {
                 tracing::warn!(source, method, bdev, reason, "it still cannot be made");

@@ -255,7 +255,7 @@ fn what_comes_late_overwrites_nothing() {
     fs::write(place.path("d2"), vec![0; 8 << 20]).unwrap();
     pull(&place, "d3");
     let read = || ["d0", "d1", "d3"].map(|name| fs::read(place.path(name)).unwrap());
-    let daemon = start(&place, &config(&place, json!({ "force": true })), "0");
+    let daemon = start(&place, &config(&place, json!({ "force": true })), "3600");
     plug(&place, "d3");
     let before = read();
     daemon.wait_until("there is only the array to be made", |daemon| {
@@ -321,5 +321,28 @@ fn an_array_without_its_log_is_told_of() {
     daemon.wait_until("in sync", settled);
     told(&daemon, "alive");
     assert_eq!(status(&place, &[]).0, 0);
+    daemon.stop();
+}
+
+/// Goal: of disks that come late an array waits for the last one as at a start, and goes on without it then.
+/// Method: two are away, which are too many; one comes.
+#[test]
+fn an_array_does_not_wait_for_ever_for_the_last_of_its_late_disks() {
+    let place = Place::new();
+    make_disks(&place);
+    let text = config(&place, json!({}));
+    let daemon = start(&place, &text, "1");
+    daemon.wait_until("in sync", settled);
+    daemon.stop();
+    pull(&place, "d1");
+    pull(&place, "d3");
+    let daemon = start(&place, &text, "1");
+    let reason = "2 members are in sync, but 3 are needed";
+    daemon.wait_until("it is refused", |daemon| {
+        raid(daemon)["reason"].as_str().unwrap().contains(reason)
+    });
+    plug(&place, "d1");
+    daemon.wait_until("it goes on", |daemon| raid(daemon)["state"] == "online");
+    assert_eq!(states(&daemon), ["in_sync", "in_sync", "in_sync", "faulty"]);
     daemon.stop();
 }
