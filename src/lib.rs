@@ -165,7 +165,8 @@
 //!   pulled. `bdev_raid_remove_base_bdev` does that here, when it is asked for.
 //! - Members have to be equal in size; SPDK silently uses the smallest.
 //! - Keys that a method does not know are ignored with a warning in the log; SPDK refuses them.
-//! - Entries of a configuration for subsystems that are not there are errors; SPDK skips them.
+//! - Entries of a configuration for subsystems that are not there are errors; SPDK skips them. Entries for
+//!   devices that are not there are kept and tried again; SPDK ends the start.
 //! - An error bdev's injections for writes hit write-zeroes too, and `nomem` hands the request back
 //!   instead of completing it. A latency or an injection that can have no effect is refused.
 //! - Latencies in `bdev_get_iostat` are sums of the time in flight, as fine as a turn of a reactor; the
@@ -205,7 +206,7 @@
 //! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
 //! | arrays on real reactors against a byte array; devices that hang; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
-//! | the real daemon: socket, signals, configurations, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
+//! | the real daemon: socket, signals, configurations, starts without devices, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every golden moment of a kernel's arrays lived again through the verbs; a session with the real dmsetup, word for word | `tests/blackbox/dm`, `tests/golden` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |

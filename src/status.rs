@@ -18,9 +18,11 @@ use raid::member::MemberState;
 use serde::{Deserialize, Serialize};
 
 use crate::control::survey::{ArraySurvey, Survey};
-use crate::control::{Control, WaitingRaid, unix_ms};
-use crate::limits::STATUS_EVENTS_MAX;
-use crate::metrics::{array_state, log_word, member_word, sync_word};
+use crate::control::{Control, KeptCall, WaitingRaid, unix_ms};
+use crate::limits::{NAMES_TOLD_MAX, STATUS_EVENTS_MAX};
+use crate::metrics::{
+    LOG_MISSING, array_state, is_delayed, log_of, log_word, member_word, sync_word,
+};
 
 /// How well it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,11 +30,12 @@ use crate::metrics::{array_state, log_word, member_word, sync_word};
 pub enum Health {
     /// Every array has all of its members, and nothing has failed.
     Healthy,
-    /// Everything is served, but the next failure may be one too many: an array is degraded, or a check
-    /// has found wrong parity.
+    /// Everything is served, but the next failure may be one too many: an array is degraded, or runs without
+    /// its log, or a check has found wrong parity.
     Warning,
     /// Something is not served, or not safe: an array has failed or does not run, its writes are held, its
-    /// log has failed, a reactor does not turn.
+    /// log has failed, a reactor does not turn, something that the configuration or the state asks for
+    /// cannot be made.
     Critical,
 }
 
@@ -53,14 +56,38 @@ pub struct Status {
     pub health: Health,
     /// Why it is not healthy.
     pub reasons: Vec<String>,
+    /// Whether every reactor has answered. Sums over the reactors are wrong otherwise: whoever takes
+    /// differences of them would see them fall and leap.
+    #[serde(default = "yes")]
+    pub whole: bool,
     /// Reactors in ascending order of their cores.
     pub reactors: Vec<ReactorStatus>,
     /// Arrays that run, then known arrays that do not.
     pub arrays: Vec<ArrayStatus>,
     /// Spares that any array may have.
     pub spares: Vec<String>,
+    /// What configuration and state ask for, and cannot be made yet.
+    #[serde(default)]
+    pub kept: Vec<KeptStatus>,
     /// The last events, the newest first.
     pub events: Vec<EventStatus>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A call that cannot be made yet; it is tried again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptStatus {
+    /// Who asks for it: config or state.
+    pub source: String,
+    /// The method.
+    pub method: String,
+    /// The bdev that it is about; empty where there is none.
+    pub bdev: String,
+    /// Why it was refused last.
+    pub reason: String,
 }
 
 /// A reactor.
@@ -106,6 +133,12 @@ pub struct ArrayStatus {
     pub spares: Vec<String>,
     /// idle, frozen, resync, recover, check or repair.
     pub sync_action: String,
+    /// Whether that waits until another array has finished, with which this one shares a device.
+    #[serde(default)]
+    pub sync_delayed: bool,
+    /// Which one that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sync_delayed_behind: Option<String>,
     /// How far that is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sync: Option<SyncStatus>,
@@ -162,7 +195,7 @@ pub struct LogStatus {
     /// Name of its bdev; none where it is in memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bdev: Option<String>,
-    /// alive, read_failed, write_failed or flush_failed.
+    /// alive, read_failed, write_failed or flush_failed; missing if the array runs without it.
     pub state: String,
     /// Regions.
     pub regions: u64,
@@ -251,8 +284,9 @@ fn describe(survey: &Survey) -> Status {
         places.get(name).map(|place| io(&survey.bdevs[*place].stats)).unwrap_or_default()
     };
     let running = survey.arrays.iter().map(|array| {
-        let spares = survey.spares(Some(&array.info.name)).map(str::to_owned).collect();
-        running(array, &survey.bdevs[array.bdev].stats, spares, &io_of)
+        let spares = survey.spares(Some(&array.name)).map(str::to_owned).collect();
+        let hosts = array.bdev.map(|place| io(&survey.bdevs[place].stats)).unwrap_or_default();
+        running(array, hosts, spares, &io_of)
     });
     let arrays: Vec<_> = running.chain(survey.waiting.iter().map(waiting)).collect();
     let reactors: Vec<_> = survey
@@ -266,7 +300,8 @@ fn describe(survey: &Survey) -> Status {
             asleep_ns: reactor.view.stats.sleep_ticks,
         })
         .collect();
-    let (health, reasons) = judge(&reactors, &arrays);
+    let kept: Vec<_> = survey.kept.iter().map(kept).collect();
+    let (health, reasons) = judge(&reactors, &arrays, &kept);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -275,16 +310,27 @@ fn describe(survey: &Survey) -> Status {
         started: survey.started,
         health,
         reasons,
+        whole: survey.is_whole(),
         reactors,
         arrays,
         spares: survey.spares(None).map(str::to_owned).collect(),
+        kept,
         events: Vec::new(),
+    }
+}
+
+fn kept(call: &KeptCall) -> KeptStatus {
+    KeptStatus {
+        source: call.source.word().to_owned(),
+        method: call.method().to_owned(),
+        bdev: call.bdev.clone(),
+        reason: call.reason.clone(),
     }
 }
 
 fn running(
     array: &ArraySurvey,
-    stats: &IoStats,
+    hosts: IoStatus,
     spares: Vec<String>,
     io_of: &impl Fn(&str) -> IoStatus,
 ) -> ArrayStatus {
@@ -296,8 +342,9 @@ fn running(
         io: member.name.as_deref().map(io_of).unwrap_or_default(),
     });
     let (core, _) = snapshot.work();
+    let (log, log_state) = log_of(snapshot);
     ArrayStatus {
-        name: info.name.clone(),
+        name: array.name.clone(),
         uuid: info.uuid.to_string(),
         level: snapshot.level.to_string(),
         layout: snapshot.layout.to_string(),
@@ -309,18 +356,20 @@ fn running(
         members: members.collect(),
         spares,
         sync_action: sync_word(snapshot.action).to_owned(),
+        sync_delayed: is_delayed(snapshot),
+        sync_delayed_behind: array.delayed_behind.clone().filter(|_| is_delayed(snapshot)),
         sync: sync(snapshot),
         mismatches: snapshot.checked_mismatched_rows() * 8,
         checked_unix_ms: array.checked_unix_ms,
         log: LogStatus {
-            bdev: snapshot.log.clone(),
-            state: log_word(snapshot.log_health).to_owned(),
+            bdev: log.map(str::to_owned),
+            state: log_state.to_owned(),
             regions: snapshot.regions,
             dirty_regions: snapshot.regions_dirty,
             in_sync_regions: snapshot.regions_in_sync,
             region_bytes: snapshot.region_bytes,
         },
-        io: io(stats),
+        io: hosts,
         work: WorkStatus {
             stripe_writes: core.writes,
             degraded_reads: core.degraded_reads,
@@ -367,6 +416,8 @@ fn waiting(raid: &WaitingRaid) -> ArrayStatus {
         members: raid.members.iter().map(member).collect(),
         spares: Vec::new(),
         sync_action: sync_word(Action::Idle).to_owned(),
+        sync_delayed: false,
+        sync_delayed_behind: None,
         sync: None,
         mismatches: 0,
         checked_unix_ms: None,
@@ -395,7 +446,11 @@ fn io(stats: &IoStats) -> IoStatus {
 }
 
 /// The worst of everything, and what is wrong.
-fn judge(reactors: &[ReactorStatus], arrays: &[ArrayStatus]) -> (Health, Vec<String>) {
+fn judge(
+    reactors: &[ReactorStatus],
+    arrays: &[ArrayStatus],
+    kept: &[KeptStatus],
+) -> (Health, Vec<String>) {
     let mut worst = Health::Healthy;
     let mut reasons = Vec::new();
     let mut note = |health: Health, reason: String| {
@@ -404,6 +459,14 @@ fn judge(reactors: &[ReactorStatus], arrays: &[ArrayStatus]) -> (Health, Vec<Str
     };
     for reactor in reactors.iter().filter(|reactor| !reactor.answers) {
         note(Health::Critical, format!("the reactor on core {} does not answer", reactor.core));
+    }
+    for KeptStatus { source, method, bdev, reason } in kept.iter().take(NAMES_TOLD_MAX) {
+        let what = format!("{method} {bdev}");
+        note(Health::Critical, format!("{} of the {source} is not made: {reason}", what.trim()));
+    }
+    if kept.len() > NAMES_TOLD_MAX {
+        let more = kept.len() - NAMES_TOLD_MAX;
+        note(Health::Critical, format!("{more} more calls are not made"));
     }
     for array in arrays {
         let ArrayStatus { name, state, members, .. } = array;
@@ -428,9 +491,16 @@ fn judge(reactors: &[ReactorStatus], arrays: &[ArrayStatus]) -> (Health, Vec<Str
             let what = "holds writes until the message allow_writes";
             note(Health::Critical, format!("array {name} {what}"));
         }
-        if array.log.bdev.is_some() && array.log.state != log_word(LogHealth::Alive) {
-            let state = &array.log.state;
-            note(Health::Critical, format!("array {name}: its log has failed ({state})"));
+        match (&array.log.bdev, &*array.log.state) {
+            (None, _) => {}
+            (Some(log), LOG_MISSING) => {
+                let what = "a crash costs a resync of everything";
+                note(Health::Warning, format!("array {name} runs without its log {log}: {what}"));
+            }
+            (Some(_), state) if state == log_word(LogHealth::Alive) => {}
+            (Some(_), state) => {
+                note(Health::Critical, format!("array {name}: its log has failed ({state})"));
+            }
         }
         if array.mismatches > 0 {
             let sectors = array.mismatches;

@@ -1,8 +1,9 @@
 //! `raid456 status`: how everything is, once, for people and for monitoring scripts.
 //!
-//! Exit codes are those of Nagios's plugins, which most monitoring takes: 0 healthy, 1 warning (degraded, or
-//! wrong parity was found), 2 critical (failed, not running, writes held, log failed, a reactor hangs), 3
-//! unknown (the service does not answer). The first line says why.
+//! Exit codes are those of Nagios's plugins, which most monitoring takes: 0 healthy, 1 warning (degraded,
+//! without its log, or wrong parity was found), 2 critical (failed, not running, writes held, log failed, a
+//! reactor hangs, a call of configuration or state cannot be made), 3 unknown (the service does not
+//! answer). The first line says why, and what goes on.
 //!
 //! Not here: the judgement (`crate::status`), numbers over time (`top`).
 
@@ -16,10 +17,14 @@ use clap::Args;
 use rpc::Client;
 
 use super::{SOCKET_PATH, SOCKET_VARIABLE, print, units};
-use crate::status::{ArrayStatus, Health, Status};
+use crate::metrics::LOG_MISSING;
+use crate::status::{ArrayStatus, Health, KeptStatus, Status};
 
 /// The exit code of a service that cannot be asked.
 const UNKNOWN: u8 = 3;
+
+/// Arrays that the first line names for what they do in the background.
+const ACTIONS_TOLD_MAX: usize = 4;
 
 /// Columns of a progress bar.
 const BAR: usize = 30;
@@ -92,13 +97,30 @@ pub(super) fn headline(status: &Status) -> String {
         Health::Critical => "CRITICAL",
     };
     let starting = if status.started { "" } else { ", starting" };
-    match &status.reasons[..] {
+    let how = match &status.reasons[..] {
         [] => {
             let arrays = status.arrays.len();
             let plural = if arrays == 1 { "" } else { "s" };
-            format!("{word}: {arrays} array{plural}, all members in sync{starting}")
+            format!("{arrays} array{plural}, all members in sync")
         }
-        reasons => format!("{word}: {}{starting}", reasons.join("; ")),
+        reasons => reasons.join("; "),
+    };
+    let actions: Vec<_> = status.arrays.iter().filter_map(action).collect();
+    let actions = match actions.len() {
+        0 => String::new(),
+        more if more > ACTIONS_TOLD_MAX => format!("; {more} arrays are at work in the background"),
+        _ => format!("; {}", actions.join("; ")),
+    };
+    format!("{word}: {how}{actions}{starting}")
+}
+
+/// What an array does in the background, in a few words.
+fn action(array: &ArrayStatus) -> Option<String> {
+    let (name, action) = (&array.name, &array.sync_action);
+    match &array.sync {
+        Some(sync) => Some(format!("{name}: {action} {:.1} %", sync.ratio() * 100.0)),
+        None if array.sync_delayed => Some(format!("{name}: {action} delayed")),
+        None => None,
     }
 }
 
@@ -107,6 +129,10 @@ fn text(status: &Status) -> String {
     for array in &status.arrays {
         text.push_str("\n\n");
         push_array(&mut text, array);
+    }
+    for KeptStatus { source, method, bdev, reason } in &status.kept {
+        // Writing into a string does not fail.
+        let _ = write!(text, "\n\nof the {source}, not made yet: {method} {bdev}\n  {reason}");
     }
     if !status.spares.is_empty() {
         // Writing into a string does not fail.
@@ -121,13 +147,19 @@ pub(super) fn picture(array: &ArrayStatus) -> String {
     array.members.iter().map(|member| letter(&member.state)).collect()
 }
 
-/// What goes on in the background, if anything does.
+/// What goes on in the background, or would, if anything does.
 pub(super) fn progress(array: &ArrayStatus, width: usize) -> Option<String> {
-    let sync = array.sync.as_ref()?;
+    let action = &array.sync_action;
+    let Some(sync) = &array.sync else {
+        return match &array.sync_delayed_behind {
+            Some(other) => Some(format!("{action}, delayed until {other} has finished")),
+            None if array.sync_delayed => Some(format!("{action}, delayed")),
+            None => (action != "idle").then(|| action.clone()),
+        };
+    };
     let left = sync.eta_s.map_or("no end in sight".to_owned(), |s| units::clock(s) + " left");
     Some(format!(
-        "{} {} {:.1} %  {}/s  {left}",
-        array.sync_action,
+        "{action} {} {:.1} %  {}/s  {left}",
         units::bar(sync.ratio(), width),
         sync.ratio() * 100.0,
         units::size(sync.speed_bytes_per_s as f64),
@@ -154,8 +186,6 @@ fn push_array(text: &mut String, array: &ArrayStatus) {
     }
     if let Some(progress) = progress(array, BAR) {
         push(format_args!("\n  {progress}"));
-    } else if array.sync_action != "idle" {
-        push(format_args!("\n  {}", array.sync_action));
     }
     for (slot, member) in array.members.iter().enumerate() {
         let name = member.name.as_deref().unwrap_or("-");
@@ -165,7 +195,9 @@ fn push_array(text: &mut String, array: &ArrayStatus) {
         }
     }
     let log = &array.log;
-    if let Some(bdev) = &log.bdev {
+    if let Some(bdev) = log.bdev.as_ref().filter(|_| log.state == LOG_MISSING) {
+        push(format_args!("\n  log {bdev}: {LOG_MISSING}"));
+    } else if let Some(bdev) = &log.bdev {
         let (dirty, regions) = (log.dirty_regions, log.regions);
         push(format_args!("\n  log {bdev}: {}, {dirty} of {regions} regions dirty", log.state));
     }

@@ -56,6 +56,8 @@ pub struct TopArgs {
 struct Frame {
     interval_s: f64,
     health: crate::status::Health,
+    /// Whether every reactor has answered. Where one has not, nothing is known of what was done.
+    whole: bool,
     reactors: Vec<CoreUse>,
     arrays: Vec<ArrayUse>,
 }
@@ -75,10 +77,11 @@ struct ArrayUse {
     name: String,
     state: String,
     sync_action: String,
+    sync_delayed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     sync_ratio: Option<f64>,
     #[serde(flatten)]
-    io: IoUse,
+    io: Option<IoUse>,
     members: Vec<MemberUse>,
     #[serde(skip)]
     picture: String,
@@ -94,7 +97,7 @@ struct MemberUse {
     state: String,
     errors: u64,
     #[serde(flatten)]
-    io: IoUse,
+    io: Option<IoUse>,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -125,9 +128,9 @@ pub fn run(args: TopArgs) -> Result<ExitCode, Box<dyn Error>> {
         return Err(format!("--interval {}: give 0.05 to 3600 seconds", args.interval).into());
     }
     let mut client = connect(&args.ask)?;
-    let mut before = ask(&mut client)?;
+    let mut last = Last::new(ask(&mut client)?);
     for name in &args.arrays {
-        if !before.arrays.iter().any(|array| array.name == *name) {
+        if !last.seen.arrays.iter().any(|array| array.name == *name) {
             return Err(format!("there is no array {name:?}: raid456 status lists them").into());
         }
     }
@@ -137,30 +140,67 @@ pub fn run(args: TopArgs) -> Result<ExitCode, Box<dyn Error>> {
     for _ in 0..args.count.unwrap_or(u64::MAX) {
         let _ = never.recv_timeout(Duration::from_secs_f64(args.interval));
         let now = ask(&mut client)?;
-        let frame = Frame::between(&before, &now, &args.arrays);
+        let frame = Frame::between(&last, &now, &args.arrays);
         match args.json {
             true => print(&serde_json::to_string(&frame)?)?,
             false => print(&format!("{clear}{}\n", text(&frame, &now, !args.no_members)))?,
         }
-        before = now;
+        last.next(now);
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// What was seen before, to take differences of.
+struct Last {
+    seen: Status,
+    /// The last one in which every reactor has answered, if it is not the last: one that is silent takes
+    /// what it did out of every sum, and would bring it back in a leap.
+    whole: Option<Status>,
+}
+
+impl Last {
+    fn new(seen: Status) -> Self {
+        Self { seen, whole: None }
+    }
+
+    fn next(&mut self, now: Status) {
+        let before = std::mem::replace(&mut self.seen, now);
+        match (self.seen.whole, before.whole) {
+            (true, _) => self.whole = None,
+            (false, true) => self.whole = Some(before),
+            (false, false) => {}
+        }
+    }
+
+    /// What sums of now can be compared with.
+    fn comparable(&self) -> Option<&Status> {
+        if self.seen.whole { Some(&self.seen) } else { self.whole.as_ref() }
+    }
+}
+
 impl Frame {
-    fn between(before: &Status, now: &Status, wanted: &[String]) -> Self {
-        let interval_s = now.at_ns.saturating_sub(before.at_ns) as f64 / 1e9;
+    fn between(last: &Last, now: &Status, wanted: &[String]) -> Self {
+        let before = last.comparable().filter(|_| now.whole);
+        let since_ns = before.map_or(last.seen.at_ns, |before| before.at_ns);
+        let interval_s = now.at_ns.saturating_sub(since_ns) as f64 / 1e9;
         let cores = now.reactors.iter().map(|reactor| {
-            let earlier = before.reactors.iter().find(|earlier| earlier.core == reactor.core);
+            let earlier = last.seen.reactors.iter().find(|earlier| earlier.core == reactor.core);
             CoreUse::between(earlier.unwrap_or(reactor), reactor)
         });
         let is_wanted = |array: &&ArrayStatus| wanted.is_empty() || wanted.contains(&array.name);
         let arrays = now.arrays.iter().filter(is_wanted).map(|array| {
             // One that was made meanwhile has done all that it did in this interval.
-            let earlier = before.arrays.iter().find(|earlier| earlier.uuid == array.uuid);
+            let earlier = before
+                .map(|before| before.arrays.iter().find(|earlier| earlier.uuid == array.uuid));
             ArrayUse::between(earlier, array, interval_s)
         });
-        Self { interval_s, health: now.health, reactors: cores.collect(), arrays: arrays.collect() }
+        Self {
+            interval_s,
+            health: now.health,
+            whole: now.whole,
+            reactors: cores.collect(),
+            arrays: arrays.collect(),
+        }
     }
 }
 
@@ -177,24 +217,30 @@ impl CoreUse {
 }
 
 impl ArrayUse {
-    fn between(before: Option<&ArrayStatus>, now: &ArrayStatus, interval_s: f64) -> Self {
+    /// Without numbers where there is nothing to compare them with: `before` is none.
+    fn between(before: Option<Option<&ArrayStatus>>, now: &ArrayStatus, interval_s: f64) -> Self {
         let members = now.members.iter().enumerate().map(|(slot, member)| {
-            let earlier = before.and_then(|array| array.members.get(slot));
-            let earlier = earlier.filter(|earlier| earlier.name == member.name);
+            let since = |array: Option<&ArrayStatus>| {
+                let earlier = array.and_then(|array| array.members.get(slot));
+                let earlier = earlier.filter(|earlier| earlier.name == member.name);
+                IoUse::between(earlier.map(|earlier| &earlier.io), &member.io, interval_s)
+            };
             MemberUse {
                 slot,
                 name: member.name.clone(),
                 state: member.state.clone(),
                 errors: member.errors,
-                io: IoUse::between(earlier.map(|earlier| &earlier.io), &member.io, interval_s),
+                io: before.map(since),
             }
         });
         Self {
             name: now.name.clone(),
             state: now.state.clone(),
             sync_action: now.sync_action.clone(),
+            sync_delayed: now.sync_delayed,
             sync_ratio: now.sync.as_ref().map(crate::status::SyncStatus::ratio),
-            io: IoUse::between(before.map(|array| &array.io), &now.io, interval_s),
+            io: before
+                .map(|array| IoUse::between(array.map(|array| &array.io), &now.io, interval_s)),
             members: members.collect(),
             picture: picture(now),
             progress: progress(now, BAR),
@@ -249,6 +295,9 @@ fn text(frame: &Frame, status: &Status, with_members: bool) -> String {
         let bar = units::bar(core.busy, BAR);
         line(format!("core {:<4} {bar} {busy:3.0} % busy, {asleep:.0} % asleep", core.core));
     }
+    if !frame.whole {
+        line("a reactor does not answer: what was done is not known".to_owned());
+    }
     line(String::new());
     line(format!(
         "{:<26} {:>8} {:>12} {:>9} {:>9} {:>8} {:>12} {:>9} {:>9}",
@@ -259,7 +308,7 @@ fn text(frame: &Frame, status: &Status, with_members: bool) -> String {
         if let Some(progress) = &array.progress {
             line(format!("  {progress}"));
         }
-        line(row("  hosts", &array.io));
+        line(row("  hosts", array.io.as_ref()));
         for member in array.members.iter().filter(|_| with_members) {
             let name = member.name.as_deref().unwrap_or("-");
             let note = if member.state == "in_sync" { "" } else { &*member.state };
@@ -268,13 +317,14 @@ fn text(frame: &Frame, status: &Status, with_members: bool) -> String {
                 errors => format!(" {errors} errors"),
             };
             let title = format!("  {:<3} {name}", member.slot);
-            line(format!("{}  {note}{errors}", row(&title, &member.io)));
+            line(format!("{}  {note}{errors}", row(&title, member.io.as_ref())));
         }
     }
     text
 }
 
-fn row(title: &str, io: &IoUse) -> String {
+fn row(title: &str, io: Option<&IoUse>) -> String {
+    let Some(io) = io else { return format!("{title:<26} {:>8}", "-") };
     let part = |op: &OpUse| {
         format!(
             "{:>8} {:>12} {:>9} {:>9}",
@@ -289,6 +339,8 @@ fn row(title: &str, io: &IoUse) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn op(ops: u64, latencies: Vec<u64>) -> OpStatus {
@@ -307,6 +359,56 @@ mod tests {
         assert_eq!(OpUse::between(Some(&now), &before, 2.0).ops_per_s, 5.0);
         assert_eq!(OpUse::between(Some(&now), &now, 0.0).ops_per_s, 0.0);
         assert_eq!(OpUse::between(Some(&now), &now, 1.0).p99_us, None);
+    }
+
+    fn status(at_s: u64, whole: bool, ops: u64) -> Status {
+        let io = json!({ "read": op(ops, Vec::new()), "write": op(0, Vec::new()) });
+        let array = json!({
+            "name": "r", "uuid": "u", "level": "raid5", "layout": "ls", "size_bytes": 1,
+            "strip_bytes": 1, "state": "online", "writes_held": false, "spares": [],
+            "members": [{ "name": "a", "state": "in_sync", "errors": 0, "io": io }],
+            "sync_action": "idle", "mismatches": 0, "io": io,
+            "log": { "state": "alive", "regions": 0, "dirty_regions": 0, "in_sync_regions": 0,
+                     "region_bytes": 0 },
+            "work": { "stripe_writes": [0, 0, 0, 0, 0], "degraded_reads": 0, "read_repairs": 0 },
+        });
+        let status = json!({
+            "version": "", "pid": 1, "at_unix_ms": 0, "at_ns": at_s * 1_000_000_000, "started": true,
+            "health": "healthy", "reasons": [], "whole": whole, "reactors": [], "arrays": [array],
+            "spares": [], "events": [],
+        });
+        serde_json::from_value(status).unwrap()
+    }
+
+    /// Goal: while a reactor is silent no rate is shown, and afterwards there is no leap: rates are over
+    /// all of the time since the last sums that were right. Method: half of 100 reads a second are on a
+    /// reactor that does not answer for two looks, or not from the first on.
+    #[test]
+    fn a_silent_reactor_makes_no_leap() {
+        for (looks, expected) in [
+            (
+                &[(0, true, 0), (1, true, 100), (2, false, 100), (3, false, 150), (4, true, 400)][..],
+                &[Some(100.0), None, None, Some(100.0)][..],
+            ),
+            (
+                &[(0, false, 0), (1, false, 50), (2, true, 200), (3, true, 300)],
+                &[None, None, Some(100.0)],
+            ),
+        ] {
+            let mut looks = looks.iter().map(|&(at_s, whole, ops)| status(at_s, whole, ops));
+            let mut last = Last::new(looks.next().unwrap());
+            let mut told = Vec::new();
+            for now in looks {
+                let frame = Frame::between(&last, &now, &[]);
+                let rate = |io: &Option<IoUse>| io.as_ref().map(|io| io.read.ops_per_s);
+                let (array, member) = (&frame.arrays[0], &frame.arrays[0].members[0]);
+                assert_eq!(rate(&array.io), rate(&member.io));
+                assert_eq!(text(&frame, &now, true).contains("does not answer"), !now.whole);
+                told.push(rate(&array.io));
+                last.next(now);
+            }
+            assert_eq!(told, expected);
+        }
     }
 
     #[test]

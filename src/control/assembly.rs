@@ -6,7 +6,8 @@
 //!                                         |
 //!                                         +--> all members there --------------> assembled
 //!                                         +--> some are missing: waits
-//!                                                 | patience at its end, or the operator says so
+//!                                                 | patience at its end, also after a device of the
+//!                                                 | configuration that was late, or the operator says so
 //!                                                 +-------------------------------> assembled, degraded
 //! ```
 //!
@@ -17,6 +18,7 @@
 //! Not here: the rules (`raid::assemble`), starting an array (crate `array`), spares (`spares`).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 use array::{KnownRaid, RaidBdev};
@@ -274,6 +276,12 @@ impl Control {
         let name = raid.map_or_else(|| name.to_owned(), |entry| entry.name());
         self.examine_new(state);
         Ok(name)
+    }
+
+    /// A device that was not there at the start has come: arrays that wait for members are given the time
+    /// of a start for the others to come.
+    pub(crate) fn be_patient_again(&self) {
+        self.has_come.store(true, Ordering::Release);
     }
 
     /// Patience is at its end: starts every array that can start without what it waits for.

@@ -29,6 +29,7 @@ mod faults;
 mod flush;
 mod hints;
 mod keeping;
+mod kept;
 mod listen;
 mod mapped;
 mod new_file;
@@ -69,6 +70,7 @@ pub use faults::DelayRequest;
 pub use flush::flush;
 pub use hints::Hints;
 pub(crate) use keeping::Unrecorded;
+pub use kept::{CallSource, KeptCall, KeptCalls};
 pub use listen::{Listen, NoAddress};
 pub use mapped::{MAJOR, MappedError, MappedInfo, MappedRequest, MappedStatus, Remade, TargetLine};
 pub(crate) use notices::action_word;
@@ -242,6 +244,9 @@ pub struct Control {
     keyring: Keyring,
     switches: SwitchMonitor,
     last_listing: LastListing,
+    kept: KeptCalls,
+    /// Whether a device that was kept has come, so that arrays wait for the others once more.
+    has_come: AtomicBool,
     /// Whether what is made from now on is in a state that is kept.
     keeping: AtomicBool,
     /// Bdevs whose arrays were stopped with their parity right.
@@ -280,6 +285,8 @@ impl Control {
             keyring,
             switches: SwitchMonitor::default(),
             last_listing: LastListing::default(),
+            kept: KeptCalls::default(),
+            has_come: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
             stopped: Mutex::default(),
             serving: AtomicBool::new(false),
@@ -318,6 +325,11 @@ impl Control {
     /// Secrets by name.
     pub fn keyring(&self) -> &Keyring {
         &self.keyring
+    }
+
+    /// What configuration and state ask for, and cannot be made yet.
+    pub fn kept(&self) -> &KeptCalls {
+        &self.kept
     }
 
     /// The reactors, in ascending order of their cores.

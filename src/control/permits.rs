@@ -144,6 +144,11 @@ impl Queue {
         self.told.remove(who);
     }
 
+    /// The array that has to finish first before a background action of this one goes on.
+    pub(super) fn behind(&self, who: &Who) -> Option<String> {
+        self.waiting.get(who)?.1.clone()
+    }
+
     fn tell(&mut self, who: &Who, raid: &RaidBdev, permit: Permit) {
         let told = self.told.insert(who.clone(), permit);
         if told.unwrap_or(Permit::Withheld) != permit {
@@ -215,9 +220,9 @@ impl Control {
         self.notices.push(NoticeKind::RaidSyncDelayed, &array.name, Some(detail));
     }
 
-    /// The array that has to finish first before a background action of this one goes on.
+    /// The array that has to finish first before a background action of this one, a bdev, goes on.
     pub fn delayed_behind(&self, array: &str) -> Option<String> {
-        self.state().queue.waiting.get(&Who::Bdev(array.to_owned()))?.1.clone()
+        self.state().queue.behind(&Who::Bdev(array.to_owned()))
     }
 }
 

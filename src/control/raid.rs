@@ -170,6 +170,22 @@ impl Control {
         raid.ok_or_else(|| ControlError::NoSuchArray { name: name.to_owned() })
     }
 
+    /// The array of that name or alias, or those of the mapped device.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn raids_of(&self, name: &str) -> Result<Vec<Arc<RaidBdev>>, ControlError> {
+        let state = self.state();
+        let entry = state.registry.get(name)?;
+        let mut raids = entry.mapped().map(|device| device.raids()).unwrap_or_default();
+        raids.extend(entry.raid().cloned());
+        match raids.is_empty() {
+            true => Err(ControlError::NoSuchArray { name: name.to_owned() }),
+            false => Ok(raids),
+        }
+    }
+
     /// Deletes an array. Its members are free, and what is on them stays, but for their superblocks if
     /// `clear_superblocks` says so.
     ///

@@ -4,7 +4,8 @@
 //!   array --event--> monitor thread --+--> an empty slot: a spare of the array's own, or of the pool,
 //!                                     |    takes it and is rebuilt
 //!   start-up over, patience at its end --> arrays that wait for members start without them
-//!   every few seconds                  --> what the state asks for, and could not be, is tried again
+//!   a device has come late, likewise   --> the same
+//!   every few seconds                  --> what was asked for, and could not be made, is tried again
 //! ```
 //!
 //! Of a member that has failed the keeper of the state hears first: writes may wait for it (`keeping`). It
@@ -12,6 +13,7 @@
 //!
 //! Not here: which events there are (`raid::coordinator`), assembling (`assembly`).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -207,6 +209,9 @@ impl Monitor {
             }
             control.arrange_permits(&mut control.state());
             let mut changed = false;
+            if control.has_come.swap(false, Ordering::AcqRel) {
+                (patient, self.waited_since) = (true, None);
+            }
             if patient && control.is_started() {
                 let now_ns = clock::now().as_nanos();
                 let since_ns = *self.waited_since.get_or_insert(now_ns);

@@ -24,8 +24,9 @@ use device::{Bdev, BdevInfo, Counted, IoStats, Limits};
 use reactor::{Cx, Message, Ticks, clock};
 
 use super::assembly::WaitingRaid;
-use super::registry::Claim;
-use super::{Control, Kind, Lifecycle, ReactorView, State, lock};
+use super::permits::Who;
+use super::registry::{Claim, Entry};
+use super::{Control, KeptCall, Kind, Lifecycle, ReactorView, State, lock};
 use crate::limits::{LOOKS_PER_MESSAGE, REGISTRY_TRIES, REGISTRY_TRY_WAIT, SURVEY_TIME_LIMIT};
 
 /// A reactor, and whether it answers.
@@ -57,12 +58,17 @@ pub struct BdevSurvey {
 /// An array that runs.
 #[derive(Debug, Clone)]
 pub struct ArraySurvey {
+    /// Its name; that of an array of a mapped device is the device's, with the line of the table, `r0/1`,
+    /// where it has several.
+    pub name: String,
     /// Its description.
     pub info: Arc<BdevInfo>,
     /// How it is.
     pub snapshot: RaidSnapshot,
-    /// Its place among the bdevs.
-    pub bdev: usize,
+    /// The place among the bdevs of what hosts see of it; none where that is one of several arrays.
+    pub bdev: Option<usize>,
+    /// The array that has to finish first, where its background action waits for another one's.
+    pub delayed_behind: Option<String>,
     /// When the last check or repair of all of it ended, in milliseconds since 1970.
     pub checked_unix_ms: Option<u64>,
 }
@@ -84,6 +90,8 @@ pub struct Survey {
     pub arrays: Vec<ArraySurvey>,
     /// Known arrays that do not run.
     pub waiting: Vec<WaitingRaid>,
+    /// What configuration and state ask for, and cannot be made yet.
+    pub kept: Vec<KeptCall>,
 }
 
 impl Survey {
@@ -118,9 +126,17 @@ impl Survey {
 #[derive(Debug)]
 struct Listed {
     bdev: Weak<Counted>,
-    raid: Option<Weak<RaidBdev>>,
+    /// The array that it is, or the arrays of a mapped device.
+    arrays: Vec<ListedArray>,
     kind: Kind,
     claim: Option<Claim>,
+}
+
+#[derive(Debug)]
+struct ListedArray {
+    name: String,
+    raid: Weak<RaidBdev>,
+    delayed_behind: Option<String>,
 }
 
 /// What the registry said last.
@@ -139,15 +155,17 @@ pub(super) struct LastListing(Mutex<Arc<Listing>>);
 #[derive(Debug, Clone)]
 struct Target {
     bdev: Arc<Counted>,
-    raid: Option<Arc<RaidBdev>>,
+    /// Those that are still there, in the order of the listing.
+    arrays: Vec<Option<Arc<RaidBdev>>>,
 }
 
-/// What one reactor knows of a target.
-type Look = (Option<(u32, IoStats)>, Option<ShardLook>);
+/// What one reactor knows of a target, and of each of its arrays.
+type Look = (Option<(u32, IoStats)>, Vec<Option<ShardLook>>);
 
 impl Target {
     fn look(&self, cx: &Cx) -> Look {
-        (self.bdev.look(cx), self.raid.as_ref().and_then(|raid| raid.look(cx)))
+        let arrays = self.arrays.iter().map(|raid| raid.as_ref().and_then(|raid| raid.look(cx)));
+        (self.bdev.look(cx), arrays.collect())
     }
 }
 
@@ -165,7 +183,8 @@ struct Answer {
 struct Sum {
     channels: u32,
     stats: IoStats,
-    shards: Vec<(usize, ShardLook)>,
+    /// Of each array, by reactor.
+    arrays: Vec<Vec<(usize, ShardLook)>>,
 }
 
 impl Control {
@@ -176,8 +195,8 @@ impl Control {
     pub fn survey(&self) -> Survey {
         let (listing, listing_is_old) = self.listing();
         let present = listing.bdevs.iter().filter_map(|listed| {
-            let raid = listed.raid.as_ref().and_then(Weak::upgrade);
-            Some((Target { bdev: listed.bdev.upgrade()?, raid }, listed))
+            let arrays = listed.arrays.iter().map(|array| array.raid.upgrade()).collect();
+            Some((Target { bdev: listed.bdev.upgrade()?, arrays }, listed))
         });
         let (targets, listed): (Vec<_>, Vec<_>) = present.unzip();
         let targets = Arc::new(targets);
@@ -185,11 +204,14 @@ impl Control {
         let mut bdevs = Vec::with_capacity(targets.len());
         let mut arrays = Vec::new();
         for (place, (sum, target)) in sums.into_iter().zip(targets.iter()).enumerate() {
-            // What the coordinator does not say is not made up, and one that is stopped says nothing.
-            let told = sum.shards.iter().any(|(reactor, _)| *reactor == 0);
-            if let Some(raid) = target.raid.as_ref().filter(|_| told) {
-                arrays.push(self.array(raid, place, sum.shards));
-            }
+            let alone = (target.arrays.len() == 1).then_some(place);
+            let own = listed[place].arrays.iter().zip(&target.arrays).zip(sum.arrays);
+            arrays.extend(own.filter_map(|((listed, raid), shards)| {
+                // What the coordinator does not say is not made up, and one that is stopped says nothing.
+                let told = shards.iter().any(|(reactor, _)| *reactor == 0);
+                let raid = raid.as_ref().filter(|_| told)?;
+                Some(self.array(listed, raid, alone, shards))
+            }));
             bdevs.push(BdevSurvey {
                 kind: listed[place].kind,
                 claim: listed[place].claim.clone(),
@@ -208,6 +230,7 @@ impl Control {
             bdevs,
             arrays,
             waiting: listing.waiting.clone(),
+            kept: self.kept.all(),
         }
     }
 
@@ -218,15 +241,18 @@ impl Control {
 
     fn array(
         &self,
+        listed: &ListedArray,
         raid: &Arc<RaidBdev>,
-        bdev: usize,
+        bdev: Option<usize>,
         mut shards: Vec<(usize, ShardLook)>,
     ) -> ArraySurvey {
         shards.sort_by_key(|(reactor, _)| *reactor);
         let looks = shards.into_iter().map(|(_, look)| look).collect();
         let (info, snapshot) = (raid.info(), raid.snapshot_of(looks));
-        let checked_unix_ms = self.notices.checked_unix_ms(&info.name);
-        ArraySurvey { info, snapshot, bdev, checked_unix_ms }
+        let ListedArray { name, delayed_behind, .. } = listed;
+        let checked_unix_ms = self.notices.checked_unix_ms(name);
+        let (name, delayed_behind) = (name.clone(), delayed_behind.clone());
+        ArraySurvey { name, info, snapshot, bdev, delayed_behind, checked_unix_ms }
     }
 
     /// The registry as it is, or as it was, and whether it is the latter.
@@ -251,7 +277,7 @@ impl Control {
     /// Asks every reactor for all targets, and says which have answered for all of them.
     fn look_at(&self, targets: &Arc<Vec<Target>>) -> (Vec<Sum>, Vec<bool>) {
         let until = clock::now() + Ticks::from(SURVEY_TIME_LIMIT);
-        let mut sums: Vec<Sum> = targets.iter().map(|_| Sum::default()).collect();
+        let mut sums: Vec<Sum> = targets.iter().map(Sum::of).collect();
         let mut answers = vec![false; self.handles.len()];
         // Every stretch has room, so that no reactor ever waits for this thread.
         let stretches = targets.len().div_ceil(LOOKS_PER_MESSAGE).max(1);
@@ -307,7 +333,7 @@ impl Listing {
     fn of(state: &State) -> Self {
         let listed = state.registry.entries().iter().map(|entry| Listed {
             bdev: Arc::downgrade(&entry.counted),
-            raid: entry.raid().map(Arc::downgrade),
+            arrays: ListedArray::of(state, entry),
             kind: entry.kind(),
             claim: entry.claim.clone(),
         });
@@ -319,14 +345,39 @@ impl Listing {
     }
 }
 
+impl ListedArray {
+    /// The arrays that hosts reach by this bdev.
+    fn of(state: &State, entry: &Entry) -> Vec<Self> {
+        let mapped = entry.mapped().map(|device| device.named_arrays()).unwrap_or_default();
+        let own = entry.raid().map(|raid| (Who::Bdev(entry.name()), entry.name(), raid.clone()));
+        let mapped = mapped.into_iter().map(|(mut name, raid)| {
+            // Another bdev may have such a name; nobody may be there twice.
+            while name != entry.name() && state.registry.find(&name).is_some() {
+                name.push('\'');
+            }
+            (Who::Mapped(raid.info().name.clone()), name, raid)
+        });
+        let listed = |(who, name, raid): (Who, String, Arc<RaidBdev>)| Self {
+            name,
+            raid: Arc::downgrade(&raid),
+            delayed_behind: state.queue.behind(&who),
+        };
+        own.into_iter().chain(mapped).map(listed).collect()
+    }
+}
+
 impl Sum {
-    fn add(&mut self, reactor: usize, (bdev, array): Look) {
+    fn of(target: &Target) -> Self {
+        Self { arrays: target.arrays.iter().map(|_| Vec::new()).collect(), ..Self::default() }
+    }
+
+    fn add(&mut self, reactor: usize, (bdev, arrays): Look) {
         if let Some((channels, stats)) = bdev {
             self.channels += channels;
             self.stats.merge(&stats);
         }
-        if let Some(look) = array {
-            self.shards.push((reactor, look));
+        for (shards, look) in self.arrays.iter_mut().zip(arrays) {
+            shards.extend(look.map(|look| (reactor, look)));
         }
     }
 }

@@ -66,6 +66,11 @@ impl Control {
         self.state().registry.entries().iter().map(counted).collect()
     }
 
+    /// Whether somebody has used that bdev, or does.
+    pub(crate) fn was_used(&self, name: &str) -> bool {
+        self.state().registry.find(name).is_some_and(|entry| entry.claims() > 0)
+    }
+
     /// Changes the limits of a bdev.
     ///
     /// # Errors

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //!   the service starts, or framework_start_init --> configuration --> state --> started
+//!   something has changed --> what could not be made is tried again --> the state says so
 //!   the service has stopped --> the state says how
 //! ```
 //!
-//! Not here: what a configuration or a state consists of (`replay`, `state`).
+//! Not here: what a configuration or a state consists of (`replay`, `state`), what is tried again (`kept`).
 
 use std::error::Error;
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use rpc::schema::Method;
 use signal_hook::consts::SIGTERM;
 
+use super::kept;
 use super::state::Store;
 use crate::control::{Config, ConfigError, Control};
 
@@ -61,16 +63,32 @@ impl Boot {
     /// Why it cannot.
     pub fn run(&self, control: &Control) -> Result<(), BootError> {
         if let Some(config) = &self.config {
-            control.replay(config)?;
+            control.replay_keeping(config)?;
         }
         if let Some(state) = &self.state {
             state.load(control)?;
         }
         control.finish_startup();
-        if let Some(state) = &self.state {
-            state.save(control)?;
-        }
-        Ok(())
+        Ok(self.settle(control)?)
+    }
+
+    /// Something may have changed: tries again what could not be made, and records what there is.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written.
+    pub(super) fn settle(&self, control: &Control) -> io::Result<()> {
+        kept::retry(control);
+        self.record(control)
+    }
+
+    /// Writes the state if it would say something else.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written.
+    pub(super) fn record(&self, control: &Control) -> io::Result<()> {
+        self.state.as_ref().map_or(Ok(()), |state| state.write(control))
     }
 
     /// Starts the service because a client says so. If it cannot, the service ends.

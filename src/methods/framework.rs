@@ -20,6 +20,7 @@ use signal_hook::consts::{SIGKILL, SIGTERM};
 
 use device::{Bdev, Reset};
 
+use super::state::subsystem_of;
 use super::threads::SCHEDULER;
 use super::{Call, Context, HANDLERS, errno_error, json, save, save_nvmf};
 use crate::control::{Control, NoticeKind, ReactorView, config};
@@ -122,16 +123,22 @@ impl Call for FrameworkGetSubsystems {
 
 impl Call for FrameworkGetConfig {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        match self.name.as_str() {
-            save::SUBSYSTEM => json(save::calls(context.control, |_| true)),
-            "keyring" => json(save_nvmf::keyring_calls(context.control)),
-            "nvmf" => json(save_nvmf::nvmf_calls(context.control)),
-            name if config::SUBSYSTEMS.contains(&name) => json(Vec::<Value>::new()),
+        let mut calls = match self.name.as_str() {
+            save::SUBSYSTEM => save::calls(context.control, |_| true),
+            "keyring" => save_nvmf::keyring_calls(context.control),
+            "nvmf" => save_nvmf::nvmf_calls(context.control),
+            name if config::SUBSYSTEMS.contains(&name) => Vec::new(),
             // SPDK's words.
-            name => Err(RpcError::invalid_params(format_args!(
-                "Subsystem '{name}' not found: framework_get_subsystems lists them"
-            ))),
-        }
+            name => {
+                return Err(RpcError::invalid_params(format_args!(
+                    "Subsystem '{name}' not found: framework_get_subsystems lists them"
+                )));
+            }
+        };
+        // Whoever saves this while a disk is away must not lose it.
+        let kept = context.control.kept().all().into_iter().map(|kept| kept.call);
+        calls.extend(kept.filter(|call| subsystem_of(call) == self.name));
+        json(calls)
     }
 }
 

@@ -15,6 +15,7 @@ mod boot;
 mod dm;
 mod faults;
 mod framework;
+mod kept;
 mod log;
 mod meter;
 mod nvmf;
@@ -213,14 +214,12 @@ pub struct Methods {
 impl Methods {
     /// Serves the methods on `control`, which starts as `boot` says.
     pub fn new(control: Arc<Control>, boot: Arc<Boot>) -> Self {
-        if boot.state.is_some() {
-            let (weak, boot) = (Arc::downgrade(&control), Arc::clone(&boot));
-            control.on_change(Arc::new(move |retries| match (&boot.state, weak.upgrade()) {
-                (Some(state), Some(control)) if retries => state.save(&control),
-                (Some(state), Some(control)) => state.write(&control),
-                _ => Ok(()),
-            }));
-        }
+        let (weak, keeper) = (Arc::downgrade(&control), Arc::clone(&boot));
+        control.on_change(Arc::new(move |retries| match weak.upgrade() {
+            Some(control) if retries => keeper.settle(&control),
+            Some(control) => keeper.record(&control),
+            None => Ok(()),
+        }));
         Self { control, boot, meter: Arc::default() }
     }
 
@@ -238,44 +237,43 @@ impl Methods {
         handler.method.check_phase(self.control.is_started())?;
         let context = Context { control: &self.control, caller, boot: &self.boot };
         let name = handler.method.name;
-        let kept = self.boot.state.is_some().then(|| params.clone()).flatten();
+        let asked = (!self.control.kept().is_empty()).then(|| params.clone()).flatten();
         let outcome = match (handler.run)(context, params) {
-            Err(error) if self.forget(name, kept.as_ref(), &error) => Ok(Value::from(true)),
+            Err(error) if self.forget(name, asked.as_ref(), &error) => Ok(Value::from(true)),
             outcome => outcome,
         };
-        if let (Ok(_), "nvmf_delete_subsystem", Some(state)) = (&outcome, name, &self.boot.state)
-            && let Some(nqn) = kept.as_ref().and_then(|params| params["nqn"].as_str())
+        if let (Ok(_), "nvmf_delete_subsystem") = (&outcome, name)
+            && let Some(nqn) = asked.as_ref().and_then(|params| params["nqn"].as_str())
         {
-            state.forget_subsystem(nqn);
+            kept::forget_subsystem(&self.control, nqn);
         }
         // Also after a refusal: a table that cannot be resumed has its device suspended.
-        let saved = self.save_state(name);
+        let saved = self.settle(name);
         outcome.and_then(|result| saved.map(|()| result))
     }
 
-    /// What has changed is on the disk before it is answered.
-    fn save_state(&self, method: &str) -> Result<(), RpcError> {
+    /// What has changed is on the disk before it is answered, and what could not be made may be now.
+    fn settle(&self, method: &str) -> Result<(), RpcError> {
         // By SPDK's custom, which ours follow; where it misleads, the file only is looked at in vain.
         let looks =
             ["dm_status", "dm_table", "dm_deps", "dm_info", "dm_ls", "dm_wait", "dm_targets"];
         if method.contains("_get_") || looks.contains(&method) {
             return Ok(());
         }
-        let Some(state) = &self.boot.state else { return Ok(()) };
-        state.save(&self.control).map_err(|error| {
+        self.boot.settle(&self.control).map_err(|error| {
             let detail = format_args!("{method} is done, but the state is not written: {error}");
             errno_error(errno::EIO, detail)
         })
     }
 
-    /// Whether a bdev that was to be deleted is only a part of the state that is not there.
+    /// Whether a bdev that was to be deleted is only asked for, and was never made.
     fn forget(&self, method: &str, params: Option<&Value>, error: &RpcError) -> bool {
-        let (Some(state), Some(params)) = (&self.boot.state, params) else { return false };
+        let Some(params) = params else { return false };
         let gone = error.code == -i64::from(errno::ENODEV) && method.ends_with("_delete");
         let gone = gone || error.code == -i64::from(errno::ENXIO) && method == "dm_remove";
         let part = || params["base_bdev"].as_str().map(|base| format!("{base}p0"));
         let name = params["name"].as_str().map(str::to_owned).or_else(part);
-        gone && name.is_some_and(|name| state.forget(&name))
+        gone && name.is_some_and(|name| kept::forget(&self.control, &name))
     }
 }
 

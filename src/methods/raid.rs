@@ -210,8 +210,8 @@ impl Call for BdevRaidSetRates {
 
 impl Call for BdevRaidSetTrace {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        let raid = context.control.raid(&self.name).map_err(|error| refused(&error))?;
-        raid.trace(if self.enable { self.requests } else { 0 });
+        let raids = context.control.raids_of(&self.name).map_err(|error| refused(&error))?;
+        raids.iter().for_each(|raid| raid.trace(if self.enable { self.requests } else { 0 }));
         tracing::info!(array = self.name, on = self.enable, requests = self.requests, "trace");
         Ok(Value::from(true))
     }

@@ -1,16 +1,15 @@
 //! The state file: what clients have made survives a restart.
 //!
 //! ```text
-//!   start:   --config --> all dirty --> the state's calls, one by one; what is refused is kept, tried again
+//!   start:   --config --> all dirty --> the state's calls, one by one; what is refused is kept
 //!   change:  calls of now + kept ones --> FILE.new, synced --> renamed to FILE, directory synced
 //!            --> writes that wait for it (a member has failed) go on
 //!   end:     arrays stopped with their parity right --> not dirty
 //! ```
 //!
 //! It has the shape of a configuration. What `--config` makes is not in it. A call that fails at the
-//! start, because a member is missing say, is an error in the log and stays in the file; it is tried
-//! again whenever something has changed, and every few seconds, until it succeeds or its bdev is deleted. A
-//! file that cannot be read is put aside, not overwritten.
+//! start, because a member is missing say, stays in the file, and is kept (`kept`). A file that cannot be
+//! read is put aside, not overwritten.
 //!
 //! Nothing but the state knows whether an array without superblocks and without a log was stopped in
 //! order: calls that make arrays are `dirty` for as long as the service runs.
@@ -19,7 +18,8 @@
 //! that runs. **R4** for arrays without superblocks: a failure is in the file before a write is
 //! acknowledged past it. **R7**: what was not stopped in order is dirty.
 //!
-//! Not here: which calls make what there is (`save`); holding writes (`control`, crate `raid`).
+//! Not here: which calls make what there is (`save`), which are tried again (`kept`); holding writes
+//! (`control`, crate `raid`).
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -27,20 +27,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rpc::Caller;
 use serde_json::{Value, json};
 
-use super::boot::Boot;
-use super::{Context, find, save, save_nvmf};
-use crate::control::config::ConfigEntry;
-use crate::control::{Config, ConfigError, Control, Unrecorded};
+use super::kept::{self, name_in, namespace_in};
+use super::replay::call_of;
+use super::{save, save_nvmf};
+use crate::control::{CallSource, Config, ConfigError, Control, Unrecorded};
 
 /// The state of a service in a file.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    /// Held while what has failed is tried again, by one at a time.
-    retries: Mutex<()>,
     /// Never held while a call is made, which may want the file written.
     inner: Mutex<Inner>,
 }
@@ -53,8 +50,8 @@ struct Inner {
     configured: BTreeSet<String>,
     /// Calls for keyring and target that would make what the configuration makes.
     configured_calls: Vec<Value>,
-    /// Calls that have failed, as they were in the file.
-    kept: Vec<Value>,
+    /// Subsystems and bdevs of namespaces that it asks for, and that are not there yet.
+    configured_namespaces: Vec<(String, String)>,
     /// What the file says.
     written: String,
 }
@@ -62,7 +59,7 @@ struct Inner {
 impl Store {
     /// The state in this file, which need not be there yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), retries: Mutex::default(), inner: Mutex::default() }
+        Self { path: path.into(), inner: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -78,7 +75,9 @@ impl Store {
         {
             let mut inner = self.inner();
             let names = control.bdevs().into_iter().map(|view| view.bdev.info().name.clone());
-            inner.configured = names.collect();
+            inner.configured = names.chain(kept::configured(control)).collect();
+            let asked = control.kept().of(CallSource::Config);
+            inner.configured_namespaces = asked.iter().filter_map(namespace_in).collect();
             inner.configured_calls = save_nvmf::keyring_calls(control);
             inner.configured_calls.extend(save_nvmf::nvmf_calls(control));
         }
@@ -89,17 +88,14 @@ impl Store {
             replace(&self.path, text_of(by_subsystem(running)).as_bytes())?;
         }
         control.begin_keeping();
-        let mut kept = Vec::new();
         for call in calls {
-            if let Err(error) = try_call(control, &call) {
+            if let Err(error) = kept::make(control, &call) {
                 let (file, method) = (self.path.display(), &call["method"]);
                 tracing::error!(%file, %method, error, "a part of the state is not there; it is kept");
-                kept.push(call);
+                kept::keep(control, CallSource::State, call, error);
             }
         }
-        let mut inner = self.inner();
-        inner.kept = kept;
-        inner.loaded = true;
+        self.inner().loaded = true;
         Ok(())
     }
 
@@ -119,24 +115,6 @@ impl Store {
             fs::rename(&self.path, aside)?;
         }
         Ok(Vec::new())
-    }
-
-    /// Something may have changed: tries again what has failed, and writes the file if it would say
-    /// something else.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be written.
-    pub(super) fn save(&self, control: &Control) -> io::Result<()> {
-        let _turn = lock(&self.retries);
-        let kept = match &*self.inner() {
-            inner if inner.loaded => inner.kept.clone(),
-            _ => return Ok(()),
-        };
-        let settled: Vec<Value> =
-            kept.into_iter().filter(|call| is_settled(control, call)).collect();
-        self.inner().kept.retain(|call| !settled.contains(call));
-        self.write(control)
     }
 
     /// Writes the file if it would say something else; what waits for that goes on.
@@ -177,9 +155,10 @@ impl Store {
         let in_order = control.stopped_in_order();
         let config = Config::parse(&self.path, inner.written.as_bytes());
         let config = config.map_err(|error| io::Error::other(error.to_string()))?;
+        let kept = control.kept().of(CallSource::State);
         let calls = calls_of(&config).into_iter().map(|call| {
             // One that was not there is as it was.
-            let kept = inner.kept.iter().find(|kept| with_dirty(kept, true) == call);
+            let kept = kept.iter().find(|kept| with_dirty(kept, true) == call);
             let stopped = name_in(&call).is_some_and(|name| in_order.contains(&name));
             kept.cloned().unwrap_or_else(|| with_dirty(&call, !stopped))
         });
@@ -190,41 +169,27 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Forgets the calls of a subsystem that is deleted.
-    pub(super) fn forget_subsystem(&self, nqn: &str) {
-        self.inner().kept.retain(|call| call["params"]["nqn"].as_str() != Some(nqn));
-    }
-
-    /// Forgets a call that has failed, and whose bdev is not wanted any more. Says whether there was one.
-    pub(super) fn forget(&self, name: &str) -> bool {
-        let mut inner = self.inner();
-        let before = inner.kept.len();
-        inner.kept.retain(|call| name_in(call).as_deref() != Some(name));
-        inner.kept.len() < before
-    }
 }
 
 impl Inner {
     /// What the file is to say: the subsystems in the order in which they depend on each other.
     fn sections(&self, control: &Control) -> Vec<Value> {
-        let is_ours = |call: &Value| !self.configured_calls.contains(call);
+        let is_ours = |call: &Value| {
+            let is_asked = |namespace| self.configured_namespaces.contains(&namespace);
+            !self.configured_calls.contains(call) && !namespace_in(call).is_some_and(is_asked)
+        };
         let mut calls = save_nvmf::keyring_calls(control);
         calls.extend(save_nvmf::nvmf_calls(control));
         calls.retain(is_ours);
         calls.extend(save::calls(control, |name| !self.configured.contains(name)));
-        calls.extend(self.kept.iter().cloned());
+        calls.extend(control.kept().of(CallSource::State));
         by_subsystem(calls.iter().map(|call| with_dirty(call, true)).collect())
     }
 }
 
 /// The calls of a configuration.
 fn calls_of(config: &Config) -> Vec<Value> {
-    let call = |entry: &ConfigEntry| match &entry.params {
-        Some(params) => json!({ "method": entry.method, "params": params }),
-        None => json!({ "method": entry.method }),
-    };
-    config.entries().iter().map(call).collect()
+    config.entries().iter().map(call_of).collect()
 }
 
 /// Calls as sections of a configuration, in the order in which these depend on each other.
@@ -260,50 +225,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The subsystem of a call.
-fn subsystem_of(call: &Value) -> &'static str {
+pub(super) fn subsystem_of(call: &Value) -> &'static str {
     match call["method"].as_str() {
         Some(method) if method.starts_with("keyring_") => "keyring",
         Some(method) if method.starts_with("nvmf_") => "nvmf",
         _ => save::SUBSYSTEM,
     }
-}
-
-/// Makes a call of the file.
-fn try_call(control: &Control, call: &Value) -> Result<(), String> {
-    let method = call["method"].as_str().unwrap_or_default();
-    let handler = find(method).ok_or_else(|| format!("there is no method {method:?}"))?;
-    let (caller, boot) = (Caller::default(), Boot::default());
-    let context = Context { control, caller: &caller, boot: &boot };
-    let params = call.get("params").filter(|params| !params.is_null()).cloned();
-    (handler.run)(context, params).map(drop).map_err(|error| error.to_string())
-}
-
-/// Whether a call that had failed need not be made any more.
-fn is_settled(control: &Control, call: &Value) -> bool {
-    if save_nvmf::nvmf_calls(control).contains(call)
-        || save_nvmf::keyring_calls(control).contains(call)
-    {
-        return true;
-    }
-    let makes = call["method"].as_str().is_some_and(|method| method.ends_with("_create"));
-    // Somebody has made it, as it was or otherwise.
-    if makes && name_in(call).is_some_and(|name| control.bdev(&name).is_ok()) {
-        return true;
-    }
-    try_call(control, call)
-        .inspect(|()| tracing::info!(call = %call["method"], "a part of the state is back"))
-        .is_ok()
-}
-
-/// The name of the bdev that a call is about.
-fn name_in(call: &Value) -> Option<String> {
-    let params = &call["params"];
-    let error_bdev = || params["base_name"].as_str().map(|base| format!("EE_{base}"));
-    let first_part = || {
-        let is_split = call["method"] == "bdev_split_create";
-        params["base_bdev"].as_str().filter(|_| is_split).map(|base| format!("{base}p0"))
-    };
-    params["name"].as_str().map(str::to_owned).or_else(error_bdev).or_else(first_part)
 }
 
 /// Writes a file so that at any time there is the old one or the new one.

@@ -2,6 +2,8 @@
 //!
 //! Not here: what is done with the array as a bdev, and with its members (`bdevs`).
 
+use std::collections::BTreeSet;
+
 use array::{RaidSnapshot, ShardSnapshot};
 use raid::coordinator::Action;
 use raid::dirty_log::LogHealth;
@@ -17,7 +19,7 @@ use crate::control::{Survey, action_word};
 const ARRAY_STATES: [&str; 4] = ["online", "degraded", "failed", "configuring"];
 const MEMBER_STATES: [&str; 4] = ["in_sync", "rebuilding", "faulty", "missing"];
 const ACTIONS: [&str; 6] = ["idle", "frozen", "resync", "recover", "check", "repair"];
-const LOG_STATES: [&str; 4] = ["alive", "read_failed", "write_failed", "flush_failed"];
+const LOG_STATES: [&str; 5] = ["alive", "read_failed", "write_failed", "flush_failed", LOG_MISSING];
 const WRITE_KINDS: [(WriteKind, &str); 5] = [
     (WriteKind::FullStripe, "full"),
     (WriteKind::ReadModifyWrite, "rmw"),
@@ -34,6 +36,11 @@ pub(crate) fn member_word(state: MemberState) -> &'static str {
         MemberState::Faulty => "faulty",
         MemberState::Missing => "missing",
     }
+}
+
+/// Whether its background action waits for its turn.
+pub(crate) fn is_delayed(snapshot: &RaidSnapshot) -> bool {
+    matches!(snapshot.action, Action::Delayed(_))
 }
 
 /// md's words. An action that waits for its turn is that action.
@@ -54,6 +61,17 @@ fn cause_word(cause: FailCause) -> &'static str {
         FailCause::TimedOut => "timed_out",
         FailCause::Gone => "gone",
         FailCause::Removed => "removed",
+    }
+}
+
+/// The state of a log that an array should have, and runs without.
+pub(crate) const LOG_MISSING: &str = "missing";
+
+/// The log bdev that an array has, or should have, and its state.
+pub(crate) fn log_of(snapshot: &RaidSnapshot) -> (Option<&str>, &'static str) {
+    match snapshot.missing_log() {
+        Some(log) => (Some(log), LOG_MISSING),
+        None => (snapshot.log.as_deref(), log_word(snapshot.log_health)),
     }
 }
 
@@ -91,7 +109,7 @@ pub(super) fn collect(survey: &Survey, families: &mut Families) {
 }
 
 fn name(array: &ArraySurvey) -> &str {
-    &array.info.name
+    &array.name
 }
 
 /// A family with one metric for each array.
@@ -126,8 +144,11 @@ fn identity(survey: &Survey, families: &mut Families) {
             let state = array_state(&array.snapshot);
             family.states(&[("array", name(array))], "state", &ARRAY_STATES, |s| s == state);
         }
-        for waiting in &survey.waiting {
-            let labels = [("array", &*waiting.superblock.array_name)];
+        // Superblocks may be found of arrays that have one name.
+        let mut named: BTreeSet<&str> = survey.arrays.iter().map(name).collect();
+        let waiting = survey.waiting.iter().map(|waiting| &*waiting.superblock.array_name);
+        for waiting in waiting.filter(|waiting| named.insert(waiting)) {
+            let labels = [("array", waiting)];
             family.states(&labels, "state", &ARRAY_STATES, |state| state == "configuring");
         }
     });
@@ -228,6 +249,11 @@ fn background(survey: &Survey, families: &mut Families) {
             family.states(&[("array", name(array))], "action", &ACTIONS, |word| word == now);
         }
     });
+    let help = "Whether the background action waits until that of another array has finished, with which \
+                it shares a device.";
+    families.gauge("raid_sync_delayed", help, |family| {
+        each(family, survey, |array| f64::from(u8::from(is_delayed(&array.snapshot))));
+    });
     let bytes = |array: &ArraySurvey, regions: u64| {
         let component = array.snapshot.members.first().map_or(0, |member| member.data_size_bytes);
         (regions * array.snapshot.region_bytes).min(component) as f64
@@ -252,13 +278,13 @@ fn background(survey: &Survey, families: &mut Families) {
             family.add(&[("array", array), ("limit", "max")], max);
         }
     });
-    let help = "Sectors of 512 bytes whose parity a check or repair found wrong, in md's counting; 0 when \
-                another action has run since.";
+    let help = "Sectors of 512 bytes whose parity the last check or repair found wrong, in md's counting: \
+                after a repair what it has made right; 0 when another action has run since.";
     families.gauge("raid_mismatches", help, |family| {
         each(family, survey, |array| (array.snapshot.checked_mismatched_rows() * 8) as f64);
     });
-    let help =
-        "When the last check or repair of all of the array ended; 0 if none has since the start.";
+    let help = "When the last check or repair of all of the array ended; 0 if none has since the service was \
+         started, which does not keep it.";
     families.gauge("raid_last_check_timestamp_seconds", help, |family| {
         each(family, survey, |array| array.checked_unix_ms.unwrap_or(0) as f64 / 1000.0);
     });
@@ -356,13 +382,12 @@ fn log(survey: &Survey, families: &mut Families) {
         each(family, survey, |array| array.snapshot.region_bytes as f64);
     });
     let logged = || survey.arrays.iter().filter(|array| array.snapshot.log.is_some());
-    families.gauge("log_state", "The state of a log bdev: what it failed first.", |family| {
-        for array in logged() {
-            let labels = [
-                ("array", name(array)),
-                ("log_bdev", array.snapshot.log.as_deref().unwrap_or_default()),
-            ];
-            let state = log_word(array.snapshot.log_health);
+    let help = "The state of a log bdev: what it failed first; missing if it was not there at the start, or \
+                could not be read, and the array runs without it.";
+    families.gauge("log_state", help, |family| {
+        for array in &survey.arrays {
+            let (Some(log), state) = log_of(&array.snapshot) else { continue };
+            let labels = [("array", name(array)), ("log_bdev", log)];
             family.states(&labels, "state", &LOG_STATES, |word| word == state);
         }
     });

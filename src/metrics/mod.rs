@@ -40,7 +40,9 @@ use std::sync::Arc;
 
 use reactor::{Ticks, clock};
 
-pub(crate) use arrays::{array_state, log_word, member_word, sync_word};
+pub(crate) use arrays::{
+    LOG_MISSING, array_state, is_delayed, log_of, log_word, member_word, sync_word,
+};
 pub use families::{Families, Family};
 
 use crate::control::{Control, Survey};

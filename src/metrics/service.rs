@@ -6,7 +6,7 @@ use reactor::{ReactorStats, Ticks};
 
 use super::families::{Families, Family};
 use super::seconds;
-use crate::control::Survey;
+use crate::control::{CallSource, Survey};
 
 /// The commit that it was built from, where the build says so.
 const COMMIT: &str = match option_env!("RAID456_COMMIT") {
@@ -20,6 +20,13 @@ pub(super) fn collect(survey: &Survey, families: &mut Families) {
     });
     let help = "Whether the configuration is applied, so that the service is ready.";
     families.gauge("started", help, |family| family.count(&[], survey.started.into()));
+    let help = "Calls that configuration (config) and state ask for, and that cannot be made yet.";
+    families.gauge("kept_calls", help, |family| {
+        for source in CallSource::ALL {
+            let count = survey.kept.iter().filter(|kept| kept.source == source).count();
+            family.count(&[("source", source.word())], count as u64);
+        }
+    });
     families.gauge("reactor_up", "Whether a reactor answers.", |family| {
         for reactor in &survey.reactors {
             let core = reactor.view.core.to_string();

@@ -30,6 +30,8 @@ fn array(state: &str) -> ArrayStatus {
         members: vec![member("in_sync"), member("in_sync"), member(last)],
         spares: Vec::new(),
         sync_action: "idle".to_owned(),
+        sync_delayed: false,
+        sync_delayed_behind: None,
         sync: None,
         mismatches: 0,
         checked_unix_ms: None,
@@ -50,7 +52,7 @@ fn health_is_the_worst_of_everything() {
         state: state.to_owned(),
         ..LogStatus::default()
     };
-    assert_eq!(judge(&[reactor(true)], &[fine()]), (Health::Healthy, Vec::new()));
+    assert_eq!(judge(&[reactor(true)], &[fine()], &[]), (Health::Healthy, Vec::new()));
     for (array, health, reason) in [
         (array("degraded"), Health::Warning, "array r is degraded: 1 of 3 members"),
         (
@@ -75,18 +77,41 @@ fn health_is_the_worst_of_everything() {
             "array r: its log has failed (flush_failed)",
         ),
         (
+            ArrayStatus { log: logged("missing"), ..fine() },
+            Health::Warning,
+            "array r runs without its log l: a crash costs a resync of everything",
+        ),
+        (
             ArrayStatus { mismatches: 8, ..fine() },
             Health::Warning,
             "array r: 8 sectors with wrong parity were found",
         ),
     ] {
-        assert_eq!(judge(&[], &[fine(), array]), (health, vec![reason.to_owned()]));
+        assert_eq!(judge(&[], &[fine(), array], &[]), (health, vec![reason.to_owned()]));
     }
-    let both = judge(&[reactor(false)], &[array("degraded")]);
+    let both = judge(&[reactor(false)], &[array("degraded")], &[]);
     assert_eq!((both.0, both.1.len()), (Health::Critical, 2));
     assert_eq!(both.1[0], "the reactor on core 3 does not answer");
-    let alive = judge(&[], &[ArrayStatus { log: logged("alive"), ..fine() }]);
+    let alive = judge(&[], &[ArrayStatus { log: logged("alive"), ..fine() }], &[]);
     assert_eq!(alive.0, Health::Healthy);
+}
+
+/// Goal: a call that cannot be made is told, and many of them are told in bounds.
+#[test]
+fn calls_that_cannot_be_made_are_critical() {
+    let kept = |bdev: &str| KeptStatus {
+        source: "config".to_owned(),
+        method: "bdev_uring_create".to_owned(),
+        bdev: bdev.to_owned(),
+        reason: "no such file".to_owned(),
+    };
+    let (health, reasons) = judge(&[], &[array("online")], &[kept("d3")]);
+    assert_eq!(health, Health::Critical);
+    assert_eq!(reasons, ["bdev_uring_create d3 of the config is not made: no such file"]);
+    let many: Vec<_> = (0..NAMES_TOLD_MAX + 3).map(|n| kept(&format!("d{n}"))).collect();
+    let (_, reasons) = judge(&[], &[], &many);
+    assert_eq!(reasons.len(), NAMES_TOLD_MAX + 1);
+    assert_eq!(reasons.last().unwrap(), "3 more calls are not made");
 }
 
 /// Goal: the method tells what is there, in the shape that its readers read.

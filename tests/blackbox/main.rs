@@ -4,6 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `daemon` | starting, asking and ending it |
+//! | `absent` | a start while devices are not there |
 //! | `audit` | refusals of arrays, word for word, and where each is reached |
 //! | `bdevs` | making, looking at and deleting every kind of bdev |
 //! | `faults` | bdevs that fail and bdevs that are slow |
@@ -34,6 +35,7 @@
 
 #![expect(clippy::unwrap_used, reason = "test code may panic")]
 
+mod absent;
 mod audit;
 mod bdevs;
 mod client;

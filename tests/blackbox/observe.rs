@@ -141,6 +141,9 @@ fn the_commands_tell_how_it_is() {
     );
     daemon.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": "r0", "base_bdev": "EE_m2" }));
     daemon.wait_until("the rebuild has begun", |_| status(&[]).1.contains("recover ["));
+    let said = status(&[]).1;
+    let first = "WARNING: array r0 is degraded: 1 of 3 members; r0: recover ";
+    assert!(said.starts_with(first), "{said}");
     let top = |words: &[&str]| {
         let words = [&["top", "--socket", &socket, "--interval", "0.3"], words].concat();
         let output = place.run(&words);

@@ -270,6 +270,7 @@ fn a_failure_and_a_rebuild_are_seen() {
     for unwanted in [
         "Raid456ArrayFailed",
         "Raid456ArrayNotRunning",
+        "Raid456CallsKept",
         "Raid456LogFailed",
         "Raid456MismatchesFound",
         "Raid456ReactorStuck",

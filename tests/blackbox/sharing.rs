@@ -5,10 +5,11 @@
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, Place, malloc, raid5};
+use crate::observe::get;
 
 /// A daemon whose arrays are resynced slowly, over these bdevs of 32 MiB, each cut into two parts.
 fn start(place: &Place, bases: &[&str]) -> Daemon {
-    let daemon = place.start();
+    let daemon = place.start_with(&["--metrics".as_ref(), "0".as_ref()]);
     daemon.ask("bdev_raid_set_options", json!({ "process_max_bandwidth_mb_sec": 1 }));
     for base in bases {
         daemon.ask("bdev_malloc_create", malloc(base, 32));
@@ -161,6 +162,21 @@ fn arrays_that_share_bdevs_take_turns() {
     let told = events(&daemon).into_iter().filter(|(kind, ..)| kind == "raid_sync_delayed");
     let told: Vec<_> = told.map(|(_, array, _)| array).collect();
     assert_eq!(told, ["r1", "r2"]);
+    // And so do status, and the metrics: who only waits does not stall.
+    let socket = place.socket().to_str().unwrap().to_owned();
+    let output = place.run(&["status", "--socket", &socket]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let line = "\n  resync, delayed until r0 has finished\n";
+    assert!(
+        said.lines().next().unwrap().contains("; r1: resync delayed; r2: resync delayed"),
+        "{said}"
+    );
+    assert_eq!((said.matches(line).count(), output.status.code()), (2, Some(0)), "{said}");
+    let metrics = get(&daemon, "/metrics", "").1;
+    for (name, delayed) in [("r0", 0), ("r1", 1), ("r2", 1)] {
+        let series = format!("\nraid456_raid_sync_delayed{{array=\"{name}\"}} {delayed}\n");
+        assert!(metrics.contains(&series), "{series}: {metrics}");
+    }
     let refused = daemon.refused("bdev_raid_message", json!({ "name": "r1", "message": "check" }));
     assert!(refused.message.contains("Resync is running"), "{refused}");
     // Whoever is frozen gives its turn up, and waits behind the others afterwards.

@@ -78,6 +78,7 @@ impl RaidBdev {
             log_health: state.log_health,
             log: self.log_name().map(str::to_owned),
             log_believed: state.log_believed,
+            log_recorded: state.log_recorded,
             superblock: state.events.is_some(),
             events: state.events.unwrap_or(0),
             waiting_for_owner: state.waiting_for_owner,
@@ -114,6 +115,7 @@ pub(crate) struct Seen {
     log_health: LogHealth,
     log_believed: bool,
     events: Option<u64>,
+    log_recorded: Option<String>,
     waiting_for_owner: bool,
     rates: Rates,
     regions: u64,
@@ -128,7 +130,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn of(coordinator: &Coordinator, log_latencies: Latencies) -> Self {
-        let log = coordinator.log();
+        let (log, superblocks) = (coordinator.log(), coordinator.superblocks());
         Self {
             map: coordinator.map().clone(),
             action: coordinator.action(),
@@ -136,7 +138,9 @@ impl Seen {
             last_action: coordinator.last_action(),
             log_health: coordinator.log_health(),
             log_believed: coordinator.is_log_believed(),
-            events: coordinator.superblocks().map(|superblock| superblock.events),
+            events: superblocks.map(|superblock| superblock.events),
+            log_recorded: superblocks
+                .and_then(|superblock| Some(superblock.log.as_ref()?.name.clone())),
             waiting_for_owner: coordinator.is_waiting_for_owner(),
             rates: coordinator.rates(),
             regions: log.regions(),
@@ -160,6 +164,7 @@ impl Seen {
             log_health: LogHealth::Alive,
             log_believed: true,
             events: None,
+            log_recorded: None,
             waiting_for_owner: false,
             rates: Rates::default(),
             regions: 0,

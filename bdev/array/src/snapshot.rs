@@ -50,6 +50,9 @@ pub struct RaidSnapshot {
     pub log: Option<String>,
     /// Whether what is on the log's bdev may be believed at a start.
     pub log_believed: bool,
+    /// Name of the log bdev that the superblocks have on record. Where `log` is none it was not there at
+    /// the start, or could not be read, and the array runs without it.
+    pub log_recorded: Option<String>,
     /// Whether members have superblocks.
     pub superblock: bool,
     /// The update of the superblocks that was written last.
@@ -135,6 +138,12 @@ impl RaidSnapshot {
             Some(WorkKind::Check | WorkKind::Repair) => self.mismatched_rows,
             Some(WorkKind::Resync | WorkKind::Rebuild) | None => 0,
         }
+    }
+
+    /// Name of the log bdev that the array should have, and runs without.
+    #[must_use]
+    pub fn missing_log(&self) -> Option<&str> {
+        self.log_recorded.as_deref().filter(|_| self.log.is_none())
     }
 
     /// Slots without a member that works.

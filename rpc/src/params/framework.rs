@@ -78,7 +78,8 @@ params! {
 
 params! {
     /// Gives the calls that would bring a subsystem into its present state.
-    /// Arrays with superblocks are not among them: they are found on their members.
+    /// Arrays with superblocks are not among them: they are found on their members. Calls of --config and
+    /// --state that could not be made yet are, behind the others.
     #[method(
         "framework_get_config",
         Runtime,

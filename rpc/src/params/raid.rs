@@ -171,7 +171,7 @@ params! {
     /// It ends by itself. Each line costs its reactor a system call.
     #[method("bdev_raid_set_trace", Runtime, "true")]
     pub struct BdevRaidSetTrace {
-        /// The array's name.
+        /// The array's name, or that of a mapped device: all of its arrays.
         name: String,
         /// Whether requests are followed.
         enable: bool,

@@ -226,6 +226,22 @@ impl Mapped {
         running.collect()
     }
 
+    /// The arrays of the table that makes the device again, as users know them: by the device's name, with
+    /// the line, from 0, where there are several.
+    pub(in crate::control) fn named_arrays(&self) -> Vec<(String, Arc<RaidBdev>)> {
+        let device = self.bdev.name();
+        let tables = self.tables();
+        let Some(current) = tables.current() else { return Vec::new() };
+        let is_alone = current.arrays.len() == 1;
+        let name = |line: &usize| match is_alone {
+            true => device.clone(),
+            // No other mapped device's name has a slash.
+            false => format!("{device}/{line}"),
+        };
+        let all = current.arrays.iter();
+        all.filter_map(|(line, array)| Some((name(line), array.raid.clone()?))).collect()
+    }
+
     /// Whether requests wait until it is resumed.
     pub(in crate::control) fn is_suspended(&self) -> bool {
         self.tables().suspended

@@ -57,8 +57,8 @@ impl Mapped {
         });
         let parts = active.as_ref().map(|(table, _)| parts(table)).unwrap_or_default();
         let minor = self.has_own_minor.then_some(self.minor);
-        let arrays = active.iter().flat_map(|(_, arrays)| arrays.values());
-        let log_failed = arrays.map(LiveArray::log_failed).any(|failed| failed);
+        let mut arrays = active.iter().flat_map(|(_, arrays)| arrays.values());
+        let log_failed = arrays.any(LiveArray::log_failed);
         Remade { uuid, minor, table: lines, readonly, log_failed, parts }
     }
 }

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::control::Options;
-use crate::methods::Methods;
+use crate::methods::{Boot, Methods};
 
 mod ends;
 
@@ -176,20 +176,6 @@ fn files_are_replaced_as_a_whole() {
     assert!(replace(&place.path().join("no/such/place"), b"x").is_err());
 }
 
-#[test]
-fn calls_have_the_name_of_their_bdev() {
-    let named = json!({ "method": "bdev_null_create", "params": { "name": "n" } });
-    let error = json!({ "method": "bdev_error_create", "params": { "base_name": "n" } });
-    let split = json!({ "method": "bdev_split_create", "params": { "base_bdev": "n" } });
-    let spare = json!({ "method": "bdev_raid_add_spare", "params": { "base_bdev": "n" } });
-    assert_eq!(name_in(&split).as_deref(), Some("np0"));
-    assert_eq!(name_in(&spare), None);
-    let other = json!({ "method": "bdev_wait_for_examine" });
-    assert_eq!(name_in(&named).as_deref(), Some("n"));
-    assert_eq!(name_in(&error).as_deref(), Some("EE_n"));
-    assert_eq!(name_in(&other), None);
-}
-
 /// Goal: of an array without superblocks no write is acknowledged past a member that has failed before the
 /// state says so (R4); once it can be written, it is, by a call or by itself. Method: each way to make such
 /// an array; the state's directory is not there while the member fails.
@@ -302,7 +288,7 @@ fn a_service_that_has_stopped_does_not_write_its_state() {
     let before = place.text();
     service.control.shutdown().unwrap();
     let state = service.boot.state.as_ref().unwrap();
-    assert!(state.save(&service.control).is_err());
+    assert!(service.boot.settle(&service.control).is_err());
     assert!(state.write(&service.control).is_err());
     assert_eq!(place.text(), before);
     service.boot.close(&service.control).unwrap();

@@ -32,16 +32,16 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 
-const NQN: &str = "nqn.2016-06.io.spdk:cnode1";
+pub(crate) const NQN: &str = "nqn.2016-06.io.spdk:cnode1";
 const HOST: &str = "nqn.2014-08.org.nvmexpress:uuid:0f01fb42-9f7f-4856-b0b3-51e60b8de349";
 
 /// A port that nobody listens at.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// `listen_address`.
-fn address(traddr: &str, port: &str) -> Value {
+pub(crate) fn address(traddr: &str, port: &str) -> Value {
     json!({ "trtype": "TCP", "adrfam": "IPv4", "traddr": traddr, "trsvcid": port })
 }
 

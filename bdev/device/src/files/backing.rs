@@ -110,7 +110,7 @@ impl Backing {
         let block_size_bytes = spec.block_size(kind, access)?;
         let size_bytes =
             seek(&fd, SeekFrom::End(0)).map_err(|errno| spec.inspect_failed("the size", errno))?;
-        let num_blocks = spec.num_blocks(size_bytes, block_size_bytes)?;
+        let num_blocks = spec.num_blocks(kind, size_bytes, block_size_bytes)?;
         let punch_hole = !spec.readonly && can_punch_holes(&fd, &stat, kind, size_bytes);
         Ok(Self {
             fd,
@@ -136,7 +136,7 @@ impl Backing {
         };
         let size_bytes = seek(&self.fd, SeekFrom::End(0))
             .map_err(|errno| spec.inspect_failed("the size", errno))?;
-        spec.num_blocks(size_bytes, self.block_size_bytes)
+        spec.num_blocks(self.kind, size_bytes, self.block_size_bytes)
     }
 
     /// The open file.
@@ -282,7 +282,16 @@ impl BackingSpec {
         Ok(block_size_bytes)
     }
 
-    fn num_blocks(&self, size_bytes: u64, block_size_bytes: u32) -> Result<u64, CreateError> {
+    fn num_blocks(
+        &self,
+        kind: Kind,
+        size_bytes: u64,
+        block_size_bytes: u32,
+    ) -> Result<u64, CreateError> {
+        if size_bytes == 0 && kind != Kind::RegularFile {
+            // What is left of a device that was taken away, or has died, while somebody holds it.
+            return Err(self.inspect_failed("the size", Errno::NXIO));
+        }
         if size_bytes == 0 {
             return Err(CreateError::FileEmpty {
                 name: self.name.clone(),
@@ -374,4 +383,22 @@ fn queue_attribute(stat: &Stat, attribute: &str) -> io::Result<String> {
     let text = fs::read_to_string(format!("{device}/queue/{attribute}"))
         .or_else(|_| fs::read_to_string(format!("{device}/../queue/{attribute}")))?;
     Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: an empty file is a wrong parameter, and a block device of no size one that is gone, which may
+    /// come back.
+    #[test]
+    fn a_block_device_of_no_size_is_gone() {
+        let (name, filename) = ("u0".to_owned(), "/dev/nvme0n1".into());
+        let spec = BackingSpec { name, filename, block_size_bytes: None, readonly: false };
+        let device = Kind::BlockDevice { logical_block_bytes: 512 };
+        let refused = |kind| spec.num_blocks(kind, 0, 512).unwrap_err().errno();
+        assert_eq!(refused(Kind::RegularFile), -libc::EINVAL);
+        assert_eq!(refused(device), -libc::ENXIO);
+        assert_eq!(spec.num_blocks(device, 4096, 512).unwrap(), 8);
+    }
 }
