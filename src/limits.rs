@@ -57,6 +57,9 @@ pub const SWITCHES_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Longest that a call waits for a bdev, whatever it asks for: a day.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How often `raid456 scrub` looks whether its checks have ended.
+pub const SCRUB_LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Bdevs that one message to a reactor looks at: about 20 us of one turn. More of them are looked at in
 /// the turns after it.
 pub const LOOKS_PER_MESSAGE: usize = 32;

@@ -39,5 +39,5 @@ pub mod service;
 
 pub use client::{Client, ClientError};
 pub use error::RpcError;
-pub use server::{Server, ServerError};
+pub use server::{Server, ServerError, SocketMode};
 pub use service::{Caller, Service};

@@ -31,7 +31,7 @@ use rpc::{Client, limits};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{SOCKET_PATH, SOCKET_VARIABLE};
+use super::socket::SocketArgs;
 use crate::control::MAJOR;
 use print::{Naming, out};
 use report::{Layout, ReportArgs};
@@ -40,9 +40,9 @@ use tree::TreeOptions;
 /// Arguments of `raid456 dm`.
 #[derive(Debug, Args)]
 pub struct DmArgs {
-    /// Unix socket of the service
-    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE, global = true)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the description of the command")]
+    pub socket: SocketArgs,
     /// Seconds to wait for the reply, but for wait, which waits
     #[arg(long, value_name = "SECONDS", default_value_t = limits::CALL_TIME_LIMIT.as_secs(), global = true)]
     pub timeout: u64,
@@ -275,7 +275,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 pub fn run(args: DmArgs) -> Outcome {
     let waits = matches!(args.verb, Verb::Wait { .. });
     let limit = if waits { crate::limits::WAIT_MAX } else { Duration::from_secs(args.timeout) };
-    let client = Client::connect(&args.socket)?.with_time_limit(limit);
+    let client = args.socket.connect(limit)?;
     let mut session = Session { client, json: args.json };
     match args.verb {
         Verb::Wait { name, event, .. } => {

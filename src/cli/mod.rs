@@ -8,6 +8,7 @@
 //! | [`dm`] | dmsetup's verbs, on a running service |
 //! | [`dd`] | copies between bdevs and files, in this process |
 //! | [`status`] | how everything is, with an exit code for monitoring |
+//! | [`scrub`] | a check of arrays, waited for |
 //! | [`docs`] | manual pages and completions |
 //! | [`top`] | what goes on, again and again |
 //!
@@ -21,8 +22,10 @@ pub mod dm;
 pub mod docs;
 pub mod perf;
 pub mod rpc;
+pub mod scrub;
 pub mod serve;
 mod session;
+pub mod socket;
 pub mod status;
 mod supervisor;
 pub mod top;
@@ -37,12 +40,6 @@ use reactor::{CpuSet, PollMode};
 
 use crate::control::Options;
 use crate::log;
-
-/// Where a service listens unless it is told otherwise.
-pub const SOCKET_PATH: &str = "/var/tmp/raid456.sock";
-
-/// The variable that says otherwise, for the service and its clients.
-pub const SOCKET_VARIABLE: &str = "RAID456_SOCKET";
 
 /// RAID 4/5/6 for NVMe in user space.
 #[derive(Debug, Parser)]
@@ -76,6 +73,8 @@ pub enum Command {
     Status(status::StatusArgs),
     /// Show what a running service does, again and again
     Top(top::TopArgs),
+    /// Check that the parity of arrays is right, and wait for the outcome; exit code 1 when it is not
+    Scrub(scrub::ScrubArgs),
     /// Make manual pages and shell completions
     Docs(docs::DocsArgs),
 }
@@ -140,6 +139,7 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         | Command::Dd(_)
         | Command::Status(_)
         | Command::Top(_)
+        | Command::Scrub(_)
         | Command::Docs(_) => "warn",
     };
     log::start(cli.log.as_deref(), default_level, cli.log_format)?;
@@ -152,6 +152,7 @@ fn run(cli: Cli) -> Result<ExitCode, Box<dyn Error>> {
         Command::Docs(args) => docs::run(args)?,
         Command::Status(args) => return status::run(args),
         Command::Top(args) => return top::run(args),
+        Command::Scrub(args) => return scrub::run(args),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -207,7 +208,10 @@ mod tests {
             "raid456 serve --metrics 9456",
             "raid456 serve --metrics 0.0.0.0:9456 --config a.json",
             "raid456 serve --metrics",
+            "raid456 serve --rpc-socket-mode 0660",
             "raid456 status --json -s /tmp/s",
+            "raid456 scrub",
+            "raid456 scrub -s /tmp/s --no-wait r0 r1",
             "raid456 top -n 2 --interval 0.5 --json --no-members r0",
         ] {
             let parsed = Cli::try_parse_from(line.split(' '));

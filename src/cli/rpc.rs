@@ -3,21 +3,21 @@
 //! Not here: how words become parameters (`rpc::cli_args`), the protocol (`rpc::client`).
 
 use std::error::Error;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory};
-use rpc::{Client, cli_args, limits, params, reference};
+use rpc::{cli_args, limits, params, reference};
 
-use super::{Cli, SOCKET_PATH, SOCKET_VARIABLE, print};
+use super::socket::SocketArgs;
+use super::{Cli, print};
 
 /// Arguments of `raid456 rpc`.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct RpcArgs {
-    /// Unix socket of the service
-    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the description of the command")]
+    pub socket: SocketArgs,
     /// Seconds to wait for the reply
     #[arg(short, long, value_name = "SECONDS", default_value_t = limits::CALL_TIME_LIMIT.as_secs())]
     pub timeout: u64,
@@ -44,7 +44,7 @@ pub fn run(args: RpcArgs) -> Result<(), Box<dyn Error>> {
     let method = params::find(name);
     let params = cli_args::parse(&args.params, method)?;
     let limit = Duration::from_secs(args.timeout);
-    let mut client = Client::connect(&args.socket)?.with_time_limit(limit);
+    let mut client = args.socket.connect(limit)?;
     let result = client.call(name, params)?;
     print(&serde_json::to_string_pretty(&result)?)
 }

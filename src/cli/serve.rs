@@ -21,12 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use rpc::Server;
+use rpc::{Server, SocketMode};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use super::ReactorArgs;
+use super::socket::{SOCKET_PATH, SOCKET_VARIABLE};
 use super::supervisor::Supervisor;
-use super::{ReactorArgs, SOCKET_PATH, SOCKET_VARIABLE};
 use crate::control::{Config, Control, Options};
 use crate::methods::{Boot, Methods, Store};
 use crate::web::{self, HttpServer, Listen};
@@ -49,6 +50,9 @@ pub struct ServeArgs {
     /// Unix socket to serve JSON-RPC on
     #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE)]
     pub rpc_socket: PathBuf,
+    /// Who may connect to it, and so do everything: 0600 its owner, 0660 its group too, 0666 everybody
+    #[arg(long, value_name = "MODE", default_value_t)]
+    pub rpc_socket_mode: SocketMode,
     /// Serve metrics for Prometheus, health and a status page over HTTP: HOST:PORT, or a PORT of this machine
     /// [with the option alone: 127.0.0.1:9456]
     #[arg(long, value_name = "HOST:PORT", num_args = 0..=1, default_missing_value = "9456")]
@@ -78,7 +82,7 @@ pub fn run(args: ServeArgs) -> Result<(), Box<dyn Error>> {
     let control = Control::start(options)?;
     let methods = Methods::new(Arc::clone(&control), Arc::clone(&boot));
     let meter = methods.meter();
-    let server = Server::start(&args.rpc_socket, Arc::new(methods))?;
+    let server = Server::start_for(args.rpc_socket_mode, &args.rpc_socket, Arc::new(methods))?;
     let web = listen.map(|listen| web::serve(&listen, &control, vec![meter])).transpose()?;
     let started = if args.wait_for_rpc { Ok(()) } else { boot.run(&control) };
     let outcome = match started {

@@ -9,14 +9,14 @@
 
 use std::error::Error;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use rpc::Client;
 
-use super::{SOCKET_PATH, SOCKET_VARIABLE, print, units};
+use super::socket::SocketArgs;
+use super::{print, units};
 use crate::metrics::LOG_MISSING;
 use crate::status::{ArrayStatus, Health, KeptStatus, Status};
 
@@ -32,9 +32,9 @@ const BAR: usize = 30;
 /// Where to ask, which `status` and `top` share.
 #[derive(Debug, Clone, Args)]
 pub struct AskArgs {
-    /// Unix socket of the service
-    #[arg(short, long, value_name = "PATH", default_value = SOCKET_PATH, env = SOCKET_VARIABLE)]
-    pub socket: PathBuf,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the description of the command")]
+    pub socket: SocketArgs,
     /// Seconds to wait for an answer
     #[arg(short, long, value_name = "SECONDS", default_value_t = 10)]
     pub timeout: u64,
@@ -81,8 +81,7 @@ fn code(health: Health) -> u8 {
 }
 
 pub(super) fn connect(args: &AskArgs) -> Result<Client, Box<dyn Error>> {
-    let path: &Path = &args.socket;
-    Ok(Client::connect(path)?.with_time_limit(Duration::from_secs(args.timeout)))
+    Ok(args.socket.connect(Duration::from_secs(args.timeout))?)
 }
 
 pub(super) fn ask(client: &mut Client) -> Result<Status, Box<dyn Error>> {

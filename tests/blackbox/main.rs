@@ -24,6 +24,7 @@
 //! | `documents` | every block of commands in the README and the operator's guide |
 //! | `page` | the status page in a browser |
 //! | `packaging` | systemd unit and its protocol, manual pages, completions, manifests |
+//! | `scrub` | `raid456 scrub` |
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
 //! | `tools` | programs that a machine may not have |
 //! | `known` | known arrays, and why one is not put together |
@@ -56,6 +57,7 @@ mod page;
 mod prometheus;
 mod refusals;
 mod rig;
+mod scrub;
 mod sharing;
 mod soak;
 mod spdk;

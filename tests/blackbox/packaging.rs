@@ -8,33 +8,122 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use raid456::cli::socket::{PACKAGED_SOCKET_PATH, SOCKET_PATH};
 use rustix::process::Signal;
 
-use crate::daemon::{PATIENCE, PROGRAM, Place};
+use crate::daemon::{PATIENCE, PROGRAM, Place, output_of};
 use crate::tools;
 
 fn deploy(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(name)
 }
 
-/// Goal: systemd finds nothing wrong with the unit, and its sandbox is what it claims to be. Method: with the
-/// program where it is here; the exposure, which systemd reckons from 0 to 10, may be 2.
+/// The unit files in a directory of their own, with the program where it is here.
+fn units(place: &Place) -> Vec<String> {
+    let names = ["raid456.service", "raid456-scrub.service", "raid456-scrub.timer"];
+    let copy = |name: &str| {
+        let text = fs::read_to_string(deploy(&format!("systemd/{name}"))).unwrap();
+        assert_eq!(text.contains("ExecStart=/usr/bin/raid456 "), name.ends_with(".service"));
+        let unit = place.path(name);
+        fs::write(&unit, text.replace("/usr/bin/raid456", PROGRAM)).unwrap();
+        unit
+    };
+    names.map(copy).into()
+}
+
+/// Goal: systemd finds nothing wrong with the units, and the sandboxes are what they claim to be. Method: with
+/// the program where it is here; the exposure, which systemd reckons from 0 to 10, may be 2.
 #[test]
-fn the_unit_is_well_formed_and_closed() {
+fn the_units_are_well_formed_and_closed() {
     let Some(analyze) = tools::find("systemd-analyze", "systemd") else { return };
     let place = Place::new();
-    let text = fs::read_to_string(deploy("systemd/raid456.service")).unwrap();
-    assert!(text.contains("ExecStart=/usr/bin/raid456 serve "));
-    let unit = place.path("raid456.service");
-    fs::write(&unit, text.replace("/usr/bin/raid456", PROGRAM)).unwrap();
-    for words in [
-        &["verify", "--man=no"][..],
-        &["security", "--offline=yes", "--threshold=20", "--no-pager"],
+    for unit in units(&place) {
+        let verify = &["verify", "--man=no"][..];
+        let security = &["security", "--offline=yes", "--threshold=20", "--no-pager"][..];
+        let checks = if unit.ends_with(".timer") { vec![verify] } else { vec![verify, security] };
+        for words in checks {
+            let output = Command::new(&analyze).args(words).arg(&unit).output().unwrap();
+            let ours = String::from_utf8_lossy(&output.stderr);
+            let ours: Vec<_> = ours.lines().filter(|line| line.contains("raid456")).collect();
+            assert!(output.status.success() && ours.is_empty(), "{words:?} {unit}: {output:?}");
+        }
+    }
+}
+
+/// Goal: the monthly check comes and goes with the service, on a Sunday in the first week of a month, and can
+/// be left out. Method: systemctl on a root of its own, and systemd's reading of the calendar.
+#[test]
+fn the_check_is_enabled_with_the_service() {
+    let Some(systemctl) = tools::find("systemctl", "systemd") else { return };
+    let Some(analyze) = tools::find("systemd-analyze", "systemd") else { return };
+    let place = Place::new();
+    let directory = place.path("root/usr/lib/systemd/system");
+    fs::create_dir_all(&directory).unwrap();
+    for unit in units(&place) {
+        fs::rename(&unit, Path::new(&directory).join(Path::new(&unit).file_name().unwrap()))
+            .unwrap();
+    }
+    let wanted = place.path("root/etc/systemd/system/raid456.service.wants/raid456-scrub.timer");
+    for (words, there) in [
+        (["enable", "raid456.service"], true),
+        (["disable", "raid456-scrub.timer"], false),
+        (["enable", "raid456-scrub.timer"], true),
+        (["disable", "raid456.service"], false),
     ] {
-        let output = Command::new(&analyze).args(words).arg(&unit).output().unwrap();
-        let ours = String::from_utf8_lossy(&output.stderr);
-        let ours: Vec<_> = ours.lines().filter(|line| line.contains("raid456")).collect();
-        assert!(output.status.success() && ours.is_empty(), "{words:?}: {output:?}");
+        let root = format!("--root={}", place.path("root"));
+        let output = Command::new(&systemctl).arg(root).args(words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {output:?}");
+        assert_eq!(fs::symlink_metadata(&wanted).is_ok(), there, "{words:?}: {output:?}");
+    }
+    let timer = fs::read_to_string(deploy("systemd/raid456-scrub.timer")).unwrap();
+    let when = timer.lines().find_map(|line| line.strip_prefix("OnCalendar=")).unwrap();
+    let mut command = Command::new(analyze);
+    command.args(["calendar", "--base-time=2026-01-01", "--iterations=2", when]);
+    let output = command.env("TZ", "UTC").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("Sun 2026-01-04 01:00:00"), "{said}");
+    assert!(said.contains("Sun 2026-02-01 01:00:00"), "{said}");
+}
+
+/// Goal: what is packaged has its socket where clients look for it by themselves, first, and lets the group in
+/// that the directory of the socket lets in.
+#[test]
+fn the_packaged_socket_is_where_clients_look() {
+    let text = |name: &str| fs::read_to_string(deploy(name)).unwrap();
+    for file in ["systemd/raid456.service", "Containerfile", "kubernetes/raid456.yaml"] {
+        let text = text(file).replace("\", \"", " ").replace('=', " ");
+        assert!(text.contains(&format!("--rpc-socket {PACKAGED_SOCKET_PATH}")), "{file}");
+    }
+    let unit = text("systemd/raid456.service");
+    for setting in ["--rpc-socket-mode 0660 ", "RuntimeDirectoryMode=0750", "Group=raid456"] {
+        assert!(unit.contains(setting), "{setting}");
+    }
+    let Some(unshare) = tools::find("unshare", "util-linux") else { return };
+    let place = Place::new();
+    let script = format!(
+        "mount -t tmpfs none /run && mount -t tmpfs none /var/tmp && mkdir /run/raid456\n\
+         serve() {{ {PROGRAM} serve --cores 0 \"$@\" >ready & echo $! >pid\n\
+           until grep -q ready ready; do kill -0 $(cat pid); sleep 0.1; done; }}\n\
+         end() {{ kill $(cat pid); wait $(cat pid); rm -f ready; }}\n\
+         if {PROGRAM} status; then exit 1; fi\n\
+         serve; {PROGRAM} status; {PROGRAM} rpc spdk_get_version; {PROGRAM} dm ls; {PROGRAM} scrub\n\
+         cp -a pid other\n\
+         serve --rpc-socket {PACKAGED_SOCKET_PATH} --rpc-socket-mode 0660\n\
+         {PROGRAM} status --json | grep \"\\\"pid\\\": $(cat pid)\"\n\
+         stat -c 'mode %a' {PACKAGED_SOCKET_PATH}\n\
+         end; {PROGRAM} status --json | grep \"\\\"pid\\\": $(cat other)\"\n\
+         mv other pid; end\n"
+    );
+    let mut command = Command::new(unshare);
+    command.args(["--mount", "--map-root-user", "bash", "-euc", &script]).current_dir(place.data());
+    command.env_remove("RAID456_SOCKET").env("XDG_RUNTIME_DIR", "/nowhere");
+    let output = output_of(command);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}\n{errors}\n{said}", output.status);
+    assert!(said.contains("mode 660"), "{said}");
+    for path in [PACKAGED_SOCKET_PATH, SOCKET_PATH] {
+        assert!(errors.contains(&format!("{path}: No such file or directory")), "{errors}");
     }
 }
 
@@ -74,7 +163,7 @@ fn manual_pages_and_completions_are_made() {
     let place = Place::new();
     let output = place.run(&["docs", "man", "man"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    for page in ["raid456", "raid456-serve", "raid456-rpc", "raid456-status", "raid456-top"] {
+    for page in ["raid456", "raid456-serve", "raid456-rpc", "raid456-status", "raid456-scrub"] {
         let text = fs::read_to_string(place.path(&format!("man/{page}.1"))).unwrap();
         assert!(text.contains(".SH NAME") && text.contains("raid456"), "{page}: {text}");
     }

@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use rustix::net::Shutdown;
 
-pub use socket::ServerError;
+pub use socket::{NoSocketMode, ServerError, SocketMode};
 
 use crate::limits;
 use crate::service::Service;
@@ -51,8 +51,21 @@ impl Server {
     ///
     /// When another server has the path, or it cannot be listened on.
     pub fn start(path: impl AsRef<Path>, service: Arc<dyn Service>) -> Result<Self, ServerError> {
+        Self::start_for(SocketMode::Owner, path, service)
+    }
+
+    /// The same for those whom `mode` lets in.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_for(
+        mode: SocketMode,
+        path: impl AsRef<Path>,
+        service: Arc<dyn Service>,
+    ) -> Result<Self, ServerError> {
         let path = path.as_ref();
-        let (files, listener) = SocketFiles::listen(path)?;
+        let (files, listener) = SocketFiles::listen(path, mode)?;
         let listener = Arc::new(listener);
         let shared = Arc::new(Shared::new(service));
         let accepting = thread::Builder::new()

@@ -1,7 +1,7 @@
 //! The socket in the file system, and the lock file beside it.
 //!
 //! ```text
-//!   <path>        socket, mode 0600
+//!   <path>        socket, mode 0600 unless more may connect (SocketMode)
 //!   <path>.lock   empty, mode 0600, flock(LOCK_EX) for as long as the server lives
 //! ```
 //!
@@ -10,17 +10,65 @@
 //!
 //! Not here: what is said over the socket.
 
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen};
 
 use crate::limits;
+
+/// Who may connect. Whoever may can do everything: make, change and delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SocketMode {
+    /// The user of the server, and root: 0600.
+    #[default]
+    Owner,
+    /// And the group of the socket, which is the server's: 0660.
+    Group,
+    /// And everybody who can reach its directory: 0666.
+    Everybody,
+}
+
+impl SocketMode {
+    /// As `chmod` has it.
+    pub fn bits(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+            Self::Everybody => 0o666,
+        }
+    }
+}
+
+impl fmt::Display for SocketMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04o}", self.bits())
+    }
+}
+
+/// A mode that is none of a socket's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no mode for the socket: 0600 lets its owner connect, 0660 its group too, 0666 everybody"
+)]
+pub struct NoSocketMode(String);
+
+impl FromStr for SocketMode {
+    type Err = NoSocketMode;
+
+    fn from_str(text: &str) -> Result<Self, NoSocketMode> {
+        let bits = u32::from_str_radix(text, 8).ok();
+        let mut modes = [Self::Owner, Self::Group, Self::Everybody].into_iter();
+        modes.find(|mode| Some(mode.bits()) == bits).ok_or_else(|| NoSocketMode(text.to_owned()))
+    }
+}
 
 /// Why a server cannot have its socket.
 #[derive(Debug, thiserror::Error)]
@@ -73,15 +121,18 @@ pub(super) struct SocketFiles {
 
 impl SocketFiles {
     /// Locks `path` and listens on it.
-    pub(super) fn listen(path: &Path) -> Result<(Self, UnixListener), ServerError> {
+    pub(super) fn listen(
+        path: &Path,
+        mode: SocketMode,
+    ) -> Result<(Self, UnixListener), ServerError> {
         let address = SocketAddrUnix::new(path)
             .map_err(|_| ServerError::BadPath { path: path.to_owned() })?;
         let mut files = Self::lock(path)?;
         files.remove_stale()?;
-        let listener = files.bind(&address).map_err(|(action, errno)| ServerError::Io {
+        let listener = files.bind(&address, mode).map_err(|(action, source)| ServerError::Io {
             path: path.to_owned(),
             action,
-            source: errno.into(),
+            source,
         })?;
         Ok((files, listener))
     }
@@ -131,20 +182,30 @@ impl SocketFiles {
         }
     }
 
-    fn bind(&mut self, address: &SocketAddrUnix) -> Result<UnixListener, (&'static str, Errno)> {
+    fn bind(
+        &mut self,
+        address: &SocketAddrUnix,
+        mode: SocketMode,
+    ) -> Result<UnixListener, (&'static str, io::Error)> {
+        let failed = |action| move |errno: Errno| (action, errno.into());
         let socket = rustix::net::socket_with(
             AddressFamily::UNIX,
             SocketType::STREAM,
             SocketFlags::CLOEXEC,
             None,
         )
-        .map_err(|errno| ("make a socket", errno))?;
+        .map_err(failed("make a socket"))?;
         // Linux gives the file the mode of the unbound socket, less the umask: so there is no
         // moment in which others may connect.
-        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|errno| ("set its mode", errno))?;
-        bind(&socket, address).map_err(|errno| ("bind", errno))?;
+        fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(failed("set its mode"))?;
+        bind(&socket, address).map_err(failed("bind"))?;
         self.bound = true;
-        listen(&socket, limits::LISTEN_BACKLOG).map_err(|errno| ("listen", errno))?;
+        if mode != SocketMode::Owner {
+            // What was asked for, whatever the umask takes away.
+            fs::set_permissions(&self.path, Permissions::from_mode(mode.bits()))
+                .map_err(|error| ("set its mode", error))?;
+        }
+        listen(&socket, limits::LISTEN_BACKLOG).map_err(failed("listen"))?;
         Ok(UnixListener::from(socket))
     }
 
@@ -188,6 +249,23 @@ fn report(path: &Path, removed: io::Result<()>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: the three modes are read as people write them, and shown as chmod takes them; no other is.
+    #[test]
+    fn modes_are_those_of_sockets() {
+        for mode in [SocketMode::Owner, SocketMode::Group, SocketMode::Everybody] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+            assert_eq!(format!("{:o}", mode.bits()).parse(), Ok(mode));
+        }
+        for bits in (0..=0o7777).filter(|bits| ![0o600, 0o660, 0o666].contains(bits)) {
+            let refused = format!("{bits:04o}").parse::<SocketMode>().unwrap_err().to_string();
+            assert!(refused.contains(&format!("\"{bits:04o}\"")), "{refused}");
+            assert!(refused.contains("0660 its group"), "{refused}");
+        }
+        for text in ["", "rw", "-600", "0x180", "0608", "99999999999999999999"] {
+            assert!(text.parse::<SocketMode>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_lock_on_a_file_that_was_removed_does_not_count() {

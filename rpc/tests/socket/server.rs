@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::support::{MOMENT, Rig, SOON};
 use rpc::limits::{CONNECTIONS_MAX, WAITING_CALLS_MAX};
-use rpc::{RpcError, Server, ServerError, Service};
+use rpc::{RpcError, Server, ServerError, Service, SocketMode};
 use serde_json::{Value, json};
 
 /// A client that is as rude as a test needs it to be.
@@ -443,6 +443,21 @@ fn the_socket_and_its_lock_are_for_the_owner_only() {
     assert_eq!(mode(&rig.path), 0o600);
     assert_eq!(mode(&rig.dir.path().join("rpc.sock.lock")), 0o600);
     assert!(fs::metadata(&rig.path).unwrap().file_type().is_socket());
+}
+
+/// Goal: a socket lets in whom it was made for, whatever the umask says, and its lock stays the owner's.
+#[test]
+fn a_socket_has_the_mode_that_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for mode in [SocketMode::Owner, SocketMode::Group, SocketMode::Everybody] {
+        let path = dir.path().join("rpc.sock");
+        let server = Server::start_for(mode, &path, Arc::new(Nothing)).unwrap();
+        let found = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(found(&path), mode.bits());
+        assert_eq!(found(&dir.path().join("rpc.sock.lock")), 0o600);
+        assert!(UnixStream::connect(&path).is_ok());
+        drop(server);
+    }
 }
 
 #[test]
