@@ -82,7 +82,8 @@ pub enum Command {
 /// How reactors are to run: the options that all commands with reactors share.
 #[derive(Debug, Clone, Args)]
 pub struct ReactorArgs {
-    /// Cores to run reactors on: 0-3,6 or a mask like 0x4f [default: all that the process may use]
+    /// Cores to run reactors on: 0-3,6 or a mask like 0x4f [default: all that the process may use, and no more
+    /// than the CPU quota of its cgroup is worth]
     #[arg(long, value_name = "LIST")]
     pub cores: Option<CpuSet>,
     /// What a reactor without work does

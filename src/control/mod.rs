@@ -24,6 +24,7 @@
 
 mod assembly;
 pub mod config;
+mod cores;
 mod error;
 mod faults;
 mod flush;
@@ -129,12 +130,10 @@ impl Default for RaidDefaults {
 }
 
 impl Default for Options {
-    /// Every core that the process may use, adaptive polling.
+    /// Every core that the process may use and has the quota for, adaptive polling.
     fn default() -> Self {
-        let cores = core_affinity::get_core_ids().unwrap_or_default();
         Self {
-            cores: CpuSet::from_cores(cores.iter().map(|core| core.id))
-                .unwrap_or_else(|| CpuSet::single(0)),
+            cores: cores::default_cores(),
             poll: PollMode::Adaptive,
             buffer_bytes: limits::BUFFER_BYTES_PER_REACTOR,
             patience: Duration::ZERO,

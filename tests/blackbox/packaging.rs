@@ -101,10 +101,11 @@ fn the_packaged_socket_is_where_clients_look() {
     let Some(unshare) = tools::find("unshare", "util-linux") else { return };
     let place = Place::new();
     let script = format!(
-        "mount -t tmpfs none /run && mount -t tmpfs none /var/tmp && mkdir /run/raid456\n\
-         serve() {{ {PROGRAM} serve --cores 0 \"$@\" >ready & echo $! >pid\n\
-           until grep -q ready ready; do kill -0 $(cat pid); sleep 0.1; done; }}\n\
-         end() {{ kill $(cat pid); wait $(cat pid); rm -f ready; }}\n\
+        "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n\
+         mount -t tmpfs none /run && mount -t tmpfs none /var/tmp && mkdir /run/raid456\n\
+         serve() {{ rm -f ready; {PROGRAM} serve --cores 0 \"$@\" >ready & echo $! >pid\n\
+           until grep -qs ready ready; do kill -0 $(cat pid); sleep 0.1; done; }}\n\
+         end() {{ kill $(cat pid); wait $(cat pid); }}\n\
          if {PROGRAM} status; then exit 1; fi\n\
          serve; {PROGRAM} status; {PROGRAM} rpc spdk_get_version; {PROGRAM} dm ls; {PROGRAM} scrub\n\
          cp -a pid other\n\
@@ -125,6 +126,118 @@ fn the_packaged_socket_is_where_clients_look() {
     for path in [PACKAGED_SOCKET_PATH, SOCKET_PATH] {
         assert!(errors.contains(&format!("{path}: No such file or directory")), "{errors}");
     }
+}
+
+/// Goal: a service that is not told any cores keeps to its CPU quota, as in a container. Method: a mount
+/// namespace with a control group of its own, of the version that this machine has; a quota of one and a half
+/// CPUs, which is a reactor, and none, which is one for every core.
+#[test]
+fn a_cpu_quota_bounds_the_reactors() {
+    let Some(unshare) = tools::find("unshare", "util-linux") else { return };
+    let place = Place::new();
+    let mut reactors = Vec::new();
+    for (v1, v2) in [("150000", "150000"), ("-1", "max")] {
+        let script = format!(
+            "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n\
+             mount -t tmpfs none /sys/fs/cgroup\n\
+             v1=$(sed -nE 's/^[0-9]+:([^:]*,)?cpu(,[^:]*)?:(.*)/\\3/p' /proc/self/cgroup)\n\
+             v2=$(sed -n 's/^0:://p' /proc/self/cgroup)\n\
+             if [[ -n $v1 ]]; then group=/sys/fs/cgroup/cpu$v1; else group=/sys/fs/cgroup$v2; fi\n\
+             mkdir -p $group; cd $group\n\
+             if [[ -n $v1 ]]; then echo {v1} >cpu.cfs_quota_us; echo 100000 >cpu.cfs_period_us\n\
+             else echo cpu >cgroup.controllers; echo {v2} 100000 >cpu.max; fi\n\
+             cd $OLDPWD; rm -f said; {PROGRAM} serve --rpc-socket {} >said 2>log & pid=$!\n\
+             until grep -s ready said; do kill -0 $pid; sleep 0.1; done; kill $pid; wait $pid\n",
+            place.socket().display()
+        );
+        let mut command = Command::new(&unshare);
+        command.args(["--mount", "--map-root-user", "bash", "-euc", &script]);
+        command.current_dir(place.data());
+        let output = output_of(command);
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).unwrap();
+        let cores = said.split("on cores [").nth(1).unwrap().split(']').next().unwrap();
+        reactors.push(cores.split(", ").count());
+    }
+    assert_eq!(reactors, [1, core_count()]);
+}
+
+/// The documents of a ConfigMap, by key.
+fn config_map(manifest: &str) -> Vec<(String, String)> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for line in manifest.lines() {
+        if let Some(key) = line.trim().strip_suffix(": |") {
+            found.push((key.to_owned(), String::new()));
+            inside = true;
+        } else if inside && line.starts_with("    ") {
+            found.last_mut().unwrap().1.push_str(line);
+        } else {
+            inside = false;
+        }
+    }
+    found
+}
+
+/// Goal: the configurations that the package and the manifests bring are ones that the service starts with.
+/// Method: the real daemon, with files in place of the devices.
+#[test]
+fn configurations_of_the_deployment_are_served() {
+    let text = |name: &str| fs::read_to_string(deploy(name)).unwrap();
+    let manifest = text("kubernetes/raid456.yaml");
+    let mut configs = config_map(&manifest);
+    let names: Vec<_> = configs.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["node-a.json", "node-b.json"]);
+    assert!(manifest.contains("--config=/etc/raid456/$(NODE_NAME).json"));
+    configs.push(("package".to_owned(), text("systemd/config.json")));
+    for ((name, config), bdevs) in configs.iter().zip([4, 3, 0]) {
+        let place = Place::new();
+        let device = "/dev/disk/by-id/nvme-EXAMPLE_";
+        for part in config.split(device).skip(1) {
+            place.file(part.split('"').next().unwrap(), 4 << 20);
+        }
+        let config = config.replace(device, &place.path(""));
+        // Files have no block size of their own.
+        let config = config.replace("\"filename\"", "\"block_size\": 4096, \"filename\"");
+        let config = place.config_text(&config);
+        let daemon = place.start_with_config(&config);
+        assert_eq!(daemon.bdevs().len(), bdevs, "{name}");
+        let transports = daemon.ask("nvmf_get_transports", serde_json::Value::Null);
+        assert_eq!(transports.as_array().unwrap().len(), usize::from(name == "node-a.json"));
+        daemon.stop();
+    }
+}
+
+/// Goal: what is to be scraped in Kubernetes is a port of the Service, which is a port of the pods, all found by
+/// labels that they have.
+#[test]
+fn the_service_monitor_finds_the_pods() {
+    let text = |name: &str| fs::read_to_string(deploy(name)).unwrap();
+    let (manifest, monitor) =
+        (text("kubernetes/raid456.yaml"), text("kubernetes/servicemonitor.yaml"));
+    let documents: Vec<_> = manifest.split("\n---\n").collect();
+    let of_kind = |kind: &str| {
+        let line = format!("kind: {kind}\n");
+        *documents.iter().find(|document| document.contains(&line)).unwrap()
+    };
+    let label = "app.kubernetes.io/name: raid456";
+    let (pods, service) = (of_kind("DaemonSet"), of_kind("Service"));
+    assert_eq!(pods.matches(label).count(), 3, "metadata, selector, template");
+    assert_eq!(service.matches(label).count(), 2, "metadata, selector");
+    assert_eq!(monitor.matches(label).count(), 2, "metadata, selector");
+    assert!(pods.contains("name: metrics, containerPort: 9456") && pods.contains("0.0.0.0:9456"));
+    assert!(service.contains("name: metrics\n      port: 9456\n      targetPort: metrics"));
+    assert!(monitor.contains("- port: metrics\n"));
+    for document in [pods, service, &monitor] {
+        assert!(document.contains("namespace: raid456\n"), "{document}");
+    }
+}
+
+/// Cores that this process may use.
+fn core_count() -> usize {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    list.trim().parse::<reactor::CpuSet>().unwrap().len()
 }
 
 /// Goal: the service manager is told when the service is ready, that it lives, and when it stops.
@@ -201,7 +314,7 @@ fn command_lines_of_the_deployment_are_understood() {
     let more = default.lines().find_map(|line| line.strip_prefix("RAID456_ARGS=")).unwrap();
     let unit = unit.replace("$RAID456_ARGS", more.trim_matches('"'));
     let manifest = text("kubernetes/raid456.yaml");
-    let args = manifest.split("args:").nth(1).unwrap().split("ports:").next().unwrap();
+    let args = manifest.split("args:").nth(1).unwrap().split("env:").next().unwrap();
     let args: Vec<_> = args.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
     let container = text("Containerfile");
     let words = container.split("CMD [").nth(1).unwrap().split(']').next().unwrap();
