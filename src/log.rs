@@ -75,9 +75,12 @@ const PARTS: &[(&str, &str)] = &[
     ("cli", "raid456::cli"),
     ("control", "raid456::control"),
     ("device", "device"),
+    ("dm", "raid456::control::mapped"),
     ("methods", "raid456::methods"),
+    ("nvmf", "raid456::nvmf"),
     ("reactor", "reactor"),
     ("rpc", "rpc"),
+    ("web", "raid456::web"),
 ];
 
 /// For all parts at once.
@@ -249,6 +252,7 @@ mod tests {
         set_flag("all", true).unwrap();
         assert!(flags().iter().all(|(_, on)| *on));
         assert!(text_of(&wanted()).parse::<EnvFilter>().is_ok());
+        assert!(text_of(&wanted()).contains("raid456::control::mapped=trace"));
         set_flag("all", false).unwrap();
         assert_eq!(text_of(&wanted()), "warn");
         set_system_level(Level::Debug);

@@ -26,6 +26,7 @@
 //! | `packaging` | systemd unit and its protocol, manual pages, completions, manifests |
 //! | `scrub` | `raid456 scrub` |
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
+//! | `trace` | requests of one array followed in the log, and the log as JSON |
 //! | `tools` | programs that a machine may not have |
 //! | `known` | known arrays, and why one is not put together |
 //! | `nvmf` | the NVMe/TCP target, asked by our initiator and by a Linux kernel |
@@ -63,4 +64,5 @@ mod soak;
 mod spdk;
 mod stock;
 mod tools;
+mod trace;
 mod wire;
