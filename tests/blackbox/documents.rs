@@ -4,8 +4,10 @@
 //!   deploy/GUIDE.md --blocks marked sh--> one script, in a directory of its own
 //!   README.md       --blocks marked sh--> a script each, with a service that has what the block speaks of
 //!     raid456 serve ...   starts in the background and is waited for
+//!                         its background actions are slow, so that whoever does not wait for them is found out
 //!     raid456, curl       speak to that one: socket by RAID456_SOCKET, ports and addresses are others
 //!     cargo run -- ...    is raid456; cargo test is what runs this, and the simulator has a step of .ci/run
+//!     deploy/build-deb.sh, sudo  have a step of .ci/run, which takes the block as it stands
 //!     nvme, mkfs.ext4     a Linux guest executes their block (`nvmf::linux`)
 //! ```
 //!
@@ -46,14 +48,21 @@ pub(crate) fn block_for_linux() -> String {
     blocks.find(|commands| commands.contains("nvme connect")).unwrap()
 }
 
+fn document(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
 fn readme_blocks() -> Vec<(usize, String)> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    blocks(&fs::read_to_string(readme).unwrap())
+    blocks(&document("README.md"))
 }
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// How fast background actions are, at most: a second or two for each of those in the documents, which on disks
+/// take hours. What a document does not wait for is refused then, as it would be there.
+const BACKGROUND_MIB_PER_S: u32 = 16;
 
 /// Programs that stand in front of the real ones on the search path.
 fn shims(place: &Place, port: u16) -> String {
@@ -66,22 +75,27 @@ fn shims(place: &Place, port: u16) -> String {
          [[ ${{args[-1]}} != --metrics ]] || args+=(127.0.0.1:{port})\n  \
          {PROGRAM} \"${{args[@]}}\" --cores 0 >serve.out 2>serve.log &\n  echo $! >serve.pid\n  \
          until grep -q ready serve.out; do kill -0 \"$(cat serve.pid)\" || {{ cat serve.log; exit 1; }}; \
-         sleep 0.1; done\n  exit 0\nfi\nexec {PROGRAM} \"${{args[@]}}\"\n"
+         sleep 0.1; done\n  \
+         exec {PROGRAM} rpc bdev_raid_set_options process_max_bandwidth_mb_sec={BACKGROUND_MIB_PER_S} >/dev/null\n\
+         fi\nexec {PROGRAM} \"${{args[@]}}\"\n"
     );
     let curl = format!("#!/bin/bash\nexec /usr/bin/curl \"${{@//9456/{port}}}\"\n");
     let cargo = "#!/bin/bash\nset -eu\ncase \"$*\" in\n\
                  'run --release -- '*) shift 3; exec raid456 \"$@\";;\n\
                  'test --workspace' | 'run --release -p sim -- '*) exit 0;;\n\
+                 'install --locked cargo-deb') exit 0;;\n\
                  *) echo \"cargo $*: who runs this?\" >&2; exit 1;;\nesac\n";
     let guest = "#!/bin/bash\nexit 0\n";
     let quickstart = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/quickstart.json");
     let quickstart = fs::read_to_string(quickstart).unwrap();
     fs::create_dir(place.path("deploy")).unwrap();
-    fs::write(
-        place.path("deploy/quickstart.json"),
-        quickstart.replace("4420", &free_port().to_string()).replace(": 256", ": 32"),
-    )
-    .unwrap();
+    let slow = format!(
+        "{{ \"method\": \"bdev_raid_set_options\", \"params\": \
+         {{ \"process_max_bandwidth_mb_sec\": {BACKGROUND_MIB_PER_S} }} }},\n"
+    );
+    let quickstart = quickstart.replacen("\"config\": [", &format!("\"config\": [{slow}"), 1);
+    let quickstart = quickstart.replace("4420", &free_port().to_string()).replace(": 256", ": 32");
+    fs::write(place.path("deploy/quickstart.json"), quickstart).unwrap();
     let programs = [
         ("raid456", serve.as_str()),
         ("curl", &curl),
@@ -89,6 +103,8 @@ fn shims(place: &Place, port: u16) -> String {
         ("modprobe", guest),
         ("nvme", guest),
         ("mkfs.ext4", guest),
+        ("sudo", guest),
+        ("../deploy/build-deb.sh", guest),
     ];
     for (name, text) in programs {
         let path = Path::new(&directory).join(name);
@@ -105,18 +121,39 @@ fn the_guide_can_be_followed() {
     if tools::find("curl", "curl").is_none() {
         return;
     }
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/GUIDE.md");
-    let blocks = blocks(&fs::read_to_string(guide).unwrap());
+    let guide = document("deploy/GUIDE.md");
+    let blocks = blocks(&guide);
     assert!(blocks.len() > 8, "{} blocks", blocks.len());
     let mut script = String::new();
     for (line, commands) in &blocks {
         writeln!(script, "echo '=== GUIDE.md, line {line}'\n{commands}").unwrap();
     }
-    follow(&script);
+    let said = follow(&script);
+    assert_is_printed(&guide, "It prints, for the array above:", &said);
 }
 
-/// Executes a script in a directory of its own; it stops at the first command that fails.
-fn follow(script: &str) {
+/// What a document shows after some words is what was printed; "..." is anything, and so is how many regions are
+/// dirty at the moment.
+fn assert_is_printed(document: &str, after: &str, said: &str) {
+    let plain = |line: &str| {
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        match line.split_once(" of ") {
+            Some((_, rest)) if line.ends_with("regions dirty") => format!("_ of {rest}"),
+            _ => line,
+        }
+    };
+    let said: Vec<_> = said.lines().map(plain).collect();
+    let (_, rest) = document.split_once(after).unwrap();
+    let shown = rest.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let shown: Vec<_> = shown.lines().map(plain).filter(|line| line != "...").collect();
+    assert!(shown.len() > 3, "{shown:?}");
+    for line in shown {
+        assert!(said.contains(&line), "{line:?} is not printed:\n{}", said.join("\n"));
+    }
+}
+
+/// Executes a script in a directory of its own; it stops at the first command that fails. Returns what it printed.
+fn follow(script: &str) -> String {
     let place = Place::new();
     let bin = shims(&place, free_port());
     let path = place.path("script.sh");
@@ -126,11 +163,12 @@ fn follow(script: &str) {
     let search = format!("{bin}:{}", std::env::var("PATH").unwrap());
     let mut command = Command::new("timeout");
     command.args(["100", "bash", &path]).current_dir(place.data());
-    command.env("PATH", search).env("RAID456_SOCKET", place.socket());
+    command.env("PATH", search).env("RAID456_SOCKET", place.socket()).env("USER", "somebody");
     let output = output_of(command);
     let said = String::from_utf8_lossy(&output.stdout);
     let (errors, status) = (String::from_utf8_lossy(&output.stderr), output.status);
     assert!(status.success(), "{status}\n{errors}\n{said}\n{script}");
+    said.into_owned()
 }
 
 /// What has to be there before a block: the quickstart, unless the block starts a service or a process of its
