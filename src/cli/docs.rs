@@ -54,3 +54,6 @@ pub fn run(args: DocsArgs) -> Result<(), Box<dyn Error>> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod reference;

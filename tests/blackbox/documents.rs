@@ -1,7 +1,7 @@
 //! The documents: every block of commands in the operator's guide and in the README is executed as it stands.
 //!
 //! ```text
-//!   deploy/GUIDE.md --blocks marked sh--> one script, in a directory of its own
+//!   deploy/*.md     --blocks marked sh--> one script each, in a directory of its own
 //!   README.md       --blocks marked sh--> a script each, with a service that has what the block speaks of
 //!     raid456 serve ...   starts in the background and is waited for
 //!                         its background actions are slow, so that whoever does not wait for them is found out
@@ -122,14 +122,40 @@ fn the_guide_can_be_followed() {
         return;
     }
     let guide = document("deploy/GUIDE.md");
-    let blocks = blocks(&guide);
-    assert!(blocks.len() > 8, "{} blocks", blocks.len());
+    let said = follow(&script_of("GUIDE.md", &guide));
+    assert_is_printed(&guide, "It prints, for the array above:", &said);
+}
+
+/// All blocks of a document as one script.
+fn script_of(name: &str, text: &str) -> String {
+    let blocks = blocks(text);
+    assert!(blocks.len() > 3, "{name}: {} blocks", blocks.len());
     let mut script = String::new();
     for (line, commands) in &blocks {
-        writeln!(script, "echo '=== GUIDE.md, line {line}'\n{commands}").unwrap();
+        writeln!(script, "echo '=== {name}, line {line}'\n{commands}").unwrap();
     }
-    let said = follow(&script);
-    assert_is_printed(&guide, "It prints, for the array above:", &said);
+    script
+}
+
+/// Goal: the examples of the references of tables and of configuration work. Method: as above.
+#[test]
+fn the_references_can_be_followed() {
+    for name in ["deploy/TABLES.md", "deploy/CONFIGURATION.md"] {
+        follow(&script_of(name, &document(name)));
+    }
+}
+
+/// Goal: there is no target without its part of the reference.
+#[test]
+fn every_target_has_its_reference() {
+    let tables = document("deploy/TABLES.md");
+    for (target, _) in raid456::dm::table::TARGETS {
+        let heading = tables.lines().any(|line| {
+            line.starts_with("## ") && line.split_whitespace().any(|word| word == *target)
+        });
+        let grammar = tables.lines().any(|line| line.split(' ').next() == Some(target));
+        assert!(heading && grammar, "{target}");
+    }
 }
 
 /// What a document shows after some words is what was printed; "..." is anything, and so is how many regions are
@@ -155,7 +181,10 @@ fn assert_is_printed(document: &str, after: &str, said: &str) {
 /// Executes a script in a directory of its own; it stops at the first command that fails. Returns what it printed.
 fn follow(script: &str) -> String {
     let place = Place::new();
-    let bin = shims(&place, free_port());
+    let port = free_port();
+    let bin = shims(&place, port);
+    // Also where a configuration says it.
+    let script = script.replace("9456", &port.to_string());
     let path = place.path("script.sh");
     let head = "set -euo pipefail\n\
                 trap '[[ -e serve.pid ]] && kill $(cat serve.pid) 2>/dev/null' EXIT\n";
