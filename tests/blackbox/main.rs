@@ -23,6 +23,7 @@
 //! | `observe` | metrics, health, `status`, `top` |
 //! | `documents` | every block of commands in the README and the operator's guide |
 //! | `page` | the status page in a browser |
+//! | `chromium` | the browser, driven |
 //! | `packaging` | systemd unit and its protocol, manual pages, completions, manifests |
 //! | `scrub` | `raid456 scrub` |
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
@@ -40,6 +41,7 @@
 mod absent;
 mod audit;
 mod bdevs;
+mod chromium;
 mod client;
 mod crash;
 mod daemon;

@@ -1,8 +1,9 @@
 //! The status page in a real browser, headless Chromium: what it shows of a service that is healthy, degraded,
 //! rebuilding, has lost an array, or does not answer.
 //!
-//! The assertions are about the document as the browser has it after a few seconds. Pictures are kept beside
-//! the build, in `target/tmp/screenshots`, for people to look at.
+//! The assertions are about the document as the browser has it after a few seconds, or, where something changes
+//! under the eyes of a user, about one page that stays open. Pictures are kept beside the build, in
+//! `target/tmp/screenshots`, for people to look at.
 //!
 //! Not here: the numbers (`src/status`).
 
@@ -13,8 +14,9 @@ use std::process::Command;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::chromium::Chromium;
 use crate::daemon::{Daemon, Place, entry, malloc, output_of};
-use crate::observe::{get, web_address};
+use crate::observe::{get, settle, web_address};
 use crate::tools;
 
 struct Browser<'a> {
@@ -56,7 +58,7 @@ impl Browser<'_> {
 }
 
 /// A RAID 5 with two members that can be made to fail, and a log.
-fn start(place: &Place) -> Daemon {
+fn start(place: &Place, port: &str) -> Daemon {
     let mut entries: Vec<Value> = ["m0", "m1", "m2", "m3", "m4"]
         .map(|name| entry("bdev_malloc_create", malloc(name, 32)))
         .into();
@@ -72,7 +74,12 @@ fn start(place: &Place) -> Daemon {
         ),
     ]);
     let config = place.config(&entries);
-    place.start_with(&["--config".as_ref(), config.as_os_str(), "--metrics".as_ref(), "0".as_ref()])
+    place.start_with(&[
+        "--config".as_ref(),
+        config.as_os_str(),
+        "--metrics".as_ref(),
+        port.as_ref(),
+    ])
 }
 
 fn assert_shows(document: &str, what: &[&str]) {
@@ -86,12 +93,10 @@ fn assert_shows(document: &str, what: &[&str]) {
 fn the_page_shows_how_it_is() {
     let Some(program) = tools::find("chromium", "chromium") else { return };
     let place = Place::new();
-    let daemon = start(&place);
+    let daemon = start(&place, "0");
     let browser = Browser { program, place: &place };
     let url = format!("http://{}/", web_address(&daemon));
-    daemon.wait_until("in sync", |daemon| {
-        daemon.ask("bdev_raid_get_bdevs", json!({}))[0]["sync_action"] == "idle"
-    });
+    settle(&daemon);
 
     let healthy = browser.document(&url);
     assert_shows(&healthy, &["data-health=\"healthy\"", ">Healthy<", "data-state=\"online\""]);
@@ -165,4 +170,90 @@ fn a_page_without_a_service_says_so() {
     assert_shows(&document, &["data-health=\"unreachable\"", "The service does not answer (yet)"]);
     assert_shows(&document, &["<title>No answer: raid456</title>"]);
     browser.picture(&format!("file://{copy}"), "unreachable", "1100,400", &[]);
+}
+
+/// What has the keyboard, in words.
+const FOCUSED: &str = "(e => e.tagName + ' ' + (e.getAttribute('aria-label') || e.textContent))\
+                       (document.activeElement)";
+
+/// Goal: the page shows changes without being loaded again: a member that goes, the service that goes, and that
+/// it is there again. Method: one browser looks on; a mark in the page is gone if it was loaded anew.
+#[test]
+fn the_page_follows_the_service() {
+    let Some(program) = tools::find("chromium", "chromium") else { return };
+    let place = Place::new();
+    let daemon = start(&place, "0");
+    let address = web_address(&daemon).to_owned();
+    let mut browser = Chromium::start(&program, &place, 412);
+    browser.open(&format!("http://{address}/"));
+    browser.wait_until("document.querySelector('#health')?.dataset.health === 'healthy'");
+    browser.value("window.marked = true");
+    assert_eq!(
+        browser.value("document.querySelector('[data-array=r0] .pill').textContent"),
+        "online"
+    );
+
+    settle(&daemon);
+    daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "m3" }));
+    browser.wait_until("document.querySelector('[data-array=r0]').dataset.state === 'degraded'");
+    browser.wait_until("document.querySelectorAll('tr[data-state=missing]').length === 1");
+    browser.wait_until("document.title === 'Warning: raid456'");
+    let events = "[...document.querySelectorAll('#events li')].map(e => e.dataset.type)";
+    assert!(browser.value(events).to_string().contains("raid_degraded"), "{events}");
+
+    let _ = daemon.end(Signal::KILL);
+    browser.wait_until("document.querySelector('#health').dataset.health === 'unreachable'");
+    let said = browser.value("document.querySelector('#health').textContent");
+    assert!(said.as_str().unwrap().starts_with("The service does not answer (since "), "{said}");
+    assert_eq!(browser.value("document.title"), "No answer: raid456");
+
+    let (_, port) = address.rsplit_once(':').unwrap();
+    let daemon = start(&place, port);
+    browser.wait_until("document.querySelector('#health').dataset.health === 'healthy'");
+    assert_eq!(browser.value("document.title"), "raid456");
+    assert_eq!(browser.value("document.querySelectorAll('tr[data-state=in_sync]').length"), 4);
+    assert_eq!(browser.value("window.marked"), true, "it was loaded anew");
+    daemon.stop();
+}
+
+/// Goal: on a phone nothing but the members' table is wider than the screen, and all that scrolls or opens can be
+/// reached, seen and used with the keyboard, in the order in which it stands.
+#[test]
+fn the_page_fits_phones_and_keyboards() {
+    let Some(program) = tools::find("chromium", "chromium") else { return };
+    let place = Place::new();
+    let daemon = start(&place, "0");
+    settle(&daemon);
+    daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "m3" }));
+    let mut browser = Chromium::start(&program, &place, 412);
+    browser.open(&format!("http://{}/", web_address(&daemon)));
+    browser.wait_until("document.querySelector('#health')?.dataset.health === 'warning'");
+    let scroll = "document.querySelector('.scroll')";
+    // 320 is what WCAG's reflow asks for.
+    for width in [320, 360, 412] {
+        browser.resize(width);
+        let widths = "[innerWidth, visualViewport.scale, document.documentElement.scrollWidth]";
+        assert_eq!(browser.value(widths), json!([width, 1, width]));
+        let wider = "[...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll') && \
+                     e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.outerHTML)";
+        assert_eq!(browser.value(wider), json!([]));
+        assert_eq!(browser.value(&format!("{scroll}.scrollWidth > {scroll}.clientWidth")), true);
+    }
+
+    let mut order = Vec::new();
+    for _ in 0..4 {
+        browser.press("Tab", 9);
+        order.push(browser.value(FOCUSED).as_str().unwrap().to_owned());
+        let outline = browser.value("getComputedStyle(document.activeElement).outlineStyle");
+        assert_ne!(outline, "none", "{order:?}");
+    }
+    let expected = ["SUMMARY Members", "DIV Members of r0", "A status.json", "A metrics"];
+    assert_eq!(order, expected);
+    browser.value(&format!("{scroll}.focus()"));
+    browser.press("ArrowRight", 39);
+    browser.wait_until(&format!("{scroll}.scrollLeft > 0"));
+    browser.value("document.querySelector('summary').focus()");
+    browser.press("Enter", 13);
+    browser.wait_until("!document.querySelector('details').open");
+    daemon.stop();
 }
