@@ -210,7 +210,8 @@
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every golden moment of a kernel's arrays lived again through the verbs; a session with the real dmsetup, word for word | `tests/blackbox/dm`, `tests/golden` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |
-//! | a real Prometheus through a failure and a rebuild, the status page in a browser, the README and the operator's guide followed, the systemd unit | `tests/blackbox`, where the tools are |
+//! | a real Prometheus through a failure and a rebuild, the status page in a browser, every document followed, systemd units, the CPU quota, manifests | `tests/blackbox`, where the tools are |
+//! | the Debian package installed, used and removed in a copy of the machine's root | `.ci/installed.sh` |
 //! | a Linux kernel in QEMU reads our members and takes our dirty logs for its own | `tests/e2e` |
 //! | NVMe/TCP asked by our initiator, decoded by Wireshark, and used by a Linux kernel with fio | `tests/blackbox` |
 //! | commands of NVMe/TCP allocate nothing | `tests/nvmf_allocation_free.rs` |

@@ -317,11 +317,26 @@ fn command_lines_of_the_deployment_are_understood() {
     let args = manifest.split("args:").nth(1).unwrap().split("env:").next().unwrap();
     let args: Vec<_> = args.lines().filter_map(|line| line.trim().strip_prefix("- ")).collect();
     let container = text("Containerfile");
-    let words = container.split("CMD [").nth(1).unwrap().split(']').next().unwrap();
-    let words: Vec<_> = words.split('"').skip(1).step_by(2).collect();
-    for line in [unit.split_whitespace().skip(1).collect(), args, words] {
+    let words = |number: usize| -> Vec<_> {
+        let words = container.split("CMD [").nth(number).unwrap().split(']').next().unwrap();
+        words.split('"').skip(1).step_by(2).collect()
+    };
+    for line in [unit.split_whitespace().skip(1).collect(), args, words(1)] {
         let output = Command::new(PROGRAM).args(&line).arg("--help").output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{line:?}: {output:?}");
         assert!(line.contains(&"serve") && line.len() > 4, "{line:?}");
     }
+    // What says whether the container is well, and what the timer starts, against a service.
+    let place = Place::new();
+    let daemon = place.start();
+    let scrub = text("systemd/raid456-scrub.service");
+    let scrub = scrub.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap();
+    let socket = place.socket().to_str().unwrap().to_owned();
+    let scrub = scrub.replace(PACKAGED_SOCKET_PATH, &socket);
+    for line in [words(2), scrub.split_whitespace().collect()] {
+        let mut command = Command::new(PROGRAM);
+        command.args(&line[1..]).env("RAID456_SOCKET", &socket);
+        assert!(line[0] == "/usr/bin/raid456" && output_of(command).status.success(), "{line:?}");
+    }
+    daemon.stop();
 }

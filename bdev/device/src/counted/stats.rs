@@ -126,7 +126,8 @@ impl IoStats {
     }
 
     /// How long requests of one kind took that were done and watched: all of them while there is a limit
-    /// or a histogram, else one at a time on each channel, which is a fair sample.
+    /// or a histogram, else one at a time on each channel. Those hide stalls: what waits beside the watched
+    /// one is not there (coordinated omission). The mean of all is their time over their count, always.
     #[must_use]
     pub fn latencies_of(&self, kind: IoKind) -> &Latencies {
         &self.latencies[kind as usize]
