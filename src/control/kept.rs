@@ -7,7 +7,7 @@
 //!
 //! Not here: which calls are kept, and making them (`methods::kept`).
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use serde_json::Value;
 
@@ -70,9 +70,13 @@ impl KeptCalls {
         lock(&self.calls).push(call);
     }
 
-    /// They stand still while somebody has this.
-    pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
-        lock(&self.turn)
+    /// The right to try them again, unless somebody has it.
+    pub(crate) fn turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.turn.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// All of them.

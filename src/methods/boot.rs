@@ -78,8 +78,10 @@ impl Boot {
     ///
     /// When that cannot be written.
     pub(super) fn settle(&self, control: &Control) -> io::Result<()> {
+        // What waits for the record does not wait for what is tried again, which may take its time.
+        let recorded = self.record(control);
         kept::retry(control);
-        self.record(control)
+        recorded.and_then(|()| self.record(control))
     }
 
     /// Writes the state if it would say something else.

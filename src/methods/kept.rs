@@ -86,7 +86,8 @@ pub(super) fn retry(control: &Control) {
     if control.kept().is_empty() || !control.is_serving() {
         return;
     }
-    let _turn = control.kept().turn();
+    // Somebody else tries them already.
+    let Some(_turn) = control.kept().turn() else { return };
     for kept in control.kept().all() {
         let (source, method, bdev) = (kept.source.word(), kept.method(), &*kept.bdev);
         let outcome = if is_over(control, &kept) { Ok(()) } else { again(control, &kept) };
