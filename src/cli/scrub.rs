@@ -26,6 +26,9 @@ use super::status::ask;
 use crate::limits;
 use crate::status::{ArrayStatus, Status};
 
+/// What a method says of an array that it does not know: `ENODEV`.
+const NO_SUCH_DEVICE: i64 = -19;
+
 /// Arguments of `raid456 scrub`.
 #[derive(Debug, Args)]
 pub struct ScrubArgs {
@@ -173,6 +176,10 @@ fn begin(client: &mut Client, array: &ArrayStatus) -> Result<Fate, Box<dyn Error
     let params = json!({ "name": array.name, "message": "check" });
     match client.call("bdev_raid_message", Some(params)) {
         Ok(_) => Ok(Fate::UnderWay),
+        // An array in the table of a mapped device is not the methods' of arrays.
+        Err(ClientError::Rpc { error, .. }) if error.code == NO_SUCH_DEVICE => {
+            Ok(Fate::LeftOut("send its mapped device the message: raid456 dm message".to_owned()))
+        }
         Err(ClientError::Rpc { error, .. }) => Ok(Fate::Refused(error.to_string())),
         Err(error) => Err(error.into()),
     }
