@@ -45,6 +45,8 @@ mod spares;
 mod split;
 pub mod survey;
 mod switches;
+#[cfg(test)]
+mod tests;
 mod wall;
 mod watch;
 
@@ -514,7 +516,6 @@ impl Control {
         base: Option<&Arc<dyn Bdev>>,
     ) {
         let kind = backing.kind();
-        let examined = Arc::clone(&bdev);
         let name = bdev.info().name.clone();
         self.notices.push(NoticeKind::BdevRegister, &name, None);
         if kind == Kind::Raid {
@@ -529,7 +530,7 @@ impl Control {
             state.registry.keep_files();
         }
         if assembly::is_examined(kind) {
-            state.will_examine(&name, examined);
+            state.will_examine(&name);
         }
         self.changed.notify_all();
     }

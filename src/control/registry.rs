@@ -265,19 +265,22 @@ pub(crate) struct Entry {
     pub(crate) counted: Arc<Counted>,
     backing: Backing,
     pub(crate) claim: Option<Claim>,
-    /// How often it was claimed: what was read from it before one of these may not be so any more.
-    claims: u64,
+    /// Number of the last time that somebody may have begun to write to it, or that it has come to be
+    /// something else. No two in a registry are equal, so this is one bdev in one time of its life.
+    touched: u64,
+    /// Whether it has been claimed.
+    was_claimed: bool,
 }
 
 impl Entry {
-    /// How often it was claimed.
-    pub(crate) fn claims(&self) -> u64 {
-        self.claims
+    /// Whether somebody has used it, or does.
+    pub(crate) fn was_claimed(&self) -> bool {
+        self.was_claimed
     }
 
-    fn set_claim(&mut self, claim: Claim) {
-        self.claim = Some(claim);
-        self.claims += 1;
+    fn set_claim(&mut self, claim: Option<Claim>, touched: u64) {
+        self.was_claimed |= claim.is_some();
+        (self.claim, self.touched) = (claim, touched);
     }
 
     pub(crate) fn name(&self) -> String {
@@ -342,10 +345,17 @@ impl Entry {
     }
 }
 
+/// What a bdev and all that it is made of were when it was read. As long as it is equal nobody else has
+/// had leave to write there: what was read still holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing(Vec<u64>);
+
 /// All bdevs.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Vec<Entry>,
+    /// How often a bdev has been touched.
+    touches: u64,
 }
 
 impl Registry {
@@ -375,7 +385,50 @@ impl Registry {
     pub(crate) fn insert(&mut self, bdev: Arc<dyn Bdev>, backing: Backing) {
         let counted = Counted::over(bdev);
         let bdev = Arc::clone(&counted) as Arc<dyn Bdev>;
-        self.entries.push(Entry { bdev, counted, backing, claim: None, claims: 0 });
+        let touched = self.next_touch();
+        self.entries.push(Entry {
+            bdev,
+            counted,
+            backing,
+            claim: None,
+            touched,
+            was_claimed: false,
+        });
+    }
+
+    fn next_touch(&mut self) -> u64 {
+        self.touches += 1;
+        self.touches
+    }
+
+    /// A bdev is not what it was, though nobody has claimed it: it has another table, or another size.
+    pub(crate) fn touch(&mut self, name: &str) {
+        let touched = self.next_touch();
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.answers_to(name)) {
+            entry.touched = touched;
+        }
+    }
+
+    /// What a bdev stands on now.
+    pub(crate) fn standing(&self, name: &str) -> Standing {
+        let below = self.below(name);
+        let touched = below.iter().filter_map(|name| self.find(name)).map(|entry| entry.touched);
+        let mut touched: Vec<u64> = touched.collect();
+        touched.sort_unstable();
+        Standing(touched)
+    }
+
+    /// A bdev and all that it is made of, by name.
+    pub(crate) fn below(&self, name: &str) -> BTreeSet<String> {
+        let mut below = BTreeSet::new();
+        let mut next: Vec<String> = self.find(name).map(Entry::name).into_iter().collect();
+        while let Some(name) = next.pop() {
+            let parts = self.parts(&name);
+            if below.insert(name) {
+                next.extend(parts);
+            }
+        }
+        below
     }
 
     /// The bdev of that name or alias.
@@ -451,8 +504,9 @@ impl Registry {
 
     /// Marks one bdev as used.
     pub(crate) fn claim_one(&mut self, bdev: &Arc<dyn Bdev>, claim: Claim) {
+        let touched = self.next_touch();
         let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.bdev, bdev));
-        entry.expect("it comes from this registry").set_claim(claim);
+        entry.expect("it comes from this registry").set_claim(Some(claim), touched);
     }
 
     /// Frees whoever is in a slot of an array.
@@ -552,8 +606,9 @@ impl Registry {
 
     /// Marks one bdev as used.
     pub(crate) fn claim_named(&mut self, name: &str, claim: Claim) {
+        let touched = self.next_touch();
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.answers_to(name)) {
-            entry.set_claim(claim);
+            entry.set_claim(Some(claim), touched);
         }
     }
 
@@ -561,9 +616,10 @@ impl Registry {
     pub(crate) fn set_mapped_claims(&mut self, mut claim_of: impl FnMut(&str) -> Option<Claim>) {
         for entry in &mut self.entries {
             let claim = claim_of(&entry.name());
-            if matches!(entry.claim, None | Some(Claim::Mapped { .. })) {
-                entry.claims += u64::from(claim != entry.claim);
-                entry.claim = claim;
+            let is_theirs = matches!(entry.claim, None | Some(Claim::Mapped { .. }));
+            if is_theirs && claim != entry.claim {
+                self.touches += 1;
+                entry.set_claim(claim, self.touches);
             }
         }
     }
@@ -613,166 +669,4 @@ fn slots<T>(members: &[T]) -> impl Iterator<Item = (Slot, &T)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use device::{NullBdev, NullSpec};
-
-    use super::*;
-
-    fn null(name: &str, uuid: Option<Uuid>) -> Arc<dyn Bdev> {
-        let spec = NullSpec { name: name.into(), uuid, block_size_bytes: 512, num_blocks: 64 };
-        NullBdev::create(spec).unwrap()
-    }
-
-    fn with(names: &[&str]) -> Registry {
-        let mut registry = Registry::default();
-        for name in names {
-            registry.admit(name, None).unwrap();
-            registry.insert(null(name, None), Backing::Null);
-        }
-        registry
-    }
-
-    fn some(names: &[&str]) -> Vec<Option<String>> {
-        names.iter().map(|name| Some((*name).to_owned())).collect()
-    }
-
-    /// Goal: names and aliases live in one space. Method: every pair of name and alias clashes.
-    #[test]
-    fn names_and_uuids_are_unique() {
-        let uuid: Uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
-        let mut registry = with(&["a"]);
-        registry.admit("b", Some(uuid)).unwrap();
-        registry.insert(null("b", Some(uuid)), Backing::Null);
-
-        let refused = |name: &str, uuid| registry.admit(name, uuid).unwrap_err();
-        assert!(matches!(refused("a", None), ControlError::NameTaken { kind: Kind::Null, .. }));
-        assert!(matches!(refused(&uuid.to_string(), None), ControlError::NameTaken { .. }));
-        assert!(matches!(refused("c", Some(uuid)), ControlError::UuidTaken { .. }));
-        assert_eq!(refused("c", Some(uuid)).errno(), rpc::error::errno::EEXIST);
-        for bad in ["", "a\nb", &"x".repeat(256)] {
-            assert!(matches!(refused(bad, None), ControlError::BadName { .. }), "{bad:?}");
-        }
-        assert_eq!(registry.get(&uuid.to_string().to_uppercase()).unwrap().name(), "b");
-        assert_eq!(registry.get("z").unwrap_err().errno(), rpc::error::errno::ENODEV);
-    }
-
-    /// Goal: a member is there, once, and free. Method: one wrong list of each sort.
-    #[test]
-    fn members_must_be_there_once_and_free() {
-        let mut registry = with(&["a", "b", "c", "d"]);
-        let alias = registry.get("a").unwrap().bdev.info().uuid.to_string();
-        let members = registry.members(&[Some("a".into()), None, Some("c".into())]).unwrap();
-        assert!(members[1].is_none());
-
-        let error = registry.members(&some(&["a", "b", &alias])).unwrap_err();
-        assert!(
-            matches!(error, ControlError::Duplicate { first: Slot(0), second: Slot(2), .. }),
-            "{error}"
-        );
-        let error = registry.members(&some(&["a", "x"])).unwrap_err();
-        assert!(matches!(error, ControlError::NoSuchMember { slot: Slot(1), .. }), "{error}");
-
-        registry.claim("r0", &members);
-        let error = registry.members(&some(&["b", "c", "d"])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "base bdev \"c\" for slot 1 is claimed by array \"r0\" as slot 2: give a bdev that \
-             nobody uses"
-        );
-        assert_eq!(error.errno(), 1);
-        let error = registry.check_delete(Kind::Null, "c").unwrap_err();
-        assert_eq!(error.errno(), rpc::error::errno::EBUSY);
-        assert!(registry.check_delete(Kind::Null, "b").is_ok());
-        let error = registry.check_delete(Kind::Malloc, "b").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "bdev \"b\" is a null bdev and not a malloc bdev: use bdev_null_delete"
-        );
-        registry.release("c");
-        assert!(registry.members(&some(&["b", "c", "d"])).is_ok());
-
-        let late = device::Lingering::begin(registry.get("b").unwrap().bdev.info().uuid, 2);
-        let error = registry.check_delete(Kind::Null, "b").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "bdev \"b\" still has 2 requests from before it was given up: wait until they have ended"
-        );
-        assert_eq!(error.errno(), rpc::error::errno::EBUSY);
-        drop(late);
-        assert!(registry.check_delete(Kind::Null, "b").is_ok());
-    }
-
-    /// Goal: what another bdev stands on is its own, like a member of an array, and free when that is
-    /// deleted.
-    #[test]
-    fn a_base_is_claimed() {
-        let mut registry = with(&["a", "b"]);
-        let alias = registry.get("a").unwrap().bdev.info().uuid.to_string();
-        let base = registry.base(&alias).unwrap();
-        registry.insert(null("EE_a", None), Backing::Null);
-        registry.claim_base(Kind::Error, "EE_a", &base);
-        for (error, text, errno) in [
-            (
-                registry.base("a").unwrap_err(),
-                "base bdev \"a\" is claimed by error bdev \"EE_a\" as its base: give a bdev that \
-                 nobody uses",
-                rpc::error::errno::EPERM,
-            ),
-            (
-                registry.members(&some(&["b", "a"])).unwrap_err(),
-                "base bdev \"a\" for slot 1 is claimed by error bdev \"EE_a\" as its base: give a \
-                 bdev that nobody uses",
-                rpc::error::errno::EPERM,
-            ),
-            (
-                registry.check_delete(Kind::Null, "a").unwrap_err(),
-                "bdev \"a\" is claimed by error bdev \"EE_a\" as its base: delete that one first, \
-                 with bdev_error_delete",
-                rpc::error::errno::EBUSY,
-            ),
-            (
-                registry.base("x").unwrap_err(),
-                "base bdev \"x\": create it first",
-                rpc::error::errno::ENODEV,
-            ),
-        ] {
-            assert_eq!((error.to_string().as_str(), error.errno()), (text, errno));
-        }
-        let error = registry.user_of("a").unwrap_err();
-        assert!(matches!(error, ControlError::NotAMember { .. }), "{error}");
-        registry.remove("EE_a").unwrap();
-        assert!(registry.base("a").is_ok());
-    }
-
-    /// Goal: nobody has to think of a name for a RAM disk.
-    #[test]
-    fn malloc_names_fill_gaps() {
-        let mut registry = with(&["Malloc0", "Malloc2", "other"]);
-        assert_eq!(registry.free_malloc_name(), "Malloc1");
-        registry.insert(null("Malloc1", None), Backing::Malloc);
-        assert_eq!(registry.free_malloc_name(), "Malloc3");
-        registry.remove("Malloc0").unwrap();
-        assert_eq!(registry.free_malloc_name(), "Malloc0");
-    }
-
-    /// Goal: deleting a bdev leaves its file, dropping an unsettled registry does not.
-    #[test]
-    fn files_are_taken_back_until_they_are_kept() {
-        let top = tempfile::tempdir().unwrap();
-        let file = |name: &str| {
-            let path = top.path().join(name);
-            (NewFile::make_if_missing(name, &path, 4096).unwrap(), path)
-        };
-        let mut registry = Registry::default();
-        let (deleted, deleted_path) = file("deleted");
-        registry.insert(null("deleted", None), Backing::Uring(deleted));
-        let (kept, kept_path) = file("kept");
-        registry.insert(null("kept", None), Backing::Aio(kept));
-        drop(registry.remove("deleted"));
-        registry.keep_files();
-        let (dropped, dropped_path) = file("dropped");
-        registry.insert(null("dropped", None), Backing::Uring(dropped));
-        drop(registry);
-        assert!(deleted_path.exists() && kept_path.exists() && !dropped_path.exists());
-    }
-}
+mod tests;

@@ -392,7 +392,7 @@ impl Control {
             request.rename(&old, new_name);
         }
         state.registry.claim_mapped();
-        state.known.forget(&old);
+        state.known.rename(&old, new_name);
         drop(state);
         device.note_renamed();
         self.notices.push(NoticeKind::BdevUnregister, &old, None);

@@ -58,14 +58,16 @@ impl Control {
         let device = self.mapped(name)?;
         let _verb = lock(&device.verb);
         let inactive = device.tables().inactive.clone();
-        let first = device.tables().active.is_none() && inactive.is_some();
+        let switches = inactive.is_some();
+        let first = device.tables().active.is_none() && switches;
         match inactive {
             Some(inactive) => self.switch(&device, inactive)?,
             None => self.go_on(&device)?,
         }
         self.arrange_permits(&mut self.state());
-        if first {
-            self.examine_bdev(&device.bdev.name())?;
+        let name = device.bdev.name();
+        if first || switches && self.state().known.has(&name) {
+            self.examine_bdev(&name)?;
         }
         tracing::info!(bdev = device.bdev.name(), "resumed");
         self.changed.notify_all();
@@ -99,6 +101,8 @@ impl Control {
         if !device.tables().suspended {
             suspend(device, SuspendMode::Flush)?;
         }
+        // Whoever reads it after this is answered by the new table.
+        self.state().registry.touch(&device.bdev.name());
         let last = stop_active(device);
         let switched = self.start_table(device, inactive, &last);
         device.tables().inactive = None;
@@ -185,6 +189,7 @@ impl Control {
         stop_active(&device);
         let mut state = self.state();
         let removed = state.registry.remove(&name);
+        state.known.forget(&name);
         state.registry.claim_mapped();
         self.changed.notify_all();
         drop(state);
@@ -221,6 +226,7 @@ impl Control {
         if !device.tables().suspended {
             suspend(device, SuspendMode::NoFlush)?;
         }
+        self.state().registry.touch(&device.bdev.name());
         let table = plane::error_table(device);
         stop_active(device);
         let (plane, lags) = self.plane_table(device, &table, &BTreeMap::new())?;

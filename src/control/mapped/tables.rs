@@ -111,7 +111,8 @@ fn check_users(registry: &Registry, device: &Mapped, table: &Table) -> Result<()
                 bdev: usage.bdev.clone(),
                 claim,
             };
-            if reaches(registry, &usage.bdev, &own) {
+            // It would be made of itself.
+            if registry.below(&usage.bdev).contains(&own) {
                 let devices = vec![own.clone()];
                 return Err(in_use(Claim::Mapped { devices, exclusive: true }).into());
             }
@@ -164,23 +165,6 @@ fn check_own(own: &str, table: &Table) -> Result<(), ControlError> {
         seen.append(&mut new);
     }
     Ok(())
-}
-
-/// Whether the bdev is that mapped device, or made of it.
-fn reaches(registry: &Registry, from: &str, to: &str) -> bool {
-    let mut seen = Vec::new();
-    let mut next = vec![from.to_owned()];
-    while let Some(name) = next.pop() {
-        if name == to {
-            return true;
-        }
-        if seen.contains(&name) {
-            continue;
-        }
-        next.extend(registry.parts(&name));
-        seen.push(name);
-    }
-    false
 }
 
 /// What a target says of a device that it cannot have.
