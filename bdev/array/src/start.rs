@@ -437,7 +437,8 @@ pub(crate) fn known_array(
 ) -> Result<Foundation, CreateError> {
     let superblock = known.assembly.superblock.clone();
     let name = superblock.array_name.clone();
-    let regions = Regions::new(superblock.region_bytes, geometry.strip_bytes(), geometry.stripes());
+    // What a superblock says is held to what a new array may have.
+    let regions = regions(&name, geometry, Some(superblock.region_bytes))?;
     let (found, loaded) = find_log(reactor, known, regions.count())?;
     let how = start(&known.assembly, found, known.force)?;
     let usable = loaded.as_ref().is_some_and(|loaded| loaded.found.health().is_alive());
