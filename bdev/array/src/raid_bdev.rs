@@ -437,6 +437,11 @@ impl Bdev for RaidBdev {
         Arc::clone(&self.common.info)
     }
 
+    /// **R3**.
+    fn keeps_order(&self) -> bool {
+        true
+    }
+
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
         let unavailable = |reason: &str| OpenError::Unavailable {
             bdev: self.common.info.name.clone(),
