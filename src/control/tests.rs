@@ -32,12 +32,12 @@ const BLOCK_BYTES: u32 = 4096;
 const ARRAY: &str = "r0";
 
 /// A control plane between its start and its end, where arrays wait for all of their members.
-struct Plane {
-    control: Arc<Control>,
+pub(super) struct Plane {
+    pub(super) control: Arc<Control>,
 }
 
 impl Plane {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let options = Options {
             cores: CpuSet::single(0),
             buffer_bytes: 8 << 20,
@@ -49,7 +49,7 @@ impl Plane {
         Self { control }
     }
 
-    fn disks(&self, names: &[&str]) {
+    pub(super) fn disks(&self, names: &[&str]) {
         for name in names {
             self.disk(name, DISK_BYTES);
         }
@@ -61,27 +61,27 @@ impl Plane {
     }
 
     /// Makes an array with superblocks, and waits until its parity is right.
-    fn array(&self, members: &[&str], change: impl FnOnce(&mut RaidRequest)) {
+    pub(super) fn array(&self, members: &[&str], change: impl FnOnce(&mut RaidRequest)) {
         let mut request = request(members);
         change(&mut request);
         self.control.create_raid(request).unwrap();
         self.settle();
     }
 
-    fn snapshot(&self) -> RaidSnapshot {
+    pub(super) fn snapshot(&self) -> RaidSnapshot {
         self.control.raid(ARRAY).unwrap().snapshot()
     }
 
-    fn states(&self) -> Vec<MemberState> {
+    pub(super) fn states(&self) -> Vec<MemberState> {
         self.snapshot().members.iter().map(|member| member.state).collect()
     }
 
-    fn runs(&self) -> bool {
+    pub(super) fn runs(&self) -> bool {
         self.control.raid(ARRAY).is_ok()
     }
 
     /// Waits until nothing is left to be done.
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         self.wait_until("at rest", |plane| {
             let now = plane.snapshot();
             let rebuilding = now.members.iter().any(|m| m.state == MemberState::Rebuilding);
@@ -91,7 +91,7 @@ impl Plane {
         });
     }
 
-    fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+    pub(super) fn wait_until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let begin = clock::now();
         while !is_so(self) {
             let waited = Duration::from_nanos(clock::now().as_nanos() - begin.as_nanos());
@@ -109,7 +109,7 @@ impl Plane {
         self.control.waiting_raids().into_iter().map(|raid| raid.reason).collect()
     }
 
-    fn claim(&self, name: &str) -> Option<Claim> {
+    pub(super) fn claim(&self, name: &str) -> Option<Claim> {
         self.control.state().registry.get(name).unwrap().claim.clone()
     }
 
@@ -133,17 +133,12 @@ impl Plane {
         array::wipe(&self.control.reactors()[0], &self.bdev(name)).unwrap();
     }
 
-    /// Whether a superblock is found there.
-    fn is_marked(&self, name: &str) -> bool {
-        array::probe(&self.control.reactors()[0], &self.bdev(name)).is_ok()
-    }
-
-    fn mapped(&self, name: &str, table: &str) {
+    pub(super) fn mapped(&self, name: &str, table: &str) {
         let request = MappedRequest { table: Some(table), ..MappedRequest::default() };
         self.control.dm_create(name, request).unwrap();
     }
 
-    fn stop(self) {
+    pub(super) fn stop(self) {
         self.control.shutdown().unwrap();
     }
 }

@@ -23,10 +23,10 @@ use array::{Before, RaidBdev};
 use device::{Bdev, MappedTable, SuspendMode};
 use rpc::error::errno;
 
+use super::super::Control;
 use super::super::error::ControlError;
 use super::super::notices::NoticeKind;
 use super::super::registry::Claim;
-use super::super::{Control, lock};
 use super::arrays::{Last, stop_all};
 use super::{Active, Inactive, Mapped, MappedError, plane};
 
@@ -38,7 +38,7 @@ impl Control {
     /// When there is no such device, or what is in flight does not end; it goes on then.
     pub fn dm_suspend(&self, name: &str, noflush: bool) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let _verb = self.turn(&device)?;
         if device.tables().suspended {
             return Ok(());
         }
@@ -55,14 +55,17 @@ impl Control {
     /// When there is no such device, or the table is refused: the device stays suspended then, with the
     /// table that it had.
     pub fn dm_resume(&self, name: &str) -> Result<(), ControlError> {
-        let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        self.resume(&*self.mapped(name)?)
+    }
+
+    pub(super) fn resume(&self, device: &Mapped) -> Result<(), ControlError> {
+        let _verb = self.turn(device)?;
         let inactive = device.tables().inactive.clone();
         let switches = inactive.is_some();
         let first = device.tables().active.is_none() && switches;
         match inactive {
-            Some(inactive) => self.switch(&device, inactive)?,
-            None => self.go_on(&device)?,
+            Some(inactive) => self.switch(device, inactive)?,
+            None => self.go_on(device)?,
         }
         self.arrange_permits(&mut self.state());
         let name = device.bdev.name();
@@ -166,11 +169,35 @@ impl Control {
     ///
     /// When there is no such device, or somebody uses it and it is not to be removed later.
     pub fn dm_remove(&self, name: &str, deferred: bool, force: bool) -> Result<bool, ControlError> {
-        let device = self.mapped(name)?;
-        let verb = lock(&device.verb);
+        self.remove(&*self.mapped(name)?, deferred, force)
+    }
+
+    pub(super) fn remove(
+        &self,
+        device: &Mapped,
+        deferred: bool,
+        force: bool,
+    ) -> Result<bool, ControlError> {
+        let verb = self.turn(device)?;
+        let removed = self.remove_now(device, deferred, force);
+        drop(verb);
+        if let Ok(true) = removed {
+            // What it was made of may be due now.
+            self.remove_deferred();
+        }
+        removed
+    }
+
+    /// The same in its turn.
+    pub(super) fn remove_now(
+        &self,
+        device: &Mapped,
+        deferred: bool,
+        force: bool,
+    ) -> Result<bool, ControlError> {
         let name = device.bdev.name();
         if force && device.tables().active.is_some() {
-            self.fail_everything(&device)?;
+            self.fail_everything(device)?;
         }
         {
             let mut state = self.state();
@@ -186,7 +213,7 @@ impl Control {
             }
             state.registry.claim_named(&name, Claim::Removal);
         }
-        stop_active(&device);
+        stop_active(device);
         let mut state = self.state();
         let removed = state.registry.remove(&name);
         state.known.forget(&name);
@@ -196,9 +223,6 @@ impl Control {
         drop(removed);
         self.notices.push(NoticeKind::BdevUnregister, &name, None);
         tracing::info!(bdev = name, "mapped device removed");
-        drop(verb);
-        // What it was made of may be due now.
-        self.remove_deferred();
         Ok(true)
     }
 
@@ -214,9 +238,14 @@ impl Control {
                 devices.next()
             };
             let Some(device) = due else { return };
-            if let Err(error) = self.dm_remove(&device.bdev.name(), true, false) {
-                tracing::error!(%error, "deferred removal");
-                return;
+            match self.remove(&device, true, false) {
+                Ok(true) => {}
+                // Somebody uses it again.
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::error!(%error, "deferred removal");
+                    return;
+                }
             }
         }
     }

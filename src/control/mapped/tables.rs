@@ -14,9 +14,9 @@
 use array::Before;
 use device::Bdev;
 
+use super::super::Control;
 use super::super::error::ControlError;
 use super::super::registry::{Claim, Registry};
-use super::super::{Control, lock};
 use super::{Inactive, Mapped, MappedError, Tables, find_mapped};
 use crate::dm::{Device, DeviceName, Table, TableError, Target};
 
@@ -40,20 +40,23 @@ impl Control {
     ///
     /// When there is no such device, the table is refused, or a device of it has another user.
     pub fn dm_load(&self, name: &str, text: &str) -> Result<(), ControlError> {
-        self.load(name, text, Before::default())
+        self.load(&*self.mapped(name)?, text, Before::default())
     }
 
     /// The same for arrays of whose life before something is known.
-    pub(super) fn load(&self, name: &str, text: &str, before: Before) -> Result<(), ControlError> {
-        let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+    pub(super) fn load(
+        &self,
+        device: &Mapped,
+        text: &str,
+        before: Before,
+    ) -> Result<(), ControlError> {
+        let _verb = self.turn(device)?;
         let mut state = self.state();
         let name = device.bdev.name();
-        state.admit_change(&name)?;
         let find = |word: &str| find(&state.registry, word);
         let refused = |source: TableError| MappedError::Table { name: name.clone(), source };
         let table = Table::parse(text, &find).map_err(refused)?;
-        check_users(&state.registry, &device, &table)?;
+        check_users(&state.registry, device, &table)?;
         device.tables().inactive = Some(Inactive { table, before });
         state.registry.claim_mapped();
         tracing::info!(bdev = name, "table loaded");
@@ -67,7 +70,7 @@ impl Control {
     /// When there is no such device.
     pub fn dm_clear(&self, name: &str) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let _verb = self.turn(&device)?;
         let mut state = self.state();
         device.tables().inactive = None;
         state.registry.claim_mapped();
