@@ -140,17 +140,38 @@ impl Known {
     }
 }
 
+/// What was found on a bdev.
+enum Sight {
+    /// A superblock that counts.
+    Superblock(Superblock),
+    /// None.
+    Nothing,
+    /// One that does not count, and why.
+    Unusable(String),
+}
+
 /// A bdev that is to be looked at for a superblock.
 #[derive(Debug)]
 pub(super) struct Examinee {
     bdev: Arc<Counted>,
+    /// Whether somebody has asked for it, so that its reads count.
+    is_asked_for: bool,
     /// What it was when it was begun with.
     standing: Standing,
 }
 
+impl Examinee {
+    fn to_read(&self) -> Arc<dyn Bdev> {
+        match self.is_asked_for {
+            true => self.bdev.clone(),
+            false => Arc::clone(self.bdev.inner()),
+        }
+    }
+}
+
 impl State {
     /// Has the bdev of that name be looked at.
-    pub(super) fn will_examine(&mut self, name: &str) {
+    pub(super) fn will_examine(&mut self, name: &str, is_asked_for: bool) {
         let Some(entry) = self.registry.find(name) else { return };
         let bdev = Arc::clone(&entry.counted);
         let standing = self.registry.standing(&entry.name());
@@ -158,7 +179,7 @@ impl State {
         match self.unexamined.iter_mut().find(|queued| is_queued(queued)) {
             // What it was before has not been read, and need not be.
             Some(queued) => queued.standing = standing,
-            None => self.unexamined.push(Examinee { bdev, standing }),
+            None => self.unexamined.push(Examinee { bdev, is_asked_for, standing }),
         }
     }
 
@@ -177,7 +198,7 @@ impl State {
         }
         let stale = self.free(array).filter(|read| !self.is_as_read(read));
         let stale: Vec<String> = stale.map(|read| read.candidate.name.clone()).collect();
-        stale.iter().for_each(|name| self.will_examine(name));
+        stale.iter().for_each(|name| self.will_examine(name, false));
         !stale.is_empty()
     }
 
@@ -188,6 +209,12 @@ impl State {
             let is_free = entry.is_some_and(|entry| entry.claim.is_none());
             is_free && read.candidate.found.array_uuid == array
         })
+    }
+
+    /// The superblock of an array that was found on a bdev, and is there still.
+    pub(super) fn superblock_on(&self, name: &str) -> Option<&Superblock> {
+        let read = self.known.found.iter().find(|read| read.candidate.name == name)?;
+        self.is_as_read(read).then_some(&read.candidate.found)
     }
 
     /// Whether nobody may have written to it since.
@@ -208,7 +235,7 @@ impl Control {
             state.examining += new.len();
             for examinee in new {
                 drop(state);
-                let found = self.probe(examinee.bdev.inner());
+                let found = self.probe(&examinee.to_read());
                 state = self.state();
                 state.examining -= 1;
                 match state.standing_of(&examinee) {
@@ -216,7 +243,9 @@ impl Control {
                         self.conclude(&mut state, examinee, found);
                     }
                     // Somebody has had it meanwhile.
-                    Some(_) => state.will_examine(&examinee.bdev.name()),
+                    Some(_) => {
+                        state.will_examine(&examinee.bdev.name(), examinee.is_asked_for);
+                    }
                     None => {}
                 }
             }
@@ -230,19 +259,30 @@ impl Control {
         drop(self.changed.wait_while(self.state(), busy));
     }
 
-    fn probe(&self, bdev: &Arc<dyn Bdev>) -> Result<Superblock, NoValidCopy> {
-        let reactor = self.reactors().first().ok_or(NoValidCopy::None)?;
-        array::probe(reactor, bdev).map(|pair| pair.superblock)
+    fn probe(&self, bdev: &Arc<dyn Bdev>) -> Sight {
+        let Some(reactor) = self.reactors().first() else { return Sight::Nothing };
+        let found = match array::probe(reactor, bdev) {
+            Ok(pair) => pair.superblock,
+            Err(NoValidCopy::None) => return Sight::Nothing,
+            Err(error) => return Sight::Unusable(error.to_string()),
+        };
+        if found.slot.is_some() {
+            return Sight::Superblock(found);
+        }
+        // A spare has nothing on it that would say that it has become something else.
+        match array::stranger(reactor, bdev) {
+            Ok(None) => Sight::Superblock(found),
+            Ok(Some(whose)) => {
+                let array = found.array_name;
+                Sight::Unusable(format!("it was a spare of array {array:?}, and carries {whose}"))
+            }
+            Err(error) => Sight::Unusable(error.to_string()),
+        }
     }
 
     /// What follows from what was found on a bdev.
-    fn conclude(
-        &self,
-        state: &mut State,
-        examinee: Examinee,
-        found: Result<Superblock, NoValidCopy>,
-    ) {
-        let Examinee { bdev, standing } = examinee;
+    fn conclude(&self, state: &mut State, examinee: Examinee, found: Sight) {
+        let Examinee { bdev, standing, .. } = examinee;
         let bdev: Arc<dyn Bdev> = bdev;
         let name = bdev.name();
         let before = state.known.array_of(&name);
@@ -250,16 +290,18 @@ impl Control {
         let mut due: Vec<Uuid> = Vec::new();
         match found {
             // A metadata device: its array is what a table says.
-            Ok(found) if found.is_apart() => {}
-            Ok(found) => {
+            Sight::Superblock(found) if found.is_apart() => {}
+            Sight::Superblock(found) => {
                 let (array, uuid) = (found.array_name.clone(), found.array_uuid);
                 tracing::info!(bdev = name, array, events = found.events, "superblock found");
                 let size_bytes = bdev.info().size_bytes();
                 state.known.add(Candidate { name, size_bytes, found }, standing);
                 due.push(uuid);
             }
-            Err(NoValidCopy::None) => {}
-            Err(error) => tracing::warn!(bdev = name, %error, "superblock cannot be used"),
+            Sight::Nothing => {}
+            Sight::Unusable(error) => {
+                tracing::warn!(bdev = name, error, "superblock cannot be used");
+            }
         }
         due.extend(state.known.arrays_with_log(&bdev));
         due.extend(before);
@@ -319,8 +361,10 @@ impl Control {
             }
             let (name, size_bytes) = (bdev.info().name.clone(), bdev.info().size_bytes());
             match found {
-                Ok(found) => state.known.add(Candidate { name, size_bytes, found }, standing),
-                Err(_) => state.known.forget(&name),
+                Sight::Superblock(found) => {
+                    state.known.add(Candidate { name, size_bytes, found }, standing);
+                }
+                Sight::Nothing | Sight::Unusable(_) => state.known.forget(&name),
             }
             return Ok(state);
         }
@@ -334,7 +378,7 @@ impl Control {
     pub fn examine_bdev(&self, name: &str) -> Result<(), ControlError> {
         let mut state = self.state();
         if state.registry.get(name)?.claim.is_none() {
-            state.will_examine(name);
+            state.will_examine(name, true);
             self.examine_new(state);
         }
         Ok(())
@@ -462,6 +506,7 @@ impl Control {
             }
         };
         let log = assembly.superblock.log.as_ref().and_then(|record| find_log(state, record));
+        let log = log.filter(|log| self.may_be_log(log, &assembly.superblock.array_name));
         if patience == Patience::Wait && log.is_none() && assembly.superblock.log.is_some() {
             let array = assembly.superblock.array_name.clone();
             return Err(ControlError::Incomplete {
@@ -470,6 +515,19 @@ impl Control {
             });
         }
         self.start_known(state, &candidates, assembly, log, patience == Patience::Force)
+    }
+
+    /// Whether a bdev holds a log, or nothing that a new one would overwrite: it may only have the name of the
+    /// array's log.
+    fn may_be_log(&self, bdev: &Arc<dyn Bdev>, array: &str) -> bool {
+        let Some(reactor) = self.reactors().first() else { return false };
+        match array::log_occupant(reactor, bdev) {
+            None => true,
+            Some(what) => {
+                tracing::warn!(array, bdev = bdev.name(), what, "not taken for its log");
+                false
+            }
+        }
     }
 
     fn start_known(

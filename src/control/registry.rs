@@ -131,7 +131,7 @@ pub enum Claim {
         /// Whether one of them uses it for an array, so that nobody else may.
         exclusive: bool,
     },
-    /// It is being removed.
+    /// It is being removed, or wiped.
     Removal,
     /// Hosts use it as a namespace.
     Namespace {
@@ -168,10 +168,24 @@ impl Claim {
     }
 
     /// How many have it.
-    pub(crate) fn users(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         match self {
             Self::Mapped { devices, .. } => u32::try_from(devices.len()).unwrap_or(u32::MAX),
             _ => 1,
+        }
+    }
+
+    /// Names of the bdevs that have it. Others may have it whose names are no bdev's.
+    pub(crate) fn users(&self) -> Vec<&str> {
+        match self {
+            Self::Member(Membership { array, .. })
+            | Self::Log { array }
+            | Self::Spare { array: Some(array) } => vec![array],
+            Self::Base { above, .. } => vec![above],
+            Self::Split { parts: users } | Self::Mapped { devices: users, .. } => {
+                users.iter().map(String::as_str).collect()
+            }
+            Self::Spare { array: None } | Self::Removal | Self::Namespace { .. } => Vec::new(),
         }
     }
 
@@ -190,7 +204,7 @@ impl Claim {
             Self::Mapped { .. } => {
                 "remove that first with dm_remove, or load another table".to_owned()
             }
-            Self::Removal => "it is gone in a moment".to_owned(),
+            Self::Removal => "wait a moment".to_owned(),
             Self::Namespace { .. } => {
                 "take the namespace out first, with nvmf_subsystem_remove_ns".to_owned()
             }
@@ -217,7 +231,7 @@ impl fmt::Display for Claim {
             Self::Mapped { devices, .. } => {
                 write!(f, "claimed by the tables of mapped devices {}", devices.join(", "))
             }
-            Self::Removal => f.write_str("being removed"),
+            Self::Removal => f.write_str("being removed or wiped"),
             Self::Namespace { nqn, nsid } => {
                 write!(f, "claimed by subsystem {nqn} as namespace {nsid}")
             }
@@ -291,6 +305,11 @@ impl Entry {
         self.backing.kind()
     }
 
+    /// Whether nobody uses it.
+    pub(crate) fn is_free(&self) -> bool {
+        self.claim.is_none()
+    }
+
     /// The array, if it is one.
     pub(crate) fn raid(&self) -> Option<&Arc<RaidBdev>> {
         match &self.backing {
@@ -350,10 +369,19 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Standing(Vec<u64>);
 
+/// A name and a UUID that a bdev will have that is just being made.
+#[derive(Debug)]
+struct Reserved {
+    name: String,
+    uuid: Option<Uuid>,
+    kind: Kind,
+}
+
 /// All bdevs.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Vec<Entry>,
+    reserved: Vec<Reserved>,
     /// How often a bdev has been touched.
     touches: u64,
 }
@@ -368,17 +396,39 @@ impl Registry {
         if let Some(holder) = self.find(name) {
             return Err(ControlError::NameTaken { name: name.to_owned(), kind: holder.kind() });
         }
-        // Also as another's name: a UUID is an alias, and an alias is a name.
-        if let Some(uuid) = uuid
-            && let Some(holder) = self.find(&uuid.to_string())
-        {
-            let holder = holder.name();
-            return Err(ControlError::UuidTaken { name: name.to_owned(), uuid, holder });
+        if let Some(holder) = self.reserved(name) {
+            return Err(ControlError::NameTaken { name: name.to_owned(), kind: holder.kind });
         }
-        if self.entries.len() >= limits::BDEVS_MAX {
+        // Also as another's name: a UUID is an alias, and an alias is a name.
+        if let Some(uuid) = uuid {
+            let alias = uuid.to_string();
+            let holder = self.find(&alias).map(Entry::name);
+            let holder = holder.or_else(|| self.reserved(&alias).map(|it| it.name.clone()));
+            if let Some(holder) = holder {
+                return Err(ControlError::UuidTaken { name: name.to_owned(), uuid, holder });
+            }
+        }
+        if self.entries.len() + self.reserved.len() >= limits::BDEVS_MAX {
             return Err(ControlError::TooMany { name: name.to_owned() });
         }
         Ok(())
+    }
+
+    /// Keeps a name and a UUID, which were admitted, for a bdev that is being made.
+    pub(crate) fn reserve(&mut self, name: &str, uuid: Option<Uuid>, kind: Kind) {
+        self.reserved.push(Reserved { name: name.to_owned(), uuid, kind });
+    }
+
+    /// It is made, or is not.
+    pub(crate) fn unreserve(&mut self, name: &str) {
+        self.reserved.retain(|reserved| reserved.name != name);
+    }
+
+    fn reserved(&self, name: &str) -> Option<&Reserved> {
+        let answers = |it: &&Reserved| {
+            it.name == name || it.uuid.is_some_and(|uuid| name.parse() == Ok(uuid))
+        };
+        self.reserved.iter().find(answers)
     }
 
     /// Adds a bdev that was admitted.
@@ -448,9 +498,9 @@ impl Registry {
 
     /// A name for a malloc bdev that was given none: "Malloc" and the lowest number that is free.
     pub(crate) fn free_malloc_name(&self) -> String {
-        (0..=self.entries.len())
+        (0..=self.entries.len() + self.reserved.len())
             .map(|number| format!("Malloc{number}"))
-            .find(|name| self.find(name).is_none())
+            .find(|name| self.find(name).is_none() && self.reserved(name).is_none())
             .expect("there is one more name than there are bdevs")
     }
 
@@ -471,6 +521,8 @@ impl Registry {
             if let Some(claim) = entry.claim.clone() {
                 return Err(ControlError::Claimed { name: name.clone(), slot, claim });
             }
+            // Of itself the array asks.
+            self.check_rest_below(name)?;
             // By identity, because one of the two names may be an alias.
             let same = |earlier: &Option<Arc<dyn Bdev>>| {
                 earlier.as_ref().is_some_and(|earlier| Arc::ptr_eq(earlier, &entry.bdev))
@@ -541,10 +593,29 @@ impl Registry {
     pub(crate) fn base(&self, name: &str) -> Result<Arc<dyn Bdev>, ControlError> {
         let entry = self.find(name);
         let entry = entry.ok_or_else(|| ControlError::NoSuchBase { name: name.to_owned() })?;
-        match entry.claim.clone() {
-            None => Ok(Arc::clone(&entry.bdev)),
-            Some(claim) => Err(ControlError::BaseClaimed { name: name.to_owned(), claim }),
+        if let Some(claim) = entry.claim.clone() {
+            return Err(ControlError::BaseClaimed { name: name.to_owned(), claim });
         }
+        self.check_rest_below(name)?;
+        Ok(Arc::clone(&entry.bdev))
+    }
+
+    /// Refuses a bdev that still has requests of somebody who has given it up, or is made of one that has:
+    /// what they write late would replace what is written from now on.
+    pub(crate) fn check_rest(&self, name: &str) -> Result<(), ControlError> {
+        let at_rest = |name: &String| match self.find(name).map(|entry| entry.bdev.info().uuid) {
+            Some(uuid) => match still_lingering(uuid) {
+                0 => Ok(()),
+                requests => Err(ControlError::Lingering { name: name.clone(), requests }),
+            },
+            None => Ok(()),
+        };
+        self.below(name).iter().try_for_each(at_rest)
+    }
+
+    /// The same of what it is made of.
+    pub(crate) fn check_rest_below(&self, name: &str) -> Result<(), ControlError> {
+        self.parts(&self.get(name)?.name()).iter().try_for_each(|part| self.check_rest(part))
     }
 
     /// Marks `base` as that of `above`.
@@ -579,7 +650,7 @@ impl Registry {
         if let Some(claim) = entry.claim.clone() {
             return Err(ControlError::InUse { name: name.to_owned(), claim });
         }
-        // Made anew, nobody would know of them.
+        // Made anew, or reached another way, nobody would know of them.
         let requests = still_lingering(entry.bdev.info().uuid);
         if requests > 0 {
             return Err(ControlError::Lingering { name: name.to_owned(), requests });
@@ -593,8 +664,18 @@ impl Registry {
         let place = self.entries.iter().position(|entry| entry.answers_to(name))?;
         let mut removed = self.entries.remove(place);
         removed.keep_file();
+        let name = removed.name();
         for entry in &mut self.entries {
-            entry.claim.take_if(|claim| claim.holder() == removed.name());
+            entry.claim.take_if(|claim| match claim {
+                Claim::Member(_) | Claim::Base { .. } | Claim::Log { .. } | Claim::Spare { .. } => {
+                    claim.users().contains(&&*name)
+                }
+                // Parts go together, and the first of them last.
+                Claim::Split { parts } => parts.first() == Some(&name),
+                // Set anew by whoever removes a mapped device.
+                Claim::Mapped { .. } => false,
+                Claim::Removal | Claim::Namespace { .. } => false,
+            });
         }
         Some(removed)
     }
@@ -626,12 +707,8 @@ impl Registry {
 
     /// The names of what a bdev is made of.
     pub(crate) fn parts(&self, name: &str) -> Vec<String> {
-        let is_part = |entry: &&Entry| match &entry.claim {
-            Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
-                users.iter().any(|user| user == name)
-            }
-            Some(claim) => claim.holder() == name,
-            None => false,
+        let is_part = |entry: &&Entry| {
+            entry.claim.as_ref().is_some_and(|claim| claim.users().contains(&name))
         };
         self.entries.iter().filter(is_part).map(Entry::name).collect()
     }
@@ -641,15 +718,11 @@ impl Registry {
     pub(crate) fn drain_backwards(&mut self) -> Vec<Entry> {
         let mut drained = Vec::with_capacity(self.entries.len());
         while !self.entries.is_empty() {
-            let users = |entry: &Entry| match &entry.claim {
-                None | Some(Claim::Removal) => Vec::new(),
-                Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
-                    users.clone()
-                }
-                Some(claim) => vec![claim.holder().to_owned()],
-            };
             let names: BTreeSet<String> = self.entries.iter().map(Entry::name).collect();
-            let is_free = |entry: &Entry| users(entry).iter().all(|user| !names.contains(user));
+            let is_free = |entry: &Entry| {
+                let users = entry.claim.iter().flat_map(Claim::users);
+                users.into_iter().all(|user| !names.contains(user))
+            };
             let free: Vec<bool> = self.entries.iter().map(is_free).collect();
             // Nothing is made of itself; should it seem so, the order is as good as any.
             let stuck = free.iter().all(|free| !free);

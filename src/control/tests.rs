@@ -4,10 +4,16 @@
 //! | module | what |
 //! |---|---|
 //! | `memory` | superblocks that were read, and do not hold any more |
+//! | `marks` | what is left on bdevs, and what is written over |
+//! | `lingering` | devices that are reached another way while they still have requests |
+//! | `names` | bdevs that are just being made |
 //!
 //! Not here: one command at a time, refusals word for word (`tests/blackbox`).
 
+mod lingering;
+mod marks;
 mod memory;
+mod names;
 
 use std::thread;
 
@@ -131,6 +137,11 @@ impl Plane {
     /// Zeroes where superblocks would be.
     fn wipe(&self, name: &str) {
         array::wipe(&self.control.reactors()[0], &self.bdev(name)).unwrap();
+    }
+
+    /// Whether a superblock is found there.
+    fn is_marked(&self, name: &str) -> bool {
+        array::probe(&self.control.reactors()[0], &self.bdev(name)).is_ok()
     }
 
     pub(super) fn mapped(&self, name: &str, table: &str) {

@@ -76,6 +76,7 @@ impl RaidBdev {
         let geometry = spec::geometry(&spec)?;
         let devices = spec.members.iter().chain(&spec.options.metadata).flatten();
         start::check_lingering(&spec.name, devices.chain(&spec.options.log))?;
+        start::check_log(reactor, &spec)?;
         let info = info(&spec.name, spec.uuid, &spec.members, &geometry);
         let foundation = start::new_array(reactor, &spec, &info, &geometry)?;
         let options = &spec.options;

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use array::{Before, RaidBdev};
-use device::{Bdev, MappedTable, SuspendMode};
+use device::{Bdev, MappedTable, SuspendMode, lingering_requests, still_lingering};
 use rpc::error::errno;
 
 use super::super::Control;
@@ -211,6 +211,17 @@ impl Control {
                 }
                 Some(claim) => return Err(MappedError::Busy { name, claim }.into()),
             }
+            let requests = still_lingering(device.bdev.info().uuid);
+            match requests {
+                0 => {}
+                // What it was made of would be free, and nobody would know of them.
+                _ if deferred => {
+                    device.tables().deferred = true;
+                    tracing::info!(bdev = name, requests, "to be removed when they have ended");
+                    return Ok(false);
+                }
+                requests => return Err(ControlError::Lingering { name, requests }),
+            }
             state.registry.claim_named(&name, Claim::Removal);
         }
         stop_active(device);
@@ -233,7 +244,9 @@ impl Control {
                 let state = self.state();
                 let mut devices = state.registry.mapped().filter(|device| {
                     let free = state.registry.find(&device.bdev.name());
-                    device.tables().deferred && free.is_some_and(|entry| entry.claim.is_none())
+                    let at_rest = lingering_requests(device.bdev.info().uuid) == 0;
+                    let free = free.is_some_and(|entry| entry.claim.is_none());
+                    device.tables().deferred && at_rest && free
                 });
                 devices.next()
             };

@@ -119,6 +119,11 @@ fn check_users(registry: &Registry, device: &Mapped, table: &Table) -> Result<()
                 let devices = vec![own.clone()];
                 return Err(in_use(Claim::Mapped { devices, exclusive: true }).into());
             }
+            match usage.exclusive {
+                // Of the device itself its array asks.
+                true => registry.check_rest_below(&usage.bdev)?,
+                false => registry.check_rest(&usage.bdev)?,
+            }
             let Some(claim) = registry.find(&usage.bdev).and_then(|entry| entry.claim.clone())
             else {
                 continue;

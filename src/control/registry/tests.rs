@@ -163,3 +163,42 @@ fn files_are_taken_back_until_they_are_kept() {
     drop(registry);
     assert!(deleted_path.exists() && kept_path.exists() && !dropped_path.exists());
 }
+
+/// Goal: a bdev that has the name of something else that claims bdevs frees none of them when it goes, and is not
+/// made of them. Method: the names of a subsystem and of the pool of spares.
+#[test]
+fn names_of_others_are_no_bdevs() {
+    let nqn = "nqn.2014-08.org.nvmexpress:a";
+    let mut registry = with(&["m", "s", nqn, POOL]);
+    let exported = Claim::Namespace { nqn: nqn.to_owned(), nsid: 1 };
+    let spare = Claim::Spare { array: None };
+    registry.claim_named("m", exported.clone());
+    registry.claim_named("s", spare.clone());
+    for name in [nqn, POOL] {
+        assert!(registry.parts(name).is_empty(), "{name}");
+        registry.remove(name).unwrap();
+    }
+    let claim = |name: &str| registry.get(name).unwrap().claim.clone();
+    assert_eq!((claim("m"), claim("s")), (Some(exported), Some(spare)));
+}
+
+/// Goal: what was read from a bdev holds as long as nobody could have written to it, or to what it is made of.
+#[test]
+fn standing_changes_with_every_user() {
+    let mut registry = with(&["a", "b"]);
+    let base = registry.base("a").unwrap();
+    registry.insert(null("EE_a", None), Backing::Null);
+    registry.claim_base(Kind::Error, "EE_a", &base);
+    assert_eq!(registry.below("EE_a").into_iter().collect::<Vec<_>>(), ["EE_a", "a"]);
+    let (before, other) = (registry.standing("EE_a"), registry.standing("b"));
+    assert_eq!(registry.standing("EE_a"), before);
+    registry.touch("a");
+    assert_ne!(registry.standing("EE_a"), before, "what it stands on counts");
+    registry.claim_named("b", Claim::Removal);
+    registry.release("b");
+    assert_ne!(registry.standing("b"), other, "also when it is free again");
+    let before = registry.standing("b");
+    registry.remove("b").unwrap();
+    registry.insert(null("b", None), Backing::Null);
+    assert_ne!(registry.standing("b"), before, "another one has its name");
+}
