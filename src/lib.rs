@@ -131,7 +131,7 @@
 //! | R5 | Never read a missing or out-of-sync strip as data; never write outside the plan. | `raid::plan`, `raid::shard::decide`, `raid::member` (map generations), `array` (the fast path asks the map) |
 //! | R6 | Everything is bounded, and the bounds stand in one file; full means back-pressure up to the socket, never growth. | `limits.rs` of every crate; here [`limits`] |
 //! | R7 | No silent hole: an array that is dirty *and* degraded is refused unless forced or journalled. | `raid::assemble::start`; without superblocks `array::start`, and `methods::state` knows who is dirty |
-//! | R8 | A stale member never comes back: highest event count wins, a returning member is rebuilt where it may differ. | `raid::assemble`, `raid::coordinator::ledger` (nobody is more than one update behind); `control::mapped::switch` |
+//! | R8 | A stale member never comes back: highest event count wins, a returning member is rebuilt where it may differ. | `raid::assemble`, `control::assembly` (nothing is believed that may have changed since it was read), `raid::coordinator::ledger` (nobody is more than one update behind); `control::mapped::switch` |
 //! | R9 | A failed flush or log write latches: never retry and hope. | `raid::coordinator` (a member that fails a flush is out, a log that fails stays failed), `device` (a sync that failed is not tried again) |
 //! | R10 | Parity errors never spread: a mismatch is counted and the parity rewritten; data is never "corrected" from parity of an unsynced row. | `raid::plan`, `raid::shard` (resync, check and repair write parity only) |
 //!

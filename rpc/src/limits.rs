@@ -45,6 +45,10 @@ pub const DISCARD_READS_MAX: usize = 64;
 /// How long each of them waits.
 pub const DISCARD_READ_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// How long a client that reads nothing keeps a reply, and those behind it, waiting before its connection is
+/// closed. What waits has one of few places ([`WAITING_CALLS_MAX`]).
+pub const REPLY_TIME_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long `Server::stop` lets requests in flight finish.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
 /// After that: how long one cancellation may take to be written ...

@@ -11,6 +11,10 @@
 //!                                                 +-------------------------------> assembled, degraded
 //! ```
 //!
+//! A superblock that was read is believed as long as nobody else has had leave to write to its bdev, or to
+//! what that stands on; after that it is read again before an array is put together from it (**R8**). Of an
+//! array that runs it does not count any more: a member comes back by being looked at, not by memory.
+//!
 //! What is refused (a split array, dirty and degraded, a foreign log ...) is kept with its reason and tried
 //! again when another bdev appears, or by force. Nothing is written to the members of an array that is
 //! refused.
@@ -32,15 +36,23 @@ use raid::units::{Slot, SlotSet};
 use uuid::Uuid;
 
 use super::error::ControlError;
-use super::registry::{Backing, Claim, Entry, Membership};
+use super::registry::{Backing, Claim, Entry, Membership, Standing};
 use super::{Control, Kind, Lifecycle, State};
 
 /// Superblocks that were found, and arrays that could not be put together.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    candidates: Vec<Candidate>,
+    found: Vec<Read>,
     /// Why an array is not running.
     refused: BTreeMap<Uuid, String>,
+}
+
+/// A superblock that was read.
+#[derive(Debug)]
+struct Read {
+    candidate: Candidate,
+    /// What the bdev was then.
+    standing: Standing,
 }
 
 /// An array of which superblocks were found, and that does not run.
@@ -55,24 +67,47 @@ pub struct WaitingRaid {
 }
 
 impl Known {
-    fn add(&mut self, candidate: Candidate) {
+    fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.found.iter().map(|read| &read.candidate)
+    }
+
+    fn add(&mut self, candidate: Candidate, standing: Standing) {
         self.forget(&candidate.name);
-        self.candidates.push(candidate);
+        self.found.push(Read { candidate, standing });
     }
 
     /// The bdev is gone, or is something else now.
     pub(crate) fn forget(&mut self, name: &str) {
-        self.candidates.retain(|candidate| candidate.name != name);
+        self.found.retain(|read| read.candidate.name != name);
     }
 
     /// The array has run since its superblocks were read: what they said does not hold any more (**R8**).
     pub(crate) fn forget_array(&mut self, array: Uuid) {
-        self.candidates.retain(|candidate| candidate.found.array_uuid != array);
+        self.found.retain(|read| read.candidate.found.array_uuid != array);
         self.refused.remove(&array);
     }
 
+    /// The bdev has another name.
+    pub(crate) fn rename(&mut self, old: &str, new: &str) {
+        let candidates = self.found.iter_mut().map(|read| &mut read.candidate);
+        for candidate in candidates.filter(|candidate| candidate.name == old) {
+            new.clone_into(&mut candidate.name);
+        }
+    }
+
+    /// Whether a superblock was found on that bdev.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.array_of(name).is_some()
+    }
+
+    /// The array whose superblock was found on that bdev.
+    fn array_of(&self, name: &str) -> Option<Uuid> {
+        let found = self.candidates().find(|candidate| candidate.name == name);
+        found.map(|candidate| candidate.found.array_uuid)
+    }
+
     fn arrays(&self) -> Vec<Uuid> {
-        let mut arrays: Vec<_> = self.candidates.iter().map(|c| c.found.array_uuid).collect();
+        let mut arrays: Vec<_> = self.candidates().map(|c| c.found.array_uuid).collect();
         arrays.sort_unstable();
         arrays.dedup();
         arrays
@@ -86,14 +121,14 @@ impl Known {
             log.is_some_and(|log| log.uuid == uuid || log.name == *name)
         };
         let mut arrays: Vec<_> =
-            self.candidates.iter().filter(is_on).map(|c| c.found.array_uuid).collect();
+            self.candidates().filter(is_on).map(|c| c.found.array_uuid).collect();
         arrays.sort_unstable();
         arrays.dedup();
         arrays
     }
 
     fn of(&self, array: Uuid) -> impl Iterator<Item = &Candidate> {
-        self.candidates.iter().filter(move |candidate| candidate.found.array_uuid == array)
+        self.candidates().filter(move |candidate| candidate.found.array_uuid == array)
     }
 
     /// An array by name or UUID.
@@ -101,33 +136,90 @@ impl Known {
         let is_it = |candidate: &&Candidate| {
             candidate.found.array_name == name || candidate.found.array_uuid.to_string() == name
         };
-        self.candidates.iter().find(is_it).map(|candidate| candidate.found.array_uuid)
+        self.candidates().find(is_it).map(|candidate| candidate.found.array_uuid)
     }
+}
+
+/// What was found on a bdev.
+enum Sight {
+    /// A superblock that counts.
+    Superblock(Superblock),
+    /// None.
+    Nothing,
+    /// One that does not count, and why.
+    Unusable(String),
 }
 
 /// A bdev that is to be looked at for a superblock.
 #[derive(Debug)]
 pub(super) struct Examinee {
-    /// What is read.
-    bdev: Arc<dyn Bdev>,
-    /// What it is in the registry.
-    entry: Arc<Counted>,
-    /// How often it had been claimed: who claims it writes to it.
-    claims: u64,
+    bdev: Arc<Counted>,
+    /// Whether somebody has asked for it, so that its reads count.
+    is_asked_for: bool,
+    /// What it was when it was begun with.
+    standing: Standing,
+}
+
+impl Examinee {
+    fn to_read(&self) -> Arc<dyn Bdev> {
+        match self.is_asked_for {
+            true => self.bdev.clone(),
+            false => Arc::clone(self.bdev.inner()),
+        }
+    }
 }
 
 impl State {
-    /// Has the bdev of that name, which was added, be looked at; `bdev` is read.
-    pub(super) fn will_examine(&mut self, name: &str, bdev: Arc<dyn Bdev>) {
-        let entry = self.registry.find(name).map(|entry| (entry.counted.clone(), entry.claims()));
-        self.unexamined.extend(entry.map(|(entry, claims)| Examinee { bdev, entry, claims }));
+    /// Has the bdev of that name be looked at.
+    pub(super) fn will_examine(&mut self, name: &str, is_asked_for: bool) {
+        let Some(entry) = self.registry.find(name) else { return };
+        let bdev = Arc::clone(&entry.counted);
+        let standing = self.registry.standing(&entry.name());
+        let is_queued = |queued: &Examinee| Arc::ptr_eq(&queued.bdev, &bdev);
+        match self.unexamined.iter_mut().find(|queued| is_queued(queued)) {
+            // What it was before has not been read, and need not be.
+            Some(queued) => queued.standing = standing,
+            None => self.unexamined.push(Examinee { bdev, is_asked_for, standing }),
+        }
     }
 
-    /// Whether what was read from it still holds, and nobody uses it.
-    fn is_as_read(&self, examinee: &Examinee) -> bool {
-        let is_it = |entry: &&Entry| Arc::ptr_eq(&entry.counted, &examinee.entry);
-        let entry = self.registry.entries().iter().find(is_it);
-        entry.is_some_and(|entry| entry.claim.is_none() && entry.claims() == examinee.claims)
+    /// What a bdev that was looked at is now, if nobody uses it.
+    fn standing_of(&self, examinee: &Examinee) -> Option<Standing> {
+        let is_it = |entry: &&Entry| Arc::ptr_eq(&entry.counted, &examinee.bdev);
+        let entry = self.registry.entries().iter().find(is_it)?;
+        entry.claim.is_none().then(|| self.registry.standing(&entry.name()))
+    }
+
+    /// Has superblocks of an array that does not run be read again, if somebody may have written to them
+    /// since. Tells whether there are any.
+    fn reread(&mut self, array: Uuid) -> bool {
+        if self.registry.find(&array.to_string()).is_some() {
+            return false;
+        }
+        let stale = self.free(array).filter(|read| !self.is_as_read(read));
+        let stale: Vec<String> = stale.map(|read| read.candidate.name.clone()).collect();
+        stale.iter().for_each(|name| self.will_examine(name, false));
+        !stale.is_empty()
+    }
+
+    /// What was read from bdevs that nobody uses.
+    fn free(&self, array: Uuid) -> impl Iterator<Item = &Read> {
+        self.known.found.iter().filter(move |read| {
+            let entry = self.registry.find(&read.candidate.name);
+            let is_free = entry.is_some_and(|entry| entry.claim.is_none());
+            is_free && read.candidate.found.array_uuid == array
+        })
+    }
+
+    /// The superblock of an array that was found on a bdev, and is there still.
+    pub(super) fn superblock_on(&self, name: &str) -> Option<&Superblock> {
+        let read = self.known.found.iter().find(|read| read.candidate.name == name)?;
+        self.is_as_read(read).then_some(&read.candidate.found)
+    }
+
+    /// Whether nobody may have written to it since.
+    fn is_as_read(&self, read: &Read) -> bool {
+        self.registry.standing(&read.candidate.name) == read.standing
     }
 }
 
@@ -143,11 +235,18 @@ impl Control {
             state.examining += new.len();
             for examinee in new {
                 drop(state);
-                let found = self.probe(&examinee.bdev);
+                let found = self.probe(&examinee.to_read());
                 state = self.state();
                 state.examining -= 1;
-                if state.is_as_read(&examinee) {
-                    self.conclude(&mut state, &examinee.bdev, found);
+                match state.standing_of(&examinee) {
+                    Some(now) if now == examinee.standing => {
+                        self.conclude(&mut state, examinee, found);
+                    }
+                    // Somebody has had it meanwhile.
+                    Some(_) => {
+                        state.will_examine(&examinee.bdev.name(), examinee.is_asked_for);
+                    }
+                    None => {}
                 }
             }
             self.changed.notify_all();
@@ -160,38 +259,65 @@ impl Control {
         drop(self.changed.wait_while(self.state(), busy));
     }
 
-    fn probe(&self, bdev: &Arc<dyn Bdev>) -> Result<Superblock, NoValidCopy> {
-        let reactor = self.reactors().first().ok_or(NoValidCopy::None)?;
-        array::probe(reactor, bdev).map(|pair| pair.superblock)
+    fn probe(&self, bdev: &Arc<dyn Bdev>) -> Sight {
+        let Some(reactor) = self.reactors().first() else { return Sight::Nothing };
+        let found = match array::probe(reactor, bdev) {
+            Ok(pair) => pair.superblock,
+            Err(NoValidCopy::None) => return Sight::Nothing,
+            Err(error) => return Sight::Unusable(error.to_string()),
+        };
+        if found.slot.is_some() {
+            return Sight::Superblock(found);
+        }
+        // A spare has nothing on it that would say that it has become something else.
+        match array::stranger(reactor, bdev) {
+            Ok(None) => Sight::Superblock(found),
+            Ok(Some(whose)) => {
+                let array = found.array_name;
+                Sight::Unusable(format!("it was a spare of array {array:?}, and carries {whose}"))
+            }
+            Err(error) => Sight::Unusable(error.to_string()),
+        }
     }
 
     /// What follows from what was found on a bdev.
-    fn conclude(
-        &self,
-        state: &mut State,
-        bdev: &Arc<dyn Bdev>,
-        found: Result<Superblock, NoValidCopy>,
-    ) {
-        let name = &bdev.info().name;
+    fn conclude(&self, state: &mut State, examinee: Examinee, found: Sight) {
+        let Examinee { bdev, standing, .. } = examinee;
+        let bdev: Arc<dyn Bdev> = bdev;
+        let name = bdev.name();
+        let before = state.known.array_of(&name);
+        state.known.forget(&name);
+        let mut due: Vec<Uuid> = Vec::new();
         match found {
             // A metadata device: its array is what a table says.
-            Ok(found) if found.is_apart() => return,
-            Ok(found) => {
+            Sight::Superblock(found) if found.is_apart() => {}
+            Sight::Superblock(found) => {
                 let (array, uuid) = (found.array_name.clone(), found.array_uuid);
                 tracing::info!(bdev = name, array, events = found.events, "superblock found");
                 let size_bytes = bdev.info().size_bytes();
-                state.known.add(Candidate { name: name.clone(), size_bytes, found });
+                state.known.add(Candidate { name, size_bytes, found }, standing);
+                due.push(uuid);
+            }
+            Sight::Nothing => {}
+            Sight::Unusable(error) => {
+                tracing::warn!(bdev = name, error, "superblock cannot be used");
+            }
+        }
+        due.extend(state.known.arrays_with_log(&bdev));
+        due.extend(before);
+        for (index, &uuid) in due.iter().enumerate() {
+            if !due[..index].contains(&uuid) && state.known.of(uuid).next().is_some() {
                 self.try_patiently(state, uuid);
             }
-            Err(NoValidCopy::None) => {}
-            Err(error) => tracing::warn!(bdev = name, %error, "superblock cannot be used"),
-        }
-        for uuid in state.known.arrays_with_log(bdev) {
-            self.try_patiently(state, uuid);
         }
     }
 
+    /// Whoever does this goes on with [`examine_new`](Self::examine_new).
     fn try_patiently(&self, state: &mut State, uuid: Uuid) {
+        if state.reread(uuid) {
+            // It is tried again by what is found.
+            return;
+        }
         match self.try_assemble(state, uuid, Patience::Wait) {
             Ok(()) => {}
             Err(error @ ControlError::Incomplete { .. }) => {
@@ -224,19 +350,21 @@ impl Control {
             if !is_free {
                 return Ok(state);
             }
-            let (bdev, claims) = (Arc::clone(&entry.bdev), entry.claims());
+            let (bdev, standing) = (Arc::clone(&entry.bdev), state.registry.standing(name));
             drop(state);
             let found = self.probe(&bdev);
             let mut state = self.state();
-            let entry = state.registry.get(name)?;
-            if !Arc::ptr_eq(&entry.bdev, &bdev) || entry.claims() != claims {
+            state.registry.get(name)?;
+            if state.registry.standing(name) != standing {
                 // Somebody had it meanwhile.
                 continue;
             }
             let (name, size_bytes) = (bdev.info().name.clone(), bdev.info().size_bytes());
             match found {
-                Ok(found) => state.known.add(Candidate { name, size_bytes, found }),
-                Err(_) => state.known.forget(&name),
+                Sight::Superblock(found) => {
+                    state.known.add(Candidate { name, size_bytes, found }, standing);
+                }
+                Sight::Nothing | Sight::Unusable(_) => state.known.forget(&name),
             }
             return Ok(state);
         }
@@ -249,10 +377,8 @@ impl Control {
     /// When there is no such bdev.
     pub fn examine_bdev(&self, name: &str) -> Result<(), ControlError> {
         let mut state = self.state();
-        let entry = state.registry.get(name)?;
-        let (bdev, claimed) = (Arc::clone(&entry.bdev), entry.claim.is_some());
-        if !claimed {
-            state.will_examine(name, bdev);
+        if state.registry.get(name)?.claim.is_none() {
+            state.will_examine(name, true);
             self.examine_new(state);
         }
         Ok(())
@@ -266,9 +392,16 @@ impl Control {
     /// Why it cannot start all the same.
     pub fn assemble_raid(&self, name: &str, force: bool) -> Result<String, ControlError> {
         let mut state = self.state();
-        state.admit_change(name)?;
-        let Some(uuid) = state.known.find(name) else {
-            return Err(ControlError::NoSuchArray { name: name.to_owned() });
+        let uuid = loop {
+            state.admit_change(name)?;
+            let Some(uuid) = state.known.find(name) else {
+                return Err(ControlError::NoSuchArray { name: name.to_owned() });
+            };
+            if !state.reread(uuid) {
+                break uuid;
+            }
+            self.examine_new(state);
+            state = self.state();
         };
         let patience = if force { Patience::Force } else { Patience::Degraded };
         self.try_assemble(&mut state, uuid, patience)?;
@@ -287,6 +420,17 @@ impl Control {
     /// Patience is at its end: starts every array that can start without what it waits for.
     pub(super) fn assemble_waiting(&self) {
         let mut state = self.state();
+        loop {
+            let mut stale = false;
+            for uuid in state.known.arrays() {
+                stale |= state.reread(uuid);
+            }
+            if !stale {
+                break;
+            }
+            self.examine_new(state);
+            state = self.state();
+        }
         for uuid in state.known.arrays() {
             if state.registry.find(&uuid.to_string()).is_some() {
                 continue;
@@ -362,6 +506,7 @@ impl Control {
             }
         };
         let log = assembly.superblock.log.as_ref().and_then(|record| find_log(state, record));
+        let log = log.filter(|log| self.may_be_log(log, &assembly.superblock.array_name));
         if patience == Patience::Wait && log.is_none() && assembly.superblock.log.is_some() {
             let array = assembly.superblock.array_name.clone();
             return Err(ControlError::Incomplete {
@@ -370,6 +515,19 @@ impl Control {
             });
         }
         self.start_known(state, &candidates, assembly, log, patience == Patience::Force)
+    }
+
+    /// Whether a bdev holds a log, or nothing that a new one would overwrite: it may only have the name of the
+    /// array's log.
+    fn may_be_log(&self, bdev: &Arc<dyn Bdev>, array: &str) -> bool {
+        let Some(reactor) = self.reactors().first() else { return false };
+        match array::log_occupant(reactor, bdev) {
+            None => true,
+            Some(what) => {
+                tracing::warn!(array, bdev = bdev.name(), what, "not taken for its log");
+                false
+            }
+        }
     }
 
     fn start_known(
@@ -484,20 +642,14 @@ impl Control {
 }
 
 fn member_uuid(state: &State, name: &str) -> Option<Uuid> {
-    let candidate = state.known.candidates.iter().find(|candidate| candidate.name == name);
+    let candidate = state.known.candidates().find(|candidate| candidate.name == name);
     candidate.map(|candidate| candidate.found.member_uuid)
 }
 
-/// Candidates of an array that nobody uses.
-fn free_candidates(state: &State, uuid: Uuid) -> Vec<Candidate> {
-    let is_free = |candidate: &&Candidate| {
-        let entry = state.registry.find(&candidate.name);
-        entry.is_some_and(|entry| {
-            let own = matches!(&entry.claim, Some(Claim::Spare { .. }));
-            entry.claim.is_none() || own
-        })
-    };
-    state.known.of(uuid).filter(is_free).cloned().collect()
+/// Candidates of an array that nobody uses, or may have written to since they were read.
+fn free_candidates(state: &State, array: Uuid) -> Vec<Candidate> {
+    let as_read = state.free(array).filter(|read| state.is_as_read(read));
+    as_read.map(|read| read.candidate.clone()).collect()
 }
 
 /// Candidates of an array that runs, and who do not take part in it.

@@ -256,6 +256,16 @@ pub enum ControlError {
     /// A device could not be read or written.
     #[error(transparent)]
     Blocking(#[from] device::blocking::BlockingError),
+    /// A bdev is free, and is still marked as something that it is not any more.
+    #[error(
+        "bdev {name:?} is free, but its superblock may still be there: {source}; clear it before it is used"
+    )]
+    NotWiped {
+        /// The bdev.
+        name: String,
+        /// What the device said.
+        source: device::blocking::BlockingError,
+    },
     /// The array was stopped, and something went wrong with it.
     #[error("the array is deleted, but not cleanly: {0}")]
     Stop(array::RestError),
@@ -307,7 +317,7 @@ impl ControlError {
             Self::Split(error) => error.errno().abs(),
             // SPDK has no configuration of such a split then.
             Self::NotSplit { .. } => errno::ENOENT,
-            Self::Stop(_) | Self::NotFlushed(_) => errno::EIO,
+            Self::Stop(_) | Self::NotFlushed(_) | Self::NotWiped { .. } => errno::EIO,
             Self::Mapped(error) => error.errno(),
             Self::Nvmf(_) => errno::EINVAL,
             Self::Stopping { .. } => errno::ESHUTDOWN,

@@ -70,6 +70,7 @@ impl Control {
     ) -> Result<String, ControlError> {
         let mut state = self.state();
         state.admit_change(base)?;
+        state.registry.check_rest(base)?;
         let base = state.registry.base(base)?;
         let name = name_of(&base);
         state.registry.admit(&name, uuid)?;

@@ -45,6 +45,8 @@ mod spares;
 mod split;
 pub mod survey;
 mod switches;
+#[cfg(test)]
+mod tests;
 mod wall;
 mod watch;
 
@@ -410,7 +412,12 @@ impl Control {
     /// A name or UUID that is taken; what the device refuses.
     pub fn create_null(&self, spec: NullSpec) -> Result<String, ControlError> {
         let name = spec.name.clone();
-        self.create(|_| name, spec.uuid, |_| Ok((NullBdev::create(spec)?, Backing::Null)))
+        self.create(
+            Kind::Null,
+            |_| name,
+            spec.uuid,
+            |_| Ok((NullBdev::create(spec)?, Backing::Null)),
+        )
     }
 
     /// Makes a RAM disk and returns its name, which is made up if none is given.
@@ -426,7 +433,7 @@ impl Control {
         num_blocks: u64,
     ) -> Result<String, ControlError> {
         let name_of = |registry: &Registry| name.unwrap_or_else(|| registry.free_malloc_name());
-        self.create(name_of, uuid, |name| {
+        self.create(Kind::Malloc, name_of, uuid, |name| {
             let spec = MallocSpec { name, uuid, block_size_bytes, num_blocks };
             Ok((MallocBdev::create(spec)?, Backing::Malloc))
         })
@@ -440,6 +447,7 @@ impl Control {
     pub fn create_uring(&self, request: FileRequest) -> Result<String, ControlError> {
         let FileRequest { name, filename, block_size_bytes, uuid, create_size_mib } = request;
         self.create(
+            Kind::Uring,
             |_| name,
             uuid,
             |name| {
@@ -464,6 +472,7 @@ impl Control {
     ) -> Result<String, ControlError> {
         let FileRequest { name, filename, block_size_bytes, uuid, create_size_mib } = request;
         self.create(
+            Kind::Aio,
             |_| name,
             uuid,
             |name| {
@@ -481,9 +490,11 @@ impl Control {
         )
     }
 
-    /// The frame of every creation: name, admit, make, add.
+    /// The frame of every creation: name, admit, make, add. It is made without the state, and its name is
+    /// kept for it meanwhile: a file system that does not answer holds up who asks for it, and nobody else.
     fn create(
         &self,
+        kind: Kind,
         name: impl FnOnce(&Registry) -> String,
         uuid: Option<Uuid>,
         make: impl FnOnce(String) -> Result<(Arc<dyn Bdev>, Backing), ControlError>,
@@ -492,7 +503,13 @@ impl Control {
         let name = name(&state.registry);
         state.admit_change(&name)?;
         state.registry.admit(&name, uuid)?;
-        let (bdev, backing) = make(name.clone())?;
+        state.registry.reserve(&name, uuid, kind);
+        drop(state);
+        let made = make(name.clone());
+        state = self.state();
+        state.registry.unreserve(&name);
+        let (bdev, backing) = made?;
+        state.admit_change(&name)?;
         self.add(&mut state, bdev, backing);
         tracing::info!(bdev = name, "created");
         self.examine_new(state);
@@ -514,7 +531,6 @@ impl Control {
         base: Option<&Arc<dyn Bdev>>,
     ) {
         let kind = backing.kind();
-        let examined = Arc::clone(&bdev);
         let name = bdev.info().name.clone();
         self.notices.push(NoticeKind::BdevRegister, &name, None);
         if kind == Kind::Raid {
@@ -529,7 +545,7 @@ impl Control {
             state.registry.keep_files();
         }
         if assembly::is_examined(kind) {
-            state.will_examine(&name, examined);
+            state.will_examine(&name, false);
         }
         self.changed.notify_all();
     }
@@ -542,6 +558,20 @@ impl Control {
     pub fn delete(&self, kind: Kind, name: &str) -> Result<(), ControlError> {
         let mut state = self.state();
         state.admit_change(name)?;
+        let (removed, stopped) = self.delete_in(&mut state, kind, name)?;
+        drop(state);
+        drop(removed);
+        tracing::info!(bdev = name, "deleted");
+        stopped
+    }
+
+    /// The same for those who hold the state: what was deleted, to be dropped without it, and how it stopped.
+    fn delete_in(
+        &self,
+        state: &mut State,
+        kind: Kind,
+        name: &str,
+    ) -> Result<(Option<Entry>, Result<(), ControlError>), ControlError> {
         let entry = state.registry.check_delete(kind, name)?;
         // Stopped before its members are given back: nobody else may have them while it writes.
         let stopped = match (entry.raid(), entry.error()) {
@@ -559,10 +589,7 @@ impl Control {
             }
         }
         self.changed.notify_all();
-        drop(state);
-        drop(removed);
-        tracing::info!(bdev = name, "deleted");
-        stopped
+        Ok((removed, stopped))
     }
 
     /// Stops everything, top of the stack first: hosts are disconnected, arrays stopped, then files

@@ -53,6 +53,7 @@ impl Control {
         if let Some(claim) = entry.claim.clone() {
             return Err(ControlError::InUse { name: request.bdev, claim });
         }
+        state.registry.check_rest(&request.bdev)?;
         let bdev = std::sync::Arc::clone(&entry.bdev);
         let strip_bytes = hints_of(&state.registry, &entry.name()).min_bytes;
         let uuid = request.uuid.unwrap_or(bdev.info().uuid).into_bytes();

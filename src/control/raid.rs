@@ -14,8 +14,8 @@ use raid::layout::{Layout, Level};
 use uuid::Uuid;
 
 use super::error::ControlError;
-use super::registry::{Backing, Claim};
-use super::{Control, Kind, Lifecycle, RaidDefaults};
+use super::registry::{Backing, Claim, Entry};
+use super::{Control, Kind, Lifecycle, RaidDefaults, State};
 
 /// What an array can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,12 @@ impl Control {
         }
         state.registry.admit(&name, request.uuid)?;
         let members = state.registry.members(&request.members)?;
+        if !(starting || request.superblock || request.force) {
+            // Its superblock would stay, and be found at the next start.
+            Self::check_unknown(&state, &name, &members)?;
+        }
         let log = request.log.as_ref().map(|log| state.registry.base(log)).transpose()?;
+        request.spares.iter().try_for_each(|spare| state.registry.check_rest(spare))?;
         let spares = request.spares.iter().map(|spare| state.registry.base(spare));
         let spares = spares.collect::<Result<Vec<_>, _>>()?;
         check_distinct(&members, log.as_ref(), &spares)?;
@@ -127,8 +132,8 @@ impl Control {
         Ok(name)
     }
 
-    /// Takes a member out of the array that uses it, which is `array` if that is given. The array
-    /// goes on without it; the member is free.
+    /// Takes a member out of the array that uses it, which is `array` if that is given, or a spare. The
+    /// array goes on without it; the bdev is free.
     ///
     /// # Errors
     ///
@@ -136,10 +141,13 @@ impl Control {
     pub fn remove_base_bdev(&self, name: &str, array: Option<&str>) -> Result<(), ControlError> {
         let mut state = self.state();
         state.admit_change(name)?;
-        if let Some(Claim::Spare { .. }) = state.registry.get(name)?.claim {
-            state.registry.release(name);
-            tracing::info!(bdev = name, "no spare any more");
-            return Ok(());
+        if let Some(Claim::Spare { array: of }) = state.registry.get(name)?.claim.clone() {
+            let asked = array.map(|array| state.registry.get(array)).transpose()?;
+            if asked.is_some_and(|asked| Some(asked.name()) != of) {
+                let (name, array) = (name.to_owned(), array.map(str::to_owned));
+                return Err(ControlError::NotAMember { name, array });
+            }
+            return self.take_spare(state, name, of.as_deref());
         }
         let (raid, claim) = state.registry.user_of(name)?;
         if let Some(array) = array
@@ -186,35 +194,59 @@ impl Control {
         }
     }
 
+    /// Refuses members that carry superblocks of known arrays.
+    fn check_unknown(
+        state: &State,
+        name: &str,
+        members: &[Option<Arc<dyn Bdev>>],
+    ) -> Result<(), ControlError> {
+        for member in members.iter().flatten() {
+            if let Some(found) = state.superblock_on(&member.name()) {
+                let (name, member) = (name.to_owned(), member.name());
+                let what = array::describe(found);
+                return Err(array::CreateError::InUse { name, member, what }.into());
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes an array. Its members are free, and what is on them stays, but for their superblocks if
-    /// `clear_superblocks` says so.
+    /// `clear_superblocks` says so: nobody else has them before they are wiped, however the array stops.
     ///
     /// # Errors
     ///
-    /// When there is no such array, or another array is made of it; when a superblock cannot be wiped.
+    /// When there is no such array, or another array is made of it; when it does not stop cleanly, or a
+    /// superblock cannot be wiped.
     pub fn delete_raid(&self, name: &str, clear_superblocks: bool) -> Result<(), ControlError> {
-        let devices = self.raid(name).map(|raid| self.devices_of(&raid)).unwrap_or_default();
-        self.delete(Kind::Raid, name)?;
-        let mut wiped = Ok(());
-        if let Some(reactor) = self.reactors().first().filter(|_| clear_superblocks) {
-            for device in &devices {
-                let result = array::wipe(reactor, device);
-                self.state().known.forget(&device.info().name);
-                wiped = wiped.and(result.map_err(ControlError::Blocking));
-            }
+        let mut state = self.state();
+        state.admit_change(name)?;
+        let entry = state.registry.check_delete(Kind::Raid, name)?;
+        let marked = entry.raid().filter(|_| clear_superblocks);
+        let mut marked = marked.map(|raid| devices_of(&state, raid)).unwrap_or_default();
+        let (removed, stopped) = self.delete_in(&mut state, Kind::Raid, name)?;
+        marked.retain(|device| state.registry.find(&device.name()).is_some_and(Entry::is_free));
+        for device in &marked {
+            state.registry.claim_named(&device.name(), Claim::Removal);
         }
-        wiped
+        drop(state);
+        drop(removed);
+        tracing::info!(bdev = name, "deleted");
+        let wiped = marked.iter().map(|device| self.wipe_and_free(device));
+        // All of them, whatever the first one says.
+        let wiped: Vec<_> = wiped.collect();
+        wiped.into_iter().fold(stopped, Result::and)
     }
 
-    /// All that carry the superblock of an array: its members and spares, if it has one. Without it there
-    /// is data where it would be.
-    fn devices_of(&self, raid: &RaidBdev) -> Vec<Arc<dyn Bdev>> {
-        if raid.superblock().is_none() {
-            return Vec::new();
-        }
-        let mut devices: Vec<_> = raid.members().into_iter().flatten().collect();
-        devices.extend(self.state().registry.own_spares(&raid.info().name));
-        devices
+    /// Wipes the superblock of a bdev that is claimed for that, which is free then.
+    pub(super) fn wipe_and_free(&self, device: &Arc<dyn Bdev>) -> Result<(), ControlError> {
+        let reactor = self.reactors().first();
+        let wiped = reactor.map_or(Ok(()), |reactor| array::wipe(reactor, device));
+        let name = device.name();
+        let mut state = self.state();
+        state.known.forget(&name);
+        state.registry.release(&name);
+        self.changed.notify_all();
+        wiped.map_err(|source| ControlError::NotWiped { name, source })
     }
 
     /// Carries out one of dm-raid's messages, or raid45's `allow_writes`.
@@ -258,6 +290,17 @@ impl Control {
         raid.set_rates(rates);
         Ok(())
     }
+}
+
+/// All that carry the superblock of an array: its members and spares, if it has one. Without it there is
+/// data where it would be.
+fn devices_of(state: &State, raid: &RaidBdev) -> Vec<Arc<dyn Bdev>> {
+    if raid.superblock().is_none() {
+        return Vec::new();
+    }
+    let mut devices: Vec<_> = raid.members().into_iter().flatten().collect();
+    devices.extend(state.registry.own_spares(&raid.info().name));
+    devices
 }
 
 /// Refuses one bdev in two places.

@@ -131,7 +131,7 @@ pub enum Claim {
         /// Whether one of them uses it for an array, so that nobody else may.
         exclusive: bool,
     },
-    /// It is being removed.
+    /// It is being removed, or wiped.
     Removal,
     /// Hosts use it as a namespace.
     Namespace {
@@ -168,10 +168,24 @@ impl Claim {
     }
 
     /// How many have it.
-    pub(crate) fn users(&self) -> u32 {
+    pub(crate) fn count(&self) -> u32 {
         match self {
             Self::Mapped { devices, .. } => u32::try_from(devices.len()).unwrap_or(u32::MAX),
             _ => 1,
+        }
+    }
+
+    /// Names of the bdevs that have it. Others may have it whose names are no bdev's.
+    pub(crate) fn users(&self) -> Vec<&str> {
+        match self {
+            Self::Member(Membership { array, .. })
+            | Self::Log { array }
+            | Self::Spare { array: Some(array) } => vec![array],
+            Self::Base { above, .. } => vec![above],
+            Self::Split { parts: users } | Self::Mapped { devices: users, .. } => {
+                users.iter().map(String::as_str).collect()
+            }
+            Self::Spare { array: None } | Self::Removal | Self::Namespace { .. } => Vec::new(),
         }
     }
 
@@ -190,7 +204,7 @@ impl Claim {
             Self::Mapped { .. } => {
                 "remove that first with dm_remove, or load another table".to_owned()
             }
-            Self::Removal => "it is gone in a moment".to_owned(),
+            Self::Removal => "wait a moment".to_owned(),
             Self::Namespace { .. } => {
                 "take the namespace out first, with nvmf_subsystem_remove_ns".to_owned()
             }
@@ -217,7 +231,7 @@ impl fmt::Display for Claim {
             Self::Mapped { devices, .. } => {
                 write!(f, "claimed by the tables of mapped devices {}", devices.join(", "))
             }
-            Self::Removal => f.write_str("being removed"),
+            Self::Removal => f.write_str("being removed or wiped"),
             Self::Namespace { nqn, nsid } => {
                 write!(f, "claimed by subsystem {nqn} as namespace {nsid}")
             }
@@ -265,19 +279,22 @@ pub(crate) struct Entry {
     pub(crate) counted: Arc<Counted>,
     backing: Backing,
     pub(crate) claim: Option<Claim>,
-    /// How often it was claimed: what was read from it before one of these may not be so any more.
-    claims: u64,
+    /// Number of the last time that somebody may have begun to write to it, or that it has come to be
+    /// something else. No two in a registry are equal, so this is one bdev in one time of its life.
+    touched: u64,
+    /// Whether it has been claimed.
+    was_claimed: bool,
 }
 
 impl Entry {
-    /// How often it was claimed.
-    pub(crate) fn claims(&self) -> u64 {
-        self.claims
+    /// Whether somebody has used it, or does.
+    pub(crate) fn was_claimed(&self) -> bool {
+        self.was_claimed
     }
 
-    fn set_claim(&mut self, claim: Claim) {
-        self.claim = Some(claim);
-        self.claims += 1;
+    fn set_claim(&mut self, claim: Option<Claim>, touched: u64) {
+        self.was_claimed |= claim.is_some();
+        (self.claim, self.touched) = (claim, touched);
     }
 
     pub(crate) fn name(&self) -> String {
@@ -286,6 +303,11 @@ impl Entry {
 
     pub(crate) fn kind(&self) -> Kind {
         self.backing.kind()
+    }
+
+    /// Whether nobody uses it.
+    pub(crate) fn is_free(&self) -> bool {
+        self.claim.is_none()
     }
 
     /// The array, if it is one.
@@ -342,10 +364,26 @@ impl Entry {
     }
 }
 
+/// What a bdev and all that it is made of were when it was read. As long as it is equal nobody else has
+/// had leave to write there: what was read still holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing(Vec<u64>);
+
+/// A name and a UUID that a bdev will have that is just being made.
+#[derive(Debug)]
+struct Reserved {
+    name: String,
+    uuid: Option<Uuid>,
+    kind: Kind,
+}
+
 /// All bdevs.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Vec<Entry>,
+    reserved: Vec<Reserved>,
+    /// How often a bdev has been touched.
+    touches: u64,
 }
 
 impl Registry {
@@ -358,24 +396,89 @@ impl Registry {
         if let Some(holder) = self.find(name) {
             return Err(ControlError::NameTaken { name: name.to_owned(), kind: holder.kind() });
         }
-        // Also as another's name: a UUID is an alias, and an alias is a name.
-        if let Some(uuid) = uuid
-            && let Some(holder) = self.find(&uuid.to_string())
-        {
-            let holder = holder.name();
-            return Err(ControlError::UuidTaken { name: name.to_owned(), uuid, holder });
+        if let Some(holder) = self.reserved(name) {
+            return Err(ControlError::NameTaken { name: name.to_owned(), kind: holder.kind });
         }
-        if self.entries.len() >= limits::BDEVS_MAX {
+        // Also as another's name: a UUID is an alias, and an alias is a name.
+        if let Some(uuid) = uuid {
+            let alias = uuid.to_string();
+            let holder = self.find(&alias).map(Entry::name);
+            let holder = holder.or_else(|| self.reserved(&alias).map(|it| it.name.clone()));
+            if let Some(holder) = holder {
+                return Err(ControlError::UuidTaken { name: name.to_owned(), uuid, holder });
+            }
+        }
+        if self.entries.len() + self.reserved.len() >= limits::BDEVS_MAX {
             return Err(ControlError::TooMany { name: name.to_owned() });
         }
         Ok(())
+    }
+
+    /// Keeps a name and a UUID, which were admitted, for a bdev that is being made.
+    pub(crate) fn reserve(&mut self, name: &str, uuid: Option<Uuid>, kind: Kind) {
+        self.reserved.push(Reserved { name: name.to_owned(), uuid, kind });
+    }
+
+    /// It is made, or is not.
+    pub(crate) fn unreserve(&mut self, name: &str) {
+        self.reserved.retain(|reserved| reserved.name != name);
+    }
+
+    fn reserved(&self, name: &str) -> Option<&Reserved> {
+        let answers = |it: &&Reserved| {
+            it.name == name || it.uuid.is_some_and(|uuid| name.parse() == Ok(uuid))
+        };
+        self.reserved.iter().find(answers)
     }
 
     /// Adds a bdev that was admitted.
     pub(crate) fn insert(&mut self, bdev: Arc<dyn Bdev>, backing: Backing) {
         let counted = Counted::over(bdev);
         let bdev = Arc::clone(&counted) as Arc<dyn Bdev>;
-        self.entries.push(Entry { bdev, counted, backing, claim: None, claims: 0 });
+        let touched = self.next_touch();
+        self.entries.push(Entry {
+            bdev,
+            counted,
+            backing,
+            claim: None,
+            touched,
+            was_claimed: false,
+        });
+    }
+
+    fn next_touch(&mut self) -> u64 {
+        self.touches += 1;
+        self.touches
+    }
+
+    /// A bdev is not what it was, though nobody has claimed it: it has another table, or another size.
+    pub(crate) fn touch(&mut self, name: &str) {
+        let touched = self.next_touch();
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.answers_to(name)) {
+            entry.touched = touched;
+        }
+    }
+
+    /// What a bdev stands on now.
+    pub(crate) fn standing(&self, name: &str) -> Standing {
+        let below = self.below(name);
+        let touched = below.iter().filter_map(|name| self.find(name)).map(|entry| entry.touched);
+        let mut touched: Vec<u64> = touched.collect();
+        touched.sort_unstable();
+        Standing(touched)
+    }
+
+    /// A bdev and all that it is made of, by name.
+    pub(crate) fn below(&self, name: &str) -> BTreeSet<String> {
+        let mut below = BTreeSet::new();
+        let mut next: Vec<String> = self.find(name).map(Entry::name).into_iter().collect();
+        while let Some(name) = next.pop() {
+            let parts = self.parts(&name);
+            if below.insert(name) {
+                next.extend(parts);
+            }
+        }
+        below
     }
 
     /// The bdev of that name or alias.
@@ -395,9 +498,9 @@ impl Registry {
 
     /// A name for a malloc bdev that was given none: "Malloc" and the lowest number that is free.
     pub(crate) fn free_malloc_name(&self) -> String {
-        (0..=self.entries.len())
+        (0..=self.entries.len() + self.reserved.len())
             .map(|number| format!("Malloc{number}"))
-            .find(|name| self.find(name).is_none())
+            .find(|name| self.find(name).is_none() && self.reserved(name).is_none())
             .expect("there is one more name than there are bdevs")
     }
 
@@ -418,6 +521,8 @@ impl Registry {
             if let Some(claim) = entry.claim.clone() {
                 return Err(ControlError::Claimed { name: name.clone(), slot, claim });
             }
+            // Of itself the array asks.
+            self.check_rest_below(name)?;
             // By identity, because one of the two names may be an alias.
             let same = |earlier: &Option<Arc<dyn Bdev>>| {
                 earlier.as_ref().is_some_and(|earlier| Arc::ptr_eq(earlier, &entry.bdev))
@@ -451,8 +556,9 @@ impl Registry {
 
     /// Marks one bdev as used.
     pub(crate) fn claim_one(&mut self, bdev: &Arc<dyn Bdev>, claim: Claim) {
+        let touched = self.next_touch();
         let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.bdev, bdev));
-        entry.expect("it comes from this registry").set_claim(claim);
+        entry.expect("it comes from this registry").set_claim(Some(claim), touched);
     }
 
     /// Frees whoever is in a slot of an array.
@@ -487,10 +593,29 @@ impl Registry {
     pub(crate) fn base(&self, name: &str) -> Result<Arc<dyn Bdev>, ControlError> {
         let entry = self.find(name);
         let entry = entry.ok_or_else(|| ControlError::NoSuchBase { name: name.to_owned() })?;
-        match entry.claim.clone() {
-            None => Ok(Arc::clone(&entry.bdev)),
-            Some(claim) => Err(ControlError::BaseClaimed { name: name.to_owned(), claim }),
+        if let Some(claim) = entry.claim.clone() {
+            return Err(ControlError::BaseClaimed { name: name.to_owned(), claim });
         }
+        self.check_rest_below(name)?;
+        Ok(Arc::clone(&entry.bdev))
+    }
+
+    /// Refuses a bdev that still has requests of somebody who has given it up, or is made of one that has:
+    /// what they write late would replace what is written from now on.
+    pub(crate) fn check_rest(&self, name: &str) -> Result<(), ControlError> {
+        let at_rest = |name: &String| match self.find(name).map(|entry| entry.bdev.info().uuid) {
+            Some(uuid) => match still_lingering(uuid) {
+                0 => Ok(()),
+                requests => Err(ControlError::Lingering { name: name.clone(), requests }),
+            },
+            None => Ok(()),
+        };
+        self.below(name).iter().try_for_each(at_rest)
+    }
+
+    /// The same of what it is made of.
+    pub(crate) fn check_rest_below(&self, name: &str) -> Result<(), ControlError> {
+        self.parts(&self.get(name)?.name()).iter().try_for_each(|part| self.check_rest(part))
     }
 
     /// Marks `base` as that of `above`.
@@ -525,7 +650,7 @@ impl Registry {
         if let Some(claim) = entry.claim.clone() {
             return Err(ControlError::InUse { name: name.to_owned(), claim });
         }
-        // Made anew, nobody would know of them.
+        // Made anew, or reached another way, nobody would know of them.
         let requests = still_lingering(entry.bdev.info().uuid);
         if requests > 0 {
             return Err(ControlError::Lingering { name: name.to_owned(), requests });
@@ -539,8 +664,18 @@ impl Registry {
         let place = self.entries.iter().position(|entry| entry.answers_to(name))?;
         let mut removed = self.entries.remove(place);
         removed.keep_file();
+        let name = removed.name();
         for entry in &mut self.entries {
-            entry.claim.take_if(|claim| claim.holder() == removed.name());
+            entry.claim.take_if(|claim| match claim {
+                Claim::Member(_) | Claim::Base { .. } | Claim::Log { .. } | Claim::Spare { .. } => {
+                    claim.users().contains(&&*name)
+                }
+                // Parts go together, and the first of them last.
+                Claim::Split { parts } => parts.first() == Some(&name),
+                // Set anew by whoever removes a mapped device.
+                Claim::Mapped { .. } => false,
+                Claim::Removal | Claim::Namespace { .. } => false,
+            });
         }
         Some(removed)
     }
@@ -552,8 +687,9 @@ impl Registry {
 
     /// Marks one bdev as used.
     pub(crate) fn claim_named(&mut self, name: &str, claim: Claim) {
+        let touched = self.next_touch();
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.answers_to(name)) {
-            entry.set_claim(claim);
+            entry.set_claim(Some(claim), touched);
         }
     }
 
@@ -561,21 +697,18 @@ impl Registry {
     pub(crate) fn set_mapped_claims(&mut self, mut claim_of: impl FnMut(&str) -> Option<Claim>) {
         for entry in &mut self.entries {
             let claim = claim_of(&entry.name());
-            if matches!(entry.claim, None | Some(Claim::Mapped { .. })) {
-                entry.claims += u64::from(claim != entry.claim);
-                entry.claim = claim;
+            let is_theirs = matches!(entry.claim, None | Some(Claim::Mapped { .. }));
+            if is_theirs && claim != entry.claim {
+                self.touches += 1;
+                entry.set_claim(claim, self.touches);
             }
         }
     }
 
     /// The names of what a bdev is made of.
     pub(crate) fn parts(&self, name: &str) -> Vec<String> {
-        let is_part = |entry: &&Entry| match &entry.claim {
-            Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
-                users.iter().any(|user| user == name)
-            }
-            Some(claim) => claim.holder() == name,
-            None => false,
+        let is_part = |entry: &&Entry| {
+            entry.claim.as_ref().is_some_and(|claim| claim.users().contains(&name))
         };
         self.entries.iter().filter(is_part).map(Entry::name).collect()
     }
@@ -585,15 +718,11 @@ impl Registry {
     pub(crate) fn drain_backwards(&mut self) -> Vec<Entry> {
         let mut drained = Vec::with_capacity(self.entries.len());
         while !self.entries.is_empty() {
-            let users = |entry: &Entry| match &entry.claim {
-                None | Some(Claim::Removal) => Vec::new(),
-                Some(Claim::Mapped { devices: users, .. } | Claim::Split { parts: users }) => {
-                    users.clone()
-                }
-                Some(claim) => vec![claim.holder().to_owned()],
-            };
             let names: BTreeSet<String> = self.entries.iter().map(Entry::name).collect();
-            let is_free = |entry: &Entry| users(entry).iter().all(|user| !names.contains(user));
+            let is_free = |entry: &Entry| {
+                let users = entry.claim.iter().flat_map(Claim::users);
+                users.into_iter().all(|user| !names.contains(user))
+            };
             let free: Vec<bool> = self.entries.iter().map(is_free).collect();
             // Nothing is made of itself; should it seem so, the order is as good as any.
             let stuck = free.iter().all(|free| !free);
@@ -613,166 +742,4 @@ fn slots<T>(members: &[T]) -> impl Iterator<Item = (Slot, &T)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use device::{NullBdev, NullSpec};
-
-    use super::*;
-
-    fn null(name: &str, uuid: Option<Uuid>) -> Arc<dyn Bdev> {
-        let spec = NullSpec { name: name.into(), uuid, block_size_bytes: 512, num_blocks: 64 };
-        NullBdev::create(spec).unwrap()
-    }
-
-    fn with(names: &[&str]) -> Registry {
-        let mut registry = Registry::default();
-        for name in names {
-            registry.admit(name, None).unwrap();
-            registry.insert(null(name, None), Backing::Null);
-        }
-        registry
-    }
-
-    fn some(names: &[&str]) -> Vec<Option<String>> {
-        names.iter().map(|name| Some((*name).to_owned())).collect()
-    }
-
-    /// Goal: names and aliases live in one space. Method: every pair of name and alias clashes.
-    #[test]
-    fn names_and_uuids_are_unique() {
-        let uuid: Uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8".parse().unwrap();
-        let mut registry = with(&["a"]);
-        registry.admit("b", Some(uuid)).unwrap();
-        registry.insert(null("b", Some(uuid)), Backing::Null);
-
-        let refused = |name: &str, uuid| registry.admit(name, uuid).unwrap_err();
-        assert!(matches!(refused("a", None), ControlError::NameTaken { kind: Kind::Null, .. }));
-        assert!(matches!(refused(&uuid.to_string(), None), ControlError::NameTaken { .. }));
-        assert!(matches!(refused("c", Some(uuid)), ControlError::UuidTaken { .. }));
-        assert_eq!(refused("c", Some(uuid)).errno(), rpc::error::errno::EEXIST);
-        for bad in ["", "a\nb", &"x".repeat(256)] {
-            assert!(matches!(refused(bad, None), ControlError::BadName { .. }), "{bad:?}");
-        }
-        assert_eq!(registry.get(&uuid.to_string().to_uppercase()).unwrap().name(), "b");
-        assert_eq!(registry.get("z").unwrap_err().errno(), rpc::error::errno::ENODEV);
-    }
-
-    /// Goal: a member is there, once, and free. Method: one wrong list of each sort.
-    #[test]
-    fn members_must_be_there_once_and_free() {
-        let mut registry = with(&["a", "b", "c", "d"]);
-        let alias = registry.get("a").unwrap().bdev.info().uuid.to_string();
-        let members = registry.members(&[Some("a".into()), None, Some("c".into())]).unwrap();
-        assert!(members[1].is_none());
-
-        let error = registry.members(&some(&["a", "b", &alias])).unwrap_err();
-        assert!(
-            matches!(error, ControlError::Duplicate { first: Slot(0), second: Slot(2), .. }),
-            "{error}"
-        );
-        let error = registry.members(&some(&["a", "x"])).unwrap_err();
-        assert!(matches!(error, ControlError::NoSuchMember { slot: Slot(1), .. }), "{error}");
-
-        registry.claim("r0", &members);
-        let error = registry.members(&some(&["b", "c", "d"])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "base bdev \"c\" for slot 1 is claimed by array \"r0\" as slot 2: give a bdev that \
-             nobody uses"
-        );
-        assert_eq!(error.errno(), 1);
-        let error = registry.check_delete(Kind::Null, "c").unwrap_err();
-        assert_eq!(error.errno(), rpc::error::errno::EBUSY);
-        assert!(registry.check_delete(Kind::Null, "b").is_ok());
-        let error = registry.check_delete(Kind::Malloc, "b").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "bdev \"b\" is a null bdev and not a malloc bdev: use bdev_null_delete"
-        );
-        registry.release("c");
-        assert!(registry.members(&some(&["b", "c", "d"])).is_ok());
-
-        let late = device::Lingering::begin(registry.get("b").unwrap().bdev.info().uuid, 2);
-        let error = registry.check_delete(Kind::Null, "b").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "bdev \"b\" still has 2 requests from before it was given up: wait until they have ended"
-        );
-        assert_eq!(error.errno(), rpc::error::errno::EBUSY);
-        drop(late);
-        assert!(registry.check_delete(Kind::Null, "b").is_ok());
-    }
-
-    /// Goal: what another bdev stands on is its own, like a member of an array, and free when that is
-    /// deleted.
-    #[test]
-    fn a_base_is_claimed() {
-        let mut registry = with(&["a", "b"]);
-        let alias = registry.get("a").unwrap().bdev.info().uuid.to_string();
-        let base = registry.base(&alias).unwrap();
-        registry.insert(null("EE_a", None), Backing::Null);
-        registry.claim_base(Kind::Error, "EE_a", &base);
-        for (error, text, errno) in [
-            (
-                registry.base("a").unwrap_err(),
-                "base bdev \"a\" is claimed by error bdev \"EE_a\" as its base: give a bdev that \
-                 nobody uses",
-                rpc::error::errno::EPERM,
-            ),
-            (
-                registry.members(&some(&["b", "a"])).unwrap_err(),
-                "base bdev \"a\" for slot 1 is claimed by error bdev \"EE_a\" as its base: give a \
-                 bdev that nobody uses",
-                rpc::error::errno::EPERM,
-            ),
-            (
-                registry.check_delete(Kind::Null, "a").unwrap_err(),
-                "bdev \"a\" is claimed by error bdev \"EE_a\" as its base: delete that one first, \
-                 with bdev_error_delete",
-                rpc::error::errno::EBUSY,
-            ),
-            (
-                registry.base("x").unwrap_err(),
-                "base bdev \"x\": create it first",
-                rpc::error::errno::ENODEV,
-            ),
-        ] {
-            assert_eq!((error.to_string().as_str(), error.errno()), (text, errno));
-        }
-        let error = registry.user_of("a").unwrap_err();
-        assert!(matches!(error, ControlError::NotAMember { .. }), "{error}");
-        registry.remove("EE_a").unwrap();
-        assert!(registry.base("a").is_ok());
-    }
-
-    /// Goal: nobody has to think of a name for a RAM disk.
-    #[test]
-    fn malloc_names_fill_gaps() {
-        let mut registry = with(&["Malloc0", "Malloc2", "other"]);
-        assert_eq!(registry.free_malloc_name(), "Malloc1");
-        registry.insert(null("Malloc1", None), Backing::Malloc);
-        assert_eq!(registry.free_malloc_name(), "Malloc3");
-        registry.remove("Malloc0").unwrap();
-        assert_eq!(registry.free_malloc_name(), "Malloc0");
-    }
-
-    /// Goal: deleting a bdev leaves its file, dropping an unsettled registry does not.
-    #[test]
-    fn files_are_taken_back_until_they_are_kept() {
-        let top = tempfile::tempdir().unwrap();
-        let file = |name: &str| {
-            let path = top.path().join(name);
-            (NewFile::make_if_missing(name, &path, 4096).unwrap(), path)
-        };
-        let mut registry = Registry::default();
-        let (deleted, deleted_path) = file("deleted");
-        registry.insert(null("deleted", None), Backing::Uring(deleted));
-        let (kept, kept_path) = file("kept");
-        registry.insert(null("kept", None), Backing::Aio(kept));
-        drop(registry.remove("deleted"));
-        registry.keep_files();
-        let (dropped, dropped_path) = file("dropped");
-        registry.insert(null("dropped", None), Backing::Uring(dropped));
-        drop(registry);
-        assert!(deleted_path.exists() && kept_path.exists() && !dropped_path.exists());
-    }
-}
+mod tests;

@@ -49,7 +49,7 @@ impl Control {
         name: &str,
         size: impl FnOnce(u32) -> Result<NewSize, ControlError>,
     ) -> Result<(), ControlError> {
-        let state = self.state();
+        let mut state = self.state();
         state.admit_change(name)?;
         let entry = state.registry.get(name)?;
         let kind = entry.kind();
@@ -64,6 +64,7 @@ impl Control {
         let (from, to) = (before.num_blocks, entry.bdev.info().num_blocks);
         if from != to {
             tracing::info!(bdev = before.name, from, to, "resized, in blocks");
+            state.registry.touch(&before.name);
             // And of what stands on it.
             self.nvmf().look_at_sizes();
         }

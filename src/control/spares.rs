@@ -14,7 +14,7 @@
 //! Not here: which events there are (`raid::coordinator`), assembling (`assembly`).
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ impl Control {
     pub fn add_spare(&self, name: &str, array: Option<&str>) -> Result<(), ControlError> {
         let mut state = self.state();
         state.admit_change(name)?;
+        state.registry.check_rest(name)?;
         let bdev = state.registry.base(name)?;
         let raid = match array {
             None => None,
@@ -85,6 +86,27 @@ impl Control {
             return Err(array::CreateError::InUse { name, member, what }.into());
         }
         Ok(array::mark_spare(reactor, bdev, &superblock)?)
+    }
+
+    /// Takes a spare back. One that carries the superblock of its array is wiped before it is free: it would
+    /// be a spare again at the next start, whatever is on it then.
+    pub(super) fn take_spare(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        name: &str,
+        array: Option<&str>,
+    ) -> Result<(), ControlError> {
+        let bdev = Arc::clone(&state.registry.get(name)?.bdev);
+        let raid = array.and_then(|array| state.registry.find(array)).and_then(|it| it.raid());
+        let marked = raid.is_some_and(|raid| raid.superblock().is_some());
+        tracing::info!(bdev = name, "no spare any more");
+        if !marked {
+            state.registry.release(name);
+            return Ok(());
+        }
+        state.registry.claim_one(&bdev, Claim::Removal);
+        drop(state);
+        self.wipe_and_free(&bdev)
     }
 
     /// Puts a bdev into a slot of an array. One that was a member before is rebuilt only where something
@@ -155,6 +177,12 @@ impl Control {
                     // It would be taken again and again, as nothing else keeps it from the slot.
                     state.registry.release(name);
                     tracing::warn!(array, bdev = name, %error, "no spare any more");
+                }
+                Err(error @ AddError::Rest(_)) => {
+                    // The others would have to wait as long, and with them whoever waits for the state. The
+                    // array tells when something has changed.
+                    tracing::error!(array, bdev = name, %error, "no spare can take a slot now");
+                    return;
                 }
                 Err(error) => tracing::warn!(array, bdev = name, %error, "spare does not fit"),
             }

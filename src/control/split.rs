@@ -47,6 +47,7 @@ impl Control {
     ) -> Result<Vec<String>, ControlError> {
         let mut state = self.state();
         state.admit_change(base)?;
+        state.registry.check_rest(base)?;
         let base = state.registry.base(base)?;
         let base_name = base.info().name.clone();
         let plan = plan(&base, count, size_mib)?;

@@ -68,7 +68,7 @@ impl Control {
 
     /// Whether somebody has used that bdev, or does.
     pub(crate) fn was_used(&self, name: &str) -> bool {
-        self.state().registry.find(name).is_some_and(|entry| entry.claims() > 0)
+        self.state().registry.find(name).is_some_and(Entry::was_claimed)
     }
 
     /// Changes the limits of a bdev.

@@ -147,6 +147,16 @@ pub enum TableError {
         /// The line, from 1.
         line: usize,
     },
+    /// A line ends where no device does.
+    #[error("line {line} of table ends at sector {end}: a device has at most {max}")]
+    TooLong {
+        /// The line, from 1.
+        line: usize,
+        /// Where it ends.
+        end: u64,
+        /// Where it may.
+        max: u64,
+    },
     /// No target has this name.
     #[error("{target}: unknown target type")]
     UnknownTarget {

@@ -32,6 +32,7 @@ use super::error::{Errno, TargetError};
 use super::log::LogSpec;
 use super::raid::{DEVICES_MAX, Dialect, Options, check_members};
 use super::raid45::{check_region, component_sectors, duplicate, parse_log, too_small};
+use super::table::SECTORS_MAX;
 use super::words::{Words, unsigned};
 
 /// A `raid456` line.
@@ -175,7 +176,10 @@ fn parse_members(
     let mut small = None;
     for slot in 0..slots {
         let (word, offset) = (words.shift().unwrap_or_default(), words.shift().unwrap_or_default());
-        let offset = unsigned(offset).filter(|offset| offset.checked_add(component).is_some());
+        // Also that of a member that is missing.
+        let fits =
+            |offset: &u64| offset.checked_add(component).is_some_and(|end| end <= SECTORS_MAX);
+        let offset = unsigned(offset).filter(fits);
         let offset = offset.ok_or(TargetError::invalid("Invalid RAID device offset parameter"))?;
         let device = match word {
             NONE => None,

@@ -27,6 +27,9 @@ use super::words::{Words, split, unsigned};
 /// Most lines of a table: as many as a reply has room for, whatever they say.
 pub const TARGETS_MAX: usize = 4096;
 
+/// Most sectors of a device: the kernel counts its bytes as a file's (`loff_t`).
+pub const SECTORS_MAX: u64 = i64::MAX as u64 / 512;
+
 /// The targets and their versions, as `dmsetup targets` lists them.
 pub const TARGETS: &[(&str, [u32; 3])] = &[
     ("flakey", [1, 5, 0]),
@@ -156,9 +159,12 @@ impl TableLine {
         let [start, sectors, target, args @ ..] = words.as_slice() else { return Err(format()) };
         let start = unsigned(start).ok_or_else(format)?;
         let sectors = unsigned(sectors).ok_or_else(format)?;
-        start.checked_add(sectors).ok_or_else(format)?;
+        let line_end = start.checked_add(sectors).ok_or_else(format)?;
         if sectors == 0 {
             return Err(TableError::ZeroLength { line });
+        }
+        if line_end > SECTORS_MAX {
+            return Err(TableError::TooLong { line, end: line_end, max: SECTORS_MAX });
         }
         let name = target.clone();
         if !TARGETS.iter().any(|(known, _)| *known == name) {

@@ -54,5 +54,5 @@ pub use spec::{
     AddError, ArrayEvent, Before, CreateError, KnownRaid, LastEnd, RaidOptions, RaidSpec,
     RemoveError, RestError,
 };
-pub use start::{mark_spare, occupant, probe, wipe};
+pub use start::{describe, log_occupant, mark_spare, occupant, probe, stranger, wipe};
 pub use tuning::Tuning;

@@ -76,6 +76,7 @@ impl RaidBdev {
         let geometry = spec::geometry(&spec)?;
         let devices = spec.members.iter().chain(&spec.options.metadata).flatten();
         start::check_lingering(&spec.name, devices.chain(&spec.options.log))?;
+        start::check_log(reactor, &spec)?;
         let info = info(&spec.name, spec.uuid, &spec.members, &geometry);
         let foundation = start::new_array(reactor, &spec, &info, &geometry)?;
         let options = &spec.options;
@@ -435,6 +436,11 @@ fn first<'a>(reactors: &'a [ReactorHandle], name: &str) -> Result<&'a ReactorHan
 impl Bdev for RaidBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::clone(&self.common.info)
+    }
+
+    /// **R3**.
+    fn keeps_order(&self) -> bool {
+        true
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

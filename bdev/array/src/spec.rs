@@ -298,6 +298,18 @@ pub enum CreateError {
         /// What was found on it.
         what: String,
     },
+    /// The log's bdev has something else on it.
+    #[error(
+        "raid bdev {name}: log bdev {log} carries {what}: clear it first, or force to overwrite it"
+    )]
+    LogInUse {
+        /// The array.
+        name: String,
+        /// The bdev.
+        log: String,
+        /// What was found on it.
+        what: String,
+    },
     /// A member cannot hold a superblock in front of its data.
     #[error(
         "raid bdev {name}: data offset {offset_bytes} in slot {slot} leaves no room for the superblock: \
@@ -436,7 +448,7 @@ impl CreateError {
             | Self::Log { .. }
             | Self::Kernel { .. } => EINVAL,
             Self::Lingering { .. } => EBUSY,
-            Self::InUse { .. } => EEXIST,
+            Self::InUse { .. } | Self::LogInUse { .. } => EEXIST,
             Self::Start(_) | Self::DirtyDegraded { .. } => EUCLEAN,
             Self::Blocking { .. } => EIO,
             Self::NoReactor { .. } | Self::Stopped { .. } => ENODEV,

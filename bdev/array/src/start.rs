@@ -46,6 +46,9 @@ const REGIONS_MAX: u64 = 1 << 21;
 /// Regions of any log: their bits take 12 MiB of memory three times over.
 const REGIONS_LIMIT: u64 = 100_000_000;
 
+/// What a dirty log begins with (Linux, `drivers/md/dm-log.c`: `MIRROR_MAGIC`, little endian).
+const LOG_MAGIC: &[u8] = b"rRiM";
+
 /// How long a device may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -94,7 +97,8 @@ pub fn wipe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<(), Blockin
     Ok(())
 }
 
-/// Writes the superblock of a spare to a bdev, so that it is found as one at the next start.
+/// Writes the superblock of a spare to a bdev, so that it is found as one at the next start. What stands
+/// before it goes: nobody else's signature is on a spare ([`stranger`]).
 ///
 /// # Errors
 /// What the device said.
@@ -111,10 +115,48 @@ pub fn mark_spare(
     spare.events = spare.events.max(1);
     spare.encode(target).expect("the array's own superblock can be written");
     let bytes = bytes.freeze();
+    let before = usize::try_from(COPY_OFFSETS_BYTES[0]).expect("a few blocks");
+    let zeroes = IoBufMut::heap_copy(&vec![0; before]).freeze();
+    blocking::write_durably(reactor, bdev, 0, zeroes, START_TIMEOUT)?;
     for offset_bytes in COPY_OFFSETS_BYTES {
         blocking::write_durably(reactor, bdev, offset_bytes, bytes.clone(), START_TIMEOUT)?;
     }
     Ok(())
+}
+
+/// Whose signature stands at the start of a bdev, which none of our superblocks leaves there; `None` if it is
+/// nobody's that is known.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn stranger(
+    reactor: &ReactorHandle,
+    bdev: &Arc<dyn Bdev>,
+) -> Result<Option<&'static str>, BlockingError> {
+    Ok(superblock::foreign(&first_bytes(reactor, bdev)?))
+}
+
+fn first_bytes(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Box<[u8]>, BlockingError> {
+    let len = FOREIGN_BYTES.min(usize::try_from(bdev.info().size_bytes()).unwrap_or(usize::MAX));
+    Ok(blocking::read(reactor, bdev, 0, len, START_TIMEOUT)?[..].into())
+}
+
+/// What a bdev carries that a dirty log would overwrite; `None` if that is a dirty log or nothing that is
+/// known. What cannot be read is left to whoever reads the log.
+#[must_use]
+pub fn log_occupant(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Option<String> {
+    let first = first_bytes(reactor, bdev).ok()?;
+    if first.starts_with(LOG_MAGIC) {
+        return None;
+    }
+    match probe(reactor, bdev) {
+        // Logs are small: there may be no room for a second copy.
+        Err(NoValidCopy::None | NoValidCopy::Unreadable(_)) => {
+            superblock::foreign(&first).map(str::to_owned)
+        }
+        Ok(pair) => Some(describe(&pair.superblock)),
+        Err(error) => Some(ours(&error)),
+    }
 }
 
 /// What a bdev carries that would be overwritten; `None` if nothing that is known.
@@ -126,17 +168,36 @@ pub fn occupant(
     bdev: &Arc<dyn Bdev>,
 ) -> Result<Option<String>, BlockingError> {
     match probe(reactor, bdev) {
-        Ok(pair) => {
-            let Superblock { array_name, array_uuid, events, .. } = pair.superblock;
-            let what = format!("a member of array {array_name:?} ({array_uuid}, event {events})");
-            return Ok(Some(what));
-        }
+        Ok(pair) => return Ok(Some(describe(&pair.superblock))),
         Err(NoValidCopy::None) => {}
-        Err(error) => return Ok(Some(format!("something that may be ours: {error}"))),
+        Err(error) => return Ok(Some(ours(&error))),
     }
-    let len = FOREIGN_BYTES.min(usize::try_from(bdev.info().size_bytes()).unwrap_or(usize::MAX));
-    let first = blocking::read(reactor, bdev, 0, len, START_TIMEOUT)?;
-    Ok(superblock::foreign(&first).map(str::to_owned))
+    Ok(stranger(reactor, bdev)?.map(str::to_owned))
+}
+
+/// What a bdev with that superblock carries.
+#[must_use]
+pub fn describe(superblock: &Superblock) -> String {
+    let Superblock { array_name, array_uuid, events, .. } = superblock;
+    format!("a member of array {array_name:?} ({array_uuid}, event {events})")
+}
+
+fn ours(error: &NoValidCopy) -> String {
+    format!("something that may be ours: {error}")
+}
+
+/// Refuses to begin a log on what may be somebody's.
+pub(crate) fn check_log(reactor: &ReactorHandle, spec: &RaidSpec) -> Result<(), CreateError> {
+    let Some(log) = spec.options.log.as_ref().filter(|_| !spec.options.force) else {
+        return Ok(());
+    };
+    match log_occupant(reactor, log) {
+        None => Ok(()),
+        Some(what) => {
+            let (name, log) = (spec.name.clone(), log.info().name.clone());
+            Err(CreateError::LogInUse { name, log, what })
+        }
+    }
 }
 
 /// How regions lie over an array, and whether that is possible.
@@ -437,7 +498,8 @@ pub(crate) fn known_array(
 ) -> Result<Foundation, CreateError> {
     let superblock = known.assembly.superblock.clone();
     let name = superblock.array_name.clone();
-    let regions = Regions::new(superblock.region_bytes, geometry.strip_bytes(), geometry.stripes());
+    // What a superblock says is held to what a new array may have.
+    let regions = regions(&name, geometry, Some(superblock.region_bytes))?;
     let (found, loaded) = find_log(reactor, known, regions.count())?;
     let how = start(&known.assembly, found, known.force)?;
     let usable = loaded.as_ref().is_some_and(|loaded| loaded.found.health().is_alive());

@@ -184,6 +184,12 @@ pub trait Bdev: Send + Sync + Debug {
         Err(ResizeError::Fixed { name: info.name.clone(), product_name: info.product_name })
     }
 
+    /// Whether requests that overlap are carried out in the order in which they came, through whatever channel:
+    /// one that was given up never lands on what came later.
+    fn keeps_order(&self) -> bool {
+        false
+    }
+
     /// Opens the data path on the reactor that `cx` belongs to. Control path: it may allocate and
     /// make system calls.
     ///

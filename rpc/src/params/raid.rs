@@ -54,8 +54,8 @@ params! {
         on_failure: OnFailure = "hold",
         /// Seconds that a member may take for a request before it counts as failed; 30 if absent.
         io_timeout_s: Option<u32>,
-        /// Whether to overwrite what is on the members, and to trust the parity of an array that is
-        /// dirty and degraded.
+        /// Whether to overwrite what is on the members, the log and the spares, and to trust the parity of an
+        /// array that is dirty and degraded.
         force: bool = false,
         /// For an array without superblocks that has run before: whether it was not stopped in order, or
         /// (false) was. With all of its members it starts either way. Without one, what its log calls dirty
@@ -93,8 +93,8 @@ params! {
 }
 
 params! {
-    /// Takes a member out of its array, which goes on without it.
-    /// Refused when the array cannot do without it.
+    /// Takes a member out of its array, which goes on without it, or takes a spare back.
+    /// Refused when the array cannot do without it. A spare's superblock is wiped.
     #[method("bdev_raid_remove_base_bdev", Runtime, "true")]
     pub struct BdevRaidRemoveBaseBdev {
         /// The member's name.

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A call is answered once: by the thread that executes it, or by the stop of the server if that
-//! comes first. Replies are written whole, one at a time, under `output`.
+//! comes first. Replies are written whole, one at a time, under `output`; who reads none of one for long is
+//! cut off, and with him go his calls.
 //!
 //! Not here: who may connect (`super`), what bytes mean (`codec`).
 
@@ -18,6 +19,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
@@ -178,7 +180,11 @@ fn start(shared: &Arc<Shared>, connection: &Arc<Connection>, request: Request, r
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream) -> Self {
+    /// A client that does not take any of a reply for as long as `patience` has left.
+    pub(super) fn new(stream: UnixStream, patience: Duration) -> Self {
+        if let Err(error) = stream.set_write_timeout(Some(patience)) {
+            tracing::warn!(%error, "rpc connection: its client may keep calls waiting");
+        }
         Self {
             stream,
             output: Mutex::default(),
@@ -336,5 +342,48 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         self.give(&Err(RpcError::internal("Internal error: the call has ended without an answer")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// Goal: a client that reads nothing does not hold up those who answer it for ever, neither the one that
+    /// writes nor those who wait for their turn. Method: two replies of more than a socket holds.
+    #[test]
+    fn a_client_that_does_not_read_is_cut_off() {
+        let (ours, _client) = UnixStream::pair().unwrap();
+        let connection = Arc::new(Connection::new(ours, Duration::from_millis(50)));
+        let (tell, told) = std::sync::mpsc::channel();
+        for _ in 0..2 {
+            let (connection, tell) = (Arc::clone(&connection), tell.clone());
+            thread::spawn(move || {
+                connection.send(&vec![b' '; 16 << 20]);
+                tell.send(())
+            });
+        }
+        for _ in 0..2 {
+            told.recv_timeout(PATIENCE).expect("it gives up");
+        }
+        assert!((&connection.stream).write_all(b"x").is_err(), "it is closed");
+    }
+
+    /// Goal: one that reads slowly gets all of it.
+    #[test]
+    fn a_client_that_reads_slowly_is_waited_for() {
+        let (ours, client) = UnixStream::pair().unwrap();
+        let connection = Arc::new(Connection::new(ours, PATIENCE));
+        let writer = Arc::clone(&connection);
+        let writes = thread::spawn(move || writer.send(&vec![b'x'; 1 << 20]));
+        let mut bytes = vec![0; 1 << 20];
+        for part in bytes.chunks_mut(64 << 10) {
+            thread::park_timeout(Duration::from_millis(5));
+            (&client).read_exact(part).unwrap();
+        }
+        assert!(bytes.iter().all(|byte| *byte == b'x'));
+        writes.join().unwrap();
     }
 }

@@ -205,7 +205,7 @@ impl Shared {
         }
         census.connections_ever += 1;
         let number = census.connections_ever;
-        let connection = Arc::new(Connection::new(stream));
+        let connection = Arc::new(Connection::new(stream, limits::REPLY_TIME_LIMIT));
         census.connections.insert(number, Arc::clone(&connection));
         Some(Seat { shared: Arc::clone(self), number, connection })
     }

@@ -20,8 +20,8 @@ use device::Bdev;
 use raid::coordinator::pace::Rates;
 use raid::event::WorkKind;
 
+use super::super::Control;
 use super::super::error::ControlError;
-use super::super::{Control, lock};
 use super::status::sync_action;
 use super::{MappedError, arrays};
 use crate::dm::message::{ActionMessage, Change, Message, Raid45Message, RaidMessage, Switch};
@@ -99,7 +99,7 @@ impl Control {
             Ok::<_, MappedError>((index, line.target.clone(), message, array, tables.suspended))
         };
         let is_release = look()?.2.allows_writes();
-        let _verb = (!is_release).then(|| lock(&device.verb));
+        let _verb = if is_release { None } else { Some(self.turn(&device)?) };
         // Once more: the verb that had its turn may have brought another table.
         let (index, target, message, array, suspended) = look()?;
         if is_release && !message.allows_writes() {

@@ -44,6 +44,8 @@ mod revive;
 mod status;
 mod switch;
 mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -277,18 +279,26 @@ impl Mapped {
 
     /// Stops its arrays for good. Tells whether their parity is right, and all is known of their members.
     pub(crate) fn stop(&self) -> Result<Parity, String> {
-        let arrays: Vec<LiveArray> = {
-            let tables = self.tables();
-            let arrays = tables.active.iter().flat_map(|active| active.arrays.values());
-            arrays.cloned().collect()
+        let first = self.arrays();
+        let stopped = stop_arrays(&first);
+        // A verb that has begun may wait for what has just been stopped. What it has started is stopped too.
+        let _verb = lock(&self.verb);
+        let is_stopped = |array: &LiveArray| match &array.raid {
+            Some(raid) => {
+                first.iter().any(|it| it.raid.as_ref().is_some_and(|it| Arc::ptr_eq(it, raid)))
+            }
+            None => true,
         };
-        let stop = |array: &LiveArray| match (&array.raid, &array.last) {
-            (Some(raid), _) => stop_for_good(raid),
-            (None, last) => Ok(Parity::of(last.as_ref().is_some_and(arrays::Last::in_sync))),
-        };
-        // All of them stop, whatever the first one says.
-        let stopped: Vec<_> = arrays.iter().map(stop).collect();
-        stopped.into_iter().try_fold(Parity::Right, |all, one| Ok(all.and(one?)))
+        let late = self.arrays();
+        match late.iter().all(is_stopped) {
+            true => stopped,
+            false => stop_arrays(&late),
+        }
+    }
+
+    fn arrays(&self) -> Vec<LiveArray> {
+        let tables = self.tables();
+        tables.active.iter().flat_map(|active| active.arrays.values()).cloned().collect()
     }
 
     /// The arrays of the table that makes the device again.
@@ -312,7 +322,7 @@ impl Control {
     ) -> Result<MappedInfo, ControlError> {
         let device = self.add_mapped(name, &request)?;
         let made = request.table.map_or(Ok(()), |table| {
-            self.load(name, table, request.before).and_then(|()| self.dm_resume(name))
+            self.load(&device, table, request.before).and_then(|()| self.resume(&device))
         });
         match made {
             Ok(()) => {
@@ -321,7 +331,7 @@ impl Control {
                 Ok(self.info_of(&state.registry, &device))
             }
             Err(error) => {
-                if let Err(error) = self.dm_remove(name, false, false) {
+                if let Err(error) = self.remove(&device, false, false) {
                     tracing::error!(bdev = name, %error, "a mapped device without a table is left");
                 }
                 Err(error)
@@ -371,7 +381,7 @@ impl Control {
     /// When there is no such device, or the name is taken or can be none.
     pub fn dm_rename(&self, name: &str, new_name: &str) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let _verb = self.turn(&device)?;
         let mut state = self.state();
         let old = device.bdev.name();
         if old == new_name {
@@ -392,7 +402,7 @@ impl Control {
             request.rename(&old, new_name);
         }
         state.registry.claim_mapped();
-        state.known.forget(&old);
+        state.known.rename(&old, new_name);
         drop(state);
         device.note_renamed();
         self.notices.push(NoticeKind::BdevUnregister, &old, None);
@@ -408,7 +418,7 @@ impl Control {
     /// When there is no such device, it has one, or the UUID is taken.
     pub fn dm_set_uuid(&self, name: &str, uuid: &str) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let _verb = self.turn(&device)?;
         let state = self.state();
         if !device.tables().uuid.is_empty() {
             let name = device.bdev.name();
@@ -478,12 +488,34 @@ impl Control {
         ArrayEvent { array: device.bdev.name(), ..event }
     }
 
+    /// Waits for the turn of a verb to change a device. Meanwhile it may have been removed, and its name
+    /// given to another.
+    fn turn<'a>(&self, device: &'a Mapped) -> Result<MutexGuard<'a, ()>, ControlError> {
+        let verb = lock(&device.verb);
+        let (state, name) = (self.state(), device.bdev.name());
+        state.admit_change(&name)?;
+        match state.registry.mapped().any(|it| std::ptr::eq(&*it, device)) {
+            true => Ok(verb),
+            false => Err(MappedError::NoDevice { name }.into()),
+        }
+    }
+
     /// The mapped device of that name, `/dev/mapper/` name, or UUID of either sort.
     fn mapped(&self, name: &str) -> Result<Arc<Mapped>, ControlError> {
         let state = self.state();
         let found = find_mapped(&state.registry, name);
         found.ok_or_else(|| MappedError::NoDevice { name: name.to_owned() }.into())
     }
+}
+
+/// All of them stop, whatever the first one says.
+fn stop_arrays(arrays: &[LiveArray]) -> Result<Parity, String> {
+    let stop = |array: &LiveArray| match (&array.raid, &array.last) {
+        (Some(raid), _) => stop_for_good(raid),
+        (None, last) => Ok(Parity::of(last.as_ref().is_some_and(arrays::Last::in_sync))),
+    };
+    let stopped: Vec<_> = arrays.iter().map(stop).collect();
+    stopped.into_iter().try_fold(Parity::Right, |all, one| Ok(all.and(one?)))
 }
 
 fn find_mapped(registry: &Registry, name: &str) -> Option<Arc<Mapped>> {

@@ -168,7 +168,7 @@ impl Control {
             live: active.is_some(),
             inactive: tables.inactive.is_some(),
             deferred: tables.deferred,
-            open_count: claim.map_or(0, |claim| claim.users()),
+            open_count: claim.map_or(0, |claim| claim.count()),
             events: device.event_number(),
             targets: lines.iter().map(|line| line.target.name()).collect(),
             devices: devices.into_iter().map(|name| name.as_str().to_owned()).collect(),

@@ -20,13 +20,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use array::{Before, RaidBdev};
-use device::{Bdev, MappedTable, SuspendMode};
+use device::{Bdev, MappedTable, SuspendMode, lingering_requests, still_lingering};
 use rpc::error::errno;
 
+use super::super::Control;
 use super::super::error::ControlError;
 use super::super::notices::NoticeKind;
 use super::super::registry::Claim;
-use super::super::{Control, lock};
 use super::arrays::{Last, stop_all};
 use super::{Active, Inactive, Mapped, MappedError, plane};
 
@@ -38,7 +38,7 @@ impl Control {
     /// When there is no such device, or what is in flight does not end; it goes on then.
     pub fn dm_suspend(&self, name: &str, noflush: bool) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let _verb = self.turn(&device)?;
         if device.tables().suspended {
             return Ok(());
         }
@@ -55,17 +55,22 @@ impl Control {
     /// When there is no such device, or the table is refused: the device stays suspended then, with the
     /// table that it had.
     pub fn dm_resume(&self, name: &str) -> Result<(), ControlError> {
-        let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        self.resume(&*self.mapped(name)?)
+    }
+
+    pub(super) fn resume(&self, device: &Mapped) -> Result<(), ControlError> {
+        let _verb = self.turn(device)?;
         let inactive = device.tables().inactive.clone();
-        let first = device.tables().active.is_none() && inactive.is_some();
+        let switches = inactive.is_some();
+        let first = device.tables().active.is_none() && switches;
         match inactive {
-            Some(inactive) => self.switch(&device, inactive)?,
-            None => self.go_on(&device)?,
+            Some(inactive) => self.switch(device, inactive)?,
+            None => self.go_on(device)?,
         }
         self.arrange_permits(&mut self.state());
-        if first {
-            self.examine_bdev(&device.bdev.name())?;
+        let name = device.bdev.name();
+        if first || switches && self.state().known.has(&name) {
+            self.examine_bdev(&name)?;
         }
         tracing::info!(bdev = device.bdev.name(), "resumed");
         self.changed.notify_all();
@@ -99,6 +104,8 @@ impl Control {
         if !device.tables().suspended {
             suspend(device, SuspendMode::Flush)?;
         }
+        // Whoever reads it after this is answered by the new table.
+        self.state().registry.touch(&device.bdev.name());
         let last = stop_active(device);
         let switched = self.start_table(device, inactive, &last);
         device.tables().inactive = None;
@@ -162,11 +169,35 @@ impl Control {
     ///
     /// When there is no such device, or somebody uses it and it is not to be removed later.
     pub fn dm_remove(&self, name: &str, deferred: bool, force: bool) -> Result<bool, ControlError> {
-        let device = self.mapped(name)?;
-        let verb = lock(&device.verb);
+        self.remove(&*self.mapped(name)?, deferred, force)
+    }
+
+    pub(super) fn remove(
+        &self,
+        device: &Mapped,
+        deferred: bool,
+        force: bool,
+    ) -> Result<bool, ControlError> {
+        let verb = self.turn(device)?;
+        let removed = self.remove_now(device, deferred, force);
+        drop(verb);
+        if let Ok(true) = removed {
+            // What it was made of may be due now.
+            self.remove_deferred();
+        }
+        removed
+    }
+
+    /// The same in its turn.
+    pub(super) fn remove_now(
+        &self,
+        device: &Mapped,
+        deferred: bool,
+        force: bool,
+    ) -> Result<bool, ControlError> {
         let name = device.bdev.name();
         if force && device.tables().active.is_some() {
-            self.fail_everything(&device)?;
+            self.fail_everything(device)?;
         }
         {
             let mut state = self.state();
@@ -180,20 +211,29 @@ impl Control {
                 }
                 Some(claim) => return Err(MappedError::Busy { name, claim }.into()),
             }
+            let requests = still_lingering(device.bdev.info().uuid);
+            match requests {
+                0 => {}
+                // What it was made of would be free, and nobody would know of them.
+                _ if deferred => {
+                    device.tables().deferred = true;
+                    tracing::info!(bdev = name, requests, "to be removed when they have ended");
+                    return Ok(false);
+                }
+                requests => return Err(ControlError::Lingering { name, requests }),
+            }
             state.registry.claim_named(&name, Claim::Removal);
         }
-        stop_active(&device);
+        stop_active(device);
         let mut state = self.state();
         let removed = state.registry.remove(&name);
+        state.known.forget(&name);
         state.registry.claim_mapped();
         self.changed.notify_all();
         drop(state);
         drop(removed);
         self.notices.push(NoticeKind::BdevUnregister, &name, None);
         tracing::info!(bdev = name, "mapped device removed");
-        drop(verb);
-        // What it was made of may be due now.
-        self.remove_deferred();
         Ok(true)
     }
 
@@ -204,14 +244,21 @@ impl Control {
                 let state = self.state();
                 let mut devices = state.registry.mapped().filter(|device| {
                     let free = state.registry.find(&device.bdev.name());
-                    device.tables().deferred && free.is_some_and(|entry| entry.claim.is_none())
+                    let at_rest = lingering_requests(device.bdev.info().uuid) == 0;
+                    let free = free.is_some_and(|entry| entry.claim.is_none());
+                    device.tables().deferred && at_rest && free
                 });
                 devices.next()
             };
             let Some(device) = due else { return };
-            if let Err(error) = self.dm_remove(&device.bdev.name(), true, false) {
-                tracing::error!(%error, "deferred removal");
-                return;
+            match self.remove(&device, true, false) {
+                Ok(true) => {}
+                // Somebody uses it again.
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::error!(%error, "deferred removal");
+                    return;
+                }
             }
         }
     }
@@ -221,6 +268,7 @@ impl Control {
         if !device.tables().suspended {
             suspend(device, SuspendMode::NoFlush)?;
         }
+        self.state().registry.touch(&device.bdev.name());
         let table = plane::error_table(device);
         stop_active(device);
         let (plane, lags) = self.plane_table(device, &table, &BTreeMap::new())?;

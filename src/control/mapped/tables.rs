@@ -14,9 +14,9 @@
 use array::Before;
 use device::Bdev;
 
+use super::super::Control;
 use super::super::error::ControlError;
 use super::super::registry::{Claim, Registry};
-use super::super::{Control, lock};
 use super::{Inactive, Mapped, MappedError, Tables, find_mapped};
 use crate::dm::{Device, DeviceName, Table, TableError, Target};
 
@@ -40,20 +40,23 @@ impl Control {
     ///
     /// When there is no such device, the table is refused, or a device of it has another user.
     pub fn dm_load(&self, name: &str, text: &str) -> Result<(), ControlError> {
-        self.load(name, text, Before::default())
+        self.load(&*self.mapped(name)?, text, Before::default())
     }
 
     /// The same for arrays of whose life before something is known.
-    pub(super) fn load(&self, name: &str, text: &str, before: Before) -> Result<(), ControlError> {
-        let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+    pub(super) fn load(
+        &self,
+        device: &Mapped,
+        text: &str,
+        before: Before,
+    ) -> Result<(), ControlError> {
+        let _verb = self.turn(device)?;
         let mut state = self.state();
         let name = device.bdev.name();
-        state.admit_change(&name)?;
         let find = |word: &str| find(&state.registry, word);
         let refused = |source: TableError| MappedError::Table { name: name.clone(), source };
         let table = Table::parse(text, &find).map_err(refused)?;
-        check_users(&state.registry, &device, &table)?;
+        check_users(&state.registry, device, &table)?;
         device.tables().inactive = Some(Inactive { table, before });
         state.registry.claim_mapped();
         tracing::info!(bdev = name, "table loaded");
@@ -67,7 +70,7 @@ impl Control {
     /// When there is no such device.
     pub fn dm_clear(&self, name: &str) -> Result<(), ControlError> {
         let device = self.mapped(name)?;
-        let _verb = lock(&device.verb);
+        let _verb = self.turn(&device)?;
         let mut state = self.state();
         device.tables().inactive = None;
         state.registry.claim_mapped();
@@ -111,9 +114,15 @@ fn check_users(registry: &Registry, device: &Mapped, table: &Table) -> Result<()
                 bdev: usage.bdev.clone(),
                 claim,
             };
-            if reaches(registry, &usage.bdev, &own) {
+            // It would be made of itself.
+            if registry.below(&usage.bdev).contains(&own) {
                 let devices = vec![own.clone()];
                 return Err(in_use(Claim::Mapped { devices, exclusive: true }).into());
+            }
+            match usage.exclusive {
+                // Of the device itself its array asks.
+                true => registry.check_rest_below(&usage.bdev)?,
+                false => registry.check_rest(&usage.bdev)?,
             }
             let Some(claim) = registry.find(&usage.bdev).and_then(|entry| entry.claim.clone())
             else {
@@ -164,23 +173,6 @@ fn check_own(own: &str, table: &Table) -> Result<(), ControlError> {
         seen.append(&mut new);
     }
     Ok(())
-}
-
-/// Whether the bdev is that mapped device, or made of it.
-fn reaches(registry: &Registry, from: &str, to: &str) -> bool {
-    let mut seen = Vec::new();
-    let mut next = vec![from.to_owned()];
-    while let Some(name) = next.pop() {
-        if name == to {
-            return true;
-        }
-        if seen.contains(&name) {
-            continue;
-        }
-        next.extend(registry.parts(&name));
-        seen.push(name);
-    }
-    false
 }
 
 /// What a target says of a device that it cannot have.

@@ -7,7 +7,7 @@ use super::super::raid45::{Raid45Table, Raid45Type};
 use super::super::status::{
     DelayState, MemberHealth, Raid45State, Raid45Statistics, RaidState, SyncAction,
 };
-use super::super::table::TARGETS_MAX;
+use super::super::table::{SECTORS_MAX, TARGETS_MAX};
 use super::super::{Device, DeviceName, Errno, Start, Table, TableError, Target};
 use raid::dirty_log::LogHealth;
 use raid::layout::{Layout, Level};
@@ -55,8 +55,20 @@ fn tables_have_a_form() {
         ("0 8 zero\n16 8 error", "error: Gap in table (-EINVAL)"),
         (
             "0 18446744073709551615 zero\n18446744073709551615 1 zero",
-            "Invalid format on line 2 of table",
+            "line 1 of table ends at sector 18446744073709551615: a device has at most \
+             18014398509481983",
         ),
+        (
+            "0 36028797018963976 zero",
+            "line 1 of table ends at sector 36028797018963976: a device has at most \
+             18014398509481983",
+        ),
+        (
+            "0 18014398509481983 zero\n18014398509481983 1 error",
+            "line 2 of table ends at sector 18014398509481984: a device has at most \
+             18014398509481983",
+        ),
+        ("18446744073709551615 1 zero", "Invalid format on line 1 of table"),
         ("0 8 zero x", "zero: No arguments required (-EINVAL)"),
         ("0 8 linear ? 0", "linear: Device lookup failure (-ENODEV): ?"),
     ] {
@@ -71,6 +83,7 @@ fn tables_have_a_form() {
     let table = parse(text).unwrap();
     assert_eq!(table.to_string(), "0 8 linear a 0\n8 8 error \n16 16 zero ");
     assert_eq!(table.sectors(), 32);
+    assert_eq!(parse("0 18014398509481983 zero").unwrap().sectors(), SECTORS_MAX);
     let at = |sector| table.line_at(sector).map(|line| line.target.name());
     assert_eq!(
         [at(0), at(7), at(8), at(31), at(32)].map(Option::unwrap_or_default),
@@ -545,6 +558,10 @@ fn raid456_has_its_grammar() {
         ),
         (
             "core 1 8192 raid5_ls 1 128 4 a 0 b x c 0 d 0".to_owned(),
+            "Invalid RAID device offset parameter",
+        ),
+        (
+            "core 1 8192 raid5_ls 1 128 4 a 0 - 36028797018963968 c 0 d 0".to_owned(),
             "Invalid RAID device offset parameter",
         ),
         (

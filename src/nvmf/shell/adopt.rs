@@ -15,7 +15,7 @@ use reactor::Cx;
 use reactor::memory::IoBufMut;
 
 use super::fence::Fence;
-use super::group::{Ask, GroupStats, LinkNo, group_of};
+use super::group::{Ask, GroupStats, LinkNo, Retired, group_of};
 use super::link::{Joined, Link};
 use super::pulse::Pulse;
 use crate::nvmf::auth::{AuthConfig, Progress, Session};
@@ -191,15 +191,26 @@ pub(super) fn open(
     fence: Arc<Fence>,
 ) -> Result<(), OpenError> {
     let channel = bdev.open_client(cx)?;
+    let device = (!bdev.keeps_order()).then(|| bdev.info().uuid);
     if let Some(group) = group_of(cx) {
-        group.borrow_mut().channels.insert(key, channel, fence);
+        group.borrow_mut().channels.insert(key, channel, device, fence);
     }
     Ok(())
 }
 
 /// Closes the bdev of a namespace, once nothing is there any more or whatever is; says whether it is done.
 pub(super) fn retire(cx: &mut Cx, key: u64, by_force: bool) -> bool {
-    group_of(cx).is_none_or(|group| group.borrow_mut().retire(key, by_force))
+    let Some(group) = group_of(cx) else { return true };
+    let retired = group.borrow_mut().retire(key, by_force);
+    match retired {
+        Retired::Busy => false,
+        Retired::Out(channel) => {
+            if let Some(channel) = channel {
+                channel.give_up(cx);
+            }
+            true
+        }
+    }
 }
 
 /// What the group has done.

@@ -29,7 +29,7 @@ use reactor::memory::{IoBufMut, Pool};
 use reactor::{Cx, Layer, Poller, Ticks};
 use rustix::event::epoll::{self, CreateFlags, Event as EpollEvent, EventData, EventFlags};
 
-use super::io::{self as jobs, Channels};
+use super::io::{self as jobs, Channel, Channels};
 use super::link::{Link, LinkState, Stage};
 use crate::limits::{
     NVMF_BUFFER_BYTES_PER_REACTOR, NVMF_EVENTS_PER_TURN_MAX, NVMF_HOT_US, NVMF_LOOK_US,
@@ -80,6 +80,15 @@ pub struct GroupStats {
     pub completed: u64,
     /// Bytes of buffers that are not lent.
     pub free_buffer_bytes: u64,
+}
+
+/// What has become of a bdev whose namespace goes.
+#[derive(Debug)]
+pub(super) enum Retired {
+    /// It has requests, which are waited for.
+    Busy,
+    /// It is out, with the channel that it had.
+    Out(Option<Box<Channel>>),
 }
 
 /// A link, and how it is looked at.
@@ -440,15 +449,14 @@ impl Group {
         }
     }
 
-    /// Takes out a bdev whose namespace goes, once nothing is there any more, or whatever is. Says whether
-    /// it is out.
-    pub(super) fn retire(&mut self, key: u64, by_force: bool) -> bool {
-        let Some(channel) = self.channels.get_mut(key) else { return true };
+    /// Takes out a bdev whose namespace goes, once nothing is there any more, or whatever is.
+    pub(super) fn retire(&mut self, key: u64, by_force: bool) -> Retired {
+        let Some(channel) = self.channels.get_mut(key) else { return Retired::Out(None) };
         channel.retires = true;
         if channel.in_flight > 0 && !by_force {
-            return false;
+            return Retired::Busy;
         }
-        self.channels.remove(key);
+        let channel = self.channels.remove(key).map(Box::new);
         for (_, link) in self.links() {
             let of_it = |stage: &Stage| matches!(stage, Stage::Io(job) if job.request.key == key);
             let tags = (0..link.commands.len()).filter(|at| of_it(&link.commands[*at].stage));
@@ -460,7 +468,7 @@ impl Group {
         for slot in 0..self.places.len() {
             self.heat(slot);
         }
-        true
+        Retired::Out(channel)
     }
 
     pub(super) fn stats(&mut self) -> GroupStats {

@@ -15,9 +15,11 @@
 
 use std::sync::Arc;
 
-use device::{BdevIo, ClientChannel, IoChannel, IoOp, IoStatus};
+use device::{BdevIo, ClientChannel, IoChannel, IoOp, IoStatus, Lingering};
 use nvme::Status;
+use reactor::Cx;
 use reactor::memory::IoBufMut;
+use uuid::Uuid;
 
 use super::fence::Fence;
 use super::link::{Link, Stage};
@@ -88,10 +90,22 @@ pub(crate) struct Channel {
     pub(crate) in_flight: usize,
     /// Of its namespace.
     key: u64,
+    /// Whose requests linger when they are given up; `None` if what comes later never suffers from them.
+    device: Option<Uuid>,
     /// The namespace goes: nothing new is taken.
     pub(crate) retires: bool,
     /// Of the namespace, on all reactors.
     pub(crate) fence: Arc<Fence>,
+}
+
+impl Channel {
+    /// The namespace is gone, and the bdev may still do what it was asked for: as long as it may, the channel
+    /// is kept, and nobody relies on what he writes to the bdev.
+    pub(crate) fn give_up(self, cx: &mut Cx) {
+        if let Some(device) = self.device {
+            Lingering::begin(device, self.in_flight).keep(cx, Box::new(self.channel));
+        }
+    }
 }
 
 /// Where a channel is in its list. The rest of a key tells apart those that were in one place in turn.
@@ -111,12 +125,18 @@ impl Channels {
         channel.filter(|channel| channel.key == key)
     }
 
-    pub(crate) fn insert(&mut self, key: u64, channel: ClientChannel, fence: Arc<Fence>) {
+    pub(crate) fn insert(
+        &mut self,
+        key: u64,
+        channel: ClientChannel,
+        device: Option<Uuid>,
+        fence: Arc<Fence>,
+    ) {
         let at = place_of(key);
         if self.list.len() <= at {
             self.list.resize_with(at + 1, || None);
         }
-        self.list[at] = Some(Channel { channel, in_flight: 0, key, retires: false, fence });
+        self.list[at] = Some(Channel { channel, in_flight: 0, key, device, retires: false, fence });
     }
 
     pub(crate) fn remove(&mut self, key: u64) -> Option<Channel> {

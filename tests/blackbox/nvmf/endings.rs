@@ -82,3 +82,57 @@ fn a_late_array_is_exported() {
     });
     daemon.stop();
 }
+
+/// Goal: a write that a namespace's end does not wait for any more may still land: until it has ended nobody
+/// gets the bdev, and nothing that stands on it or is below it is made or goes; then everything can be. Method: an
+/// error bdev keeps the write of a host; the namespace is taken out.
+#[test]
+fn what_is_given_up_is_still_waited_for() {
+    let place = Place::new();
+    let daemon = place.start();
+    for name in ["m", "a", "b"] {
+        daemon.ask("bdev_malloc_create", malloc(name, 4));
+    }
+    daemon.ask("bdev_error_create", json!({ "base_name": "m" }));
+    let port = export(&daemon, "EE_m");
+    let (_admin, facts) = Queue::admin(port, false).unwrap();
+    let mut queue = Queue::io(port, false, facts.cntlid, 1).unwrap();
+    let pending = json!({ "name": "EE_m", "io_type": "write", "error_type": "pending", "num": 1 });
+    daemon.ask("bdev_error_inject_error", pending);
+    let command = write(1, 0, 1, BLOCK, false);
+    queue.submit(command, vec![1; BLOCK as usize]).unwrap().unwrap();
+    thread::park_timeout(Duration::from_millis(300));
+    daemon.ask("nvmf_subsystem_remove_ns", json!({ "nqn": NQN, "nsid": 1 }));
+
+    let users = [
+        (
+            "nvmf_subsystem_add_ns",
+            json!({ "nqn": NQN, "namespace": { "bdev_name": "EE_m", "nsid": 2 } }),
+        ),
+        ("bdev_raid_create", raid5("r", &["EE_m", "a", "b"])),
+        ("bdev_raid_add_spare", json!({ "base_bdev": "EE_m" })),
+        ("bdev_error_create", json!({ "base_name": "EE_m" })),
+        (
+            "bdev_delay_create",
+            json!({
+                "base_bdev_name": "EE_m", "name": "slow", "avg_read_latency": 0, "p99_read_latency": 0,
+                "avg_write_latency": 0, "p99_write_latency": 0,
+            }),
+        ),
+        ("bdev_split_create", json!({ "base_bdev": "EE_m", "split_count": 2 })),
+        ("dm_create", json!({ "name": "d", "table": "0 8192 linear EE_m 0" })),
+        ("bdev_error_delete", json!({ "name": "EE_m" })),
+    ];
+    for (method, params) in &users {
+        let error = daemon.refused(method, params.clone());
+        let code = if method.starts_with("nvmf") { -32602 } else { -16 };
+        assert_eq!(error.code, code, "{method}: {error}");
+        assert!(error.message.contains("still has 1 requests from before"), "{method}: {error}");
+    }
+    daemon.ask("bdev_error_resume_pending", json!({ "name": "EE_m" }));
+    let (method, params) = &users[0];
+    daemon.ask(method, params.clone());
+    daemon.ask("nvmf_subsystem_remove_ns", json!({ "nqn": NQN, "nsid": 2 }));
+    daemon.ask("bdev_error_delete", json!({ "name": "EE_m" }));
+    daemon.stop();
+}

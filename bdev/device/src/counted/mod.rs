@@ -204,6 +204,10 @@ impl Bdev for Counted {
         self.inner.resize(resize)
     }
 
+    fn keeps_order(&self) -> bool {
+        self.inner.keeps_order()
+    }
+
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
         Ok(Box::new(self.open(cx)?))
     }

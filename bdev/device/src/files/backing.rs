@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags, fallocate, fstat,
-    ioctl_blksszget, major, minor, open, seek, statx,
+    AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags, fallocate,
+    fcntl_getfl, fcntl_setfl, fstat, ioctl_blksszget, major, minor, open, seek, statx,
 };
 use rustix::io::Errno;
 
@@ -317,12 +317,14 @@ fn open_direct_or_buffered(
     open: &mut impl FnMut(&Path, OFlags) -> Result<OwnedFd, Errno>,
 ) -> Result<(OwnedFd, bool), CreateError> {
     let mode = if spec.readonly { OFlags::RDONLY } else { OFlags::RDWR };
-    let flags = mode | OFlags::CLOEXEC;
+    // A fifo would be waited at for somebody at its other end before it is seen to be one.
+    let flags = mode | OFlags::CLOEXEC | OFlags::NONBLOCK;
     match open(&spec.filename, flags | OFlags::DIRECT) {
-        Ok(fd) => Ok((fd, true)),
+        Ok(fd) => Ok((waiting(spec, fd)?, true)),
         // The one number by which open(2) says that the file system has no O_DIRECT.
         Err(Errno::INVAL) => {
             let fd = open(&spec.filename, flags).map_err(|errno| spec.open_failed(errno))?;
+            let fd = waiting(spec, fd)?;
             tracing::warn!(
                 bdev = %spec.name,
                 filename = %spec.filename.display(),
@@ -332,6 +334,13 @@ fn open_direct_or_buffered(
         }
         Err(errno) => Err(spec.open_failed(errno)),
     }
+}
+
+/// A file whose requests wait for what they need: with `O_NONBLOCK`, io_uring would fail them.
+fn waiting(spec: &BackingSpec, fd: OwnedFd) -> Result<OwnedFd, CreateError> {
+    let flags = fcntl_getfl(&fd).and_then(|flags| fcntl_setfl(&fd, flags - OFlags::NONBLOCK));
+    flags.map_err(|errno| spec.inspect_failed("the flags", errno))?;
+    Ok(fd)
 }
 
 /// Alignments that `O_DIRECT` asks for. Kernels from 6.1 tell; before, the logical block size is
