@@ -3,8 +3,8 @@
 //! Not here: what it answers (the service).
 
 params! {
-    /// Tells how everything is: health, reactors, arrays, members, background actions, logs, events, and what the
-    /// configuration and the state ask for that cannot be made yet.
+    /// Tells how everything is: health, reactors, arrays, members, background actions, logs, events.
+    /// Also what the configuration and the state ask for that cannot be made yet.
     /// Numbers are counters since the start. The status page and `raid456 status` are made of it.
     #[method(
         "raid456_get_status",

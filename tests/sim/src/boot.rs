@@ -87,20 +87,10 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, plant: Plant, tracing: bool) -> Self {
         let mut prng = Prng::new(seed);
-        let mut swarm = Swarm::draw(&mut prng);
-        swarm.host_ops_max =
-            Prng::new(mix(seed ^ STRIPE_CACHE_STREAM)).pick(&[1, 2, 8, 512, 512, 512]);
         let mut later_prng = Prng::new(mix(seed ^ LATER_STREAM));
-        swarm.draw_more(&mut later_prng);
-        swarm.stretch_bytes = u64::from(swarm.strip_bytes)
-            * Prng::new(mix(seed ^ STRETCH_STREAM)).pick(&[1, 1, 2, 256]);
+        let swarm = draw_swarm(seed, &mut prng, &mut later_prng);
         let mut permit_prng = Prng::new(mix(seed ^ PERMIT_STREAM));
         let permits = Permits::draw(&mut permit_prng);
-        swarm.cuts_updates = swarm.superblocks && Prng::new(mix(seed ^ UPDATE_STREAM)).one_in(16);
-        if swarm.cuts_updates {
-            (swarm.crashes, swarm.power, swarm.orderly) = (4, 100, 0);
-        }
-        swarm.recorded = !swarm.superblocks && Prng::new(mix(seed ^ RECORD_STREAM)).one_in(4);
         let mut take_back = Prng::new(mix(seed ^ TAKE_BACK_STREAM));
         let takes_back = take_back.one_in(8).then_some(take_back);
         let component = swarm.component_bytes();
@@ -587,6 +577,22 @@ impl World {
             self.want_repair();
         }
     }
+}
+
+/// What a run is like; what was added later is drawn from streams of its own.
+fn draw_swarm(seed: u64, prng: &mut Prng, later_prng: &mut Prng) -> Swarm {
+    let apart = |stream| Prng::new(mix(seed ^ stream));
+    let mut swarm = Swarm::draw(prng);
+    swarm.host_ops_max = apart(STRIPE_CACHE_STREAM).pick(&[1, 2, 8, 512, 512, 512]);
+    swarm.draw_more(later_prng);
+    swarm.stretch_bytes =
+        u64::from(swarm.strip_bytes) * apart(STRETCH_STREAM).pick(&[1, 1, 2, 256]);
+    swarm.cuts_updates = swarm.superblocks && apart(UPDATE_STREAM).one_in(16);
+    if swarm.cuts_updates {
+        (swarm.crashes, swarm.power, swarm.orderly) = (4, 100, 0);
+    }
+    swarm.recorded = !swarm.superblocks && apart(RECORD_STREAM).one_in(4);
+    swarm
 }
 
 /// The log as an array starts with it, and the regions of which nothing is promised.

@@ -136,8 +136,9 @@ impl World {
     fn write_log(&mut self, offset_bytes: u64, len_bytes: u64) {
         let mut bytes = vec![0; usize::try_from(len_bytes).expect("logs are small")];
         self.life.coordinator.log().copy_out(offset_bytes, &mut bytes);
-        if self.plant == Plant::ClearEarly && offset_bytes == 0 && self.prng.one_in(8) {
-            for byte in &mut bytes[1024..] {
+        if self.plant == Plant::ClearEarly && self.prng.one_in(8) {
+            let header = usize::try_from(1024_u64.saturating_sub(offset_bytes)).expect("small");
+            for byte in bytes.iter_mut().skip(header) {
                 *byte |= 1 << self.prng.below(3);
             }
         }

@@ -35,7 +35,7 @@ fn every_planted_bug_is_found() {
         (Plant::StartDirtyDegraded, "", 1..=60),
         (Plant::LogTrustedEarly, "", 1..=100),
         (Plant::StaleMember, "R5: ", 1..=60),
-        (Plant::ReturnUnrebuilt, "R5: ", 1..=300),
+        (Plant::ReturnUnrebuilt, "R5: ", 1..=800),
         (Plant::WorkAnsweredEarly, "is not rebuilt", 1..=100),
         (Plant::WorkAnsweredEarly, "R10: a resync ends", 1..=100),
         (Plant::FlushRetried, "", 1..=60),
