@@ -1,9 +1,17 @@
 //! What a scrape costs: how long it takes with 64 arrays of 24 members under load, and what it takes from
 //! the load. Prints the tables of `perf/results/metrics.md`.
 //!
-//! Windows without scrapes and windows with one scrape a second take turns, so that what else happens on
-//! the machine hits both alike; the medians are compared. Prometheus usually scrapes every 15 seconds or
-//! more.
+//! Windows take turns, so that what else happens on the machine hits all alike; the medians are compared:
+//!
+//! | window | once a second, on the core beside the reactor's |
+//! |---|---|
+//! | quiet | nothing |
+//! | survey | what a scrape asks of the reactor |
+//! | scrape | all of a scrape |
+//! | stranger | as long as a scrape takes somebody who has nothing to do with the service goes over as much memory |
+//!
+//! The last shows what the two cores have in common on this machine: caches, and with two threads of one
+//! core everything. Prometheus usually scrapes every 15 seconds or more.
 //!
 //! Not here: what the numbers mean (`perf/results/metrics.md`).
 
@@ -102,22 +110,44 @@ fn measure(control: &Control, exporter: &Exporter) {
         for format in [Format::Text, Format::OpenMetrics] {
             show(exporter, format, &load);
         }
-        let (mut quiet, mut scraped) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            quiet.push(window(&run, || {}));
-            scraped.push(window(&run, || drop(exporter.scrape(Format::OpenMetrics))));
-        }
+        let [quiet, survey, scrape, stranger] = compare(&run, control, exporter);
         run.stop();
-        let (quiet, scraped) = (median(&mut quiet), median(&mut scraped));
-        let ratio = scraped / quiet;
-        rows.push(format!("| {load} | {quiet:.0} | {scraped:.0} | {ratio:.3} |"));
+        let ratios = [survey, scrape, stranger].map(|rate| format!("{:.3}", rate / quiet));
+        rows.push(format!("| {load} | {quiet:.0} | {} |", ratios.join(" | ")));
     }
     println!("\nA scrape takes {least:.2} ms of the reactor's time (the least of 50).");
     println!("\n## What a scrape a second takes from the load\n");
     println!(
-        "| load | requests/s without | with | ratio |\n|---|---|---|---|\n{}",
+        "| load | requests/s, quiet | survey | scrape | stranger |\n|---|---|---|---|---|\n{}",
         rows.join("\n")
     );
+}
+
+/// Requests a second in windows of each kind.
+fn compare(run: &Run, control: &Control, exporter: &Exporter) -> [f64; 4] {
+    let mut memory = vec![1_u8; 10 << 20];
+    let mut rates = [const { Vec::new() }; 4];
+    for _ in 0..ROUNDS {
+        rates[0].push(window(run, || {}));
+        rates[1].push(window(run, || drop(control.survey())));
+        let begin = clock::now();
+        drop(exporter.scrape(Format::OpenMetrics));
+        let took = (clock::now() - begin).into();
+        rates[2].push(window(run, || drop(exporter.scrape(Format::OpenMetrics))));
+        rates[3].push(window(run, || go_over(&mut memory, took)));
+    }
+    rates.map(|mut rates| median(&mut rates))
+}
+
+/// Reads and writes memory for so long.
+fn go_over(memory: &mut [u8], time: Duration) {
+    let begin = clock::now();
+    while Duration::from(clock::now() - begin) < time {
+        for byte in memory.iter_mut() {
+            *byte = byte.wrapping_mul(3);
+        }
+        std::hint::black_box(&memory);
+    }
 }
 
 fn show(exporter: &Exporter, format: Format, load: &str) {
@@ -144,7 +174,7 @@ fn on_core_ms() -> f64 {
 }
 
 /// Requests a second over a window in which `each` is done once a period.
-fn window(run: &Run, each: impl Fn()) -> f64 {
+fn window(run: &Run, mut each: impl FnMut()) -> f64 {
     let before = run.progress();
     // Nobody ever sends: it is there to be waited for.
     let (_keep, never) = mpsc::channel::<()>();
