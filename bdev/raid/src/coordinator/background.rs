@@ -125,10 +125,6 @@ impl Background {
         }
     }
 
-    pub(super) fn due_ns(&self) -> Option<u64> {
-        self.pass.as_ref().and_then(|pass| pass.wait_ns)
-    }
-
     /// What could not be done before may be possible now.
     pub(super) fn members_changed(&mut self) {
         self.exhausted = false;
@@ -166,6 +162,16 @@ impl Coordinator {
         self.background.exhausted = false;
         self.background.requested = None;
         self.abort_work(orders);
+    }
+
+    /// When there is something to do though nothing happens: at once where a pass has ended without a
+    /// stretch to wait for, and another is to begin.
+    pub(super) fn work_due_ns(&self) -> Option<u64> {
+        match &self.background.pass {
+            Some(pass) => pass.wait_ns,
+            None if self.background.permit == Permit::Withheld => None,
+            None => self.next_kind().map(|_| self.now_ns),
+        }
     }
 
     /// Changes the bounds of the speed.

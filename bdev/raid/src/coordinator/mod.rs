@@ -213,7 +213,7 @@ impl Coordinator {
     /// When [`Self::unplug`] should be called though nothing happens; `None` when that is never.
     #[must_use]
     pub fn due_ns(&self) -> Option<u64> {
-        [self.flushes_due_ns(), self.background.due_ns()].into_iter().flatten().min()
+        [self.flushes_due_ns(), self.work_due_ns()].into_iter().flatten().min()
     }
 
     /// The log.
