@@ -80,8 +80,8 @@ impl Boot {
     pub(super) fn settle(&self, control: &Control) -> io::Result<()> {
         // What waits for the record does not wait for what is tried again, which may take its time.
         let recorded = self.record(control);
-        kept::retry(control);
-        recorded.and_then(|()| self.record(control))
+        let again = if kept::retry(control) { self.record(control) } else { Ok(()) };
+        recorded.and(again)
     }
 
     /// Writes the state if it would say something else.

@@ -81,19 +81,22 @@ pub(super) fn keep(control: &Control, source: CallSource, call: Value, reason: S
     control.kept().add(KeptCall { source, call, bdev, reason });
 }
 
-/// Something may have changed: tries all of them again, once the service has started.
-pub(super) fn retry(control: &Control) {
+/// Something may have changed: tries all of them again, once the service has started. Says whether one is
+/// there now.
+pub(super) fn retry(control: &Control) -> bool {
     if control.kept().is_empty() || !control.is_serving() {
-        return;
+        return false;
     }
     // Somebody else tries them already.
-    let Some(_turn) = control.kept().turn() else { return };
+    let Some(_turn) = control.kept().turn() else { return false };
+    let mut is_there = false;
     for kept in control.kept().all() {
         let (source, method, bdev) = (kept.source.word(), kept.method(), &*kept.bdev);
         let outcome = if is_over(control, &kept) { Ok(()) } else { again(control, &kept) };
         match outcome {
             Ok(()) => {
                 tracing::info!(source, method, bdev, "what could not be made is there");
+                is_there = true;
                 control.kept().forget(|one| one.source == kept.source && one.call == kept.call);
                 if OPENING.contains(&method) {
                     control.be_patient_again();
@@ -105,6 +108,7 @@ pub(super) fn retry(control: &Control) {
             Err(_) => {}
         }
     }
+    is_there
 }
 
 /// A bdev is not wanted any more, and so are calls that make it or are about it. Says whether one was to

@@ -48,8 +48,6 @@ pub(crate) struct Conductor {
     log: Option<Member>,
     /// The devices of the superblocks, where they are not on the members.
     pub(crate) metadata: Option<BTreeMap<Slot, Member>>,
-    /// Members without such a device, of which a superblock was to be written.
-    unrecorded: Vec<Slot>,
     superblocks: BTreeMap<Slot, SuperblockWrite>,
     events: Option<Sender<ArrayEvent>>,
     stopped: Option<Sender<()>>,
@@ -73,7 +71,6 @@ impl Conductor {
             orders: Orders::new(),
             log,
             metadata: None,
-            unrecorded: Vec::new(),
             superblocks: BTreeMap::new(),
             events,
             stopped: None,
@@ -89,7 +86,7 @@ impl Conductor {
     /// action is paced its reactor stays awake: timers are too coarse for it.
     pub(crate) fn can_sleep(&self) -> bool {
         let running = matches!(self.core.action(), Action::Running(_));
-        !self.stirred && !running && self.orders.is_empty() && self.unrecorded.is_empty()
+        !self.stirred && !running && self.orders.is_empty()
     }
 
     /// The devices that are its own.
@@ -316,11 +313,7 @@ impl ArrayShard {
                 done.extend(device.abandon(IoStatus::TimedOut, &mut self.graveyard));
             }
         }
-        let unrecorded = std::mem::take(&mut conductor.unrecorded);
-        let count = done.len() + unrecorded.len();
-        for slot in unrecorded {
-            self.superblock_step(now, slot, false);
-        }
+        let count = done.len();
         for completion in done.drain(..) {
             let ok = completion.status.is_ok();
             match Purpose::of(completion.io.token) {
@@ -345,6 +338,10 @@ impl ArrayShard {
         }
         let order = copy_order(superblock.events);
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
+        if conductor.metadata.as_ref().is_some_and(|devices| !devices.contains_key(&slot)) {
+            // Nothing can be on record with it, so it does not count (**R4**).
+            return self.coordinate(now, Input::SuperblockWritten { slot, ok: false });
+        }
         let write = SuperblockWrite { bytes: bytes.freeze(), order, step: Step::Write(0) };
         conductor.superblocks.insert(slot, write);
         self.submit_superblock(slot);
@@ -363,11 +360,10 @@ impl ArrayShard {
         let conductor = self.conductor.as_mut().expect("the coordinator is on shard 0");
         match &mut conductor.metadata {
             None => self.submit_to_member(slot, io),
-            Some(devices) => match devices.get_mut(&slot) {
-                Some(device) => device.submit(io, self.patience.now_ns()),
-                // Nothing can be on record with it, so it does not count (**R4**).
-                None => conductor.unrecorded.push(slot),
-            },
+            Some(devices) => {
+                let device = devices.get_mut(&slot).expect("it was there when this began");
+                device.submit(io, self.patience.now_ns());
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
 use raid::bitmap::Bitmap;
 use raid::dirty_log::{
     DirtyLog, DiskArea, Found, Initially, Loaded, Loader, Regions, SyncOption, check_regions,
+    is_log,
 };
 use raid::geometry::Geometry;
 use raid::layout::Level;
@@ -45,9 +46,6 @@ const REGIONS_MAX: u64 = 1 << 21;
 
 /// Regions of any log: their bits take 12 MiB of memory three times over.
 const REGIONS_LIMIT: u64 = 100_000_000;
-
-/// What a dirty log begins with (Linux, `drivers/md/dm-log.c`: `MIRROR_MAGIC`, little endian).
-const LOG_MAGIC: &[u8] = b"rRiM";
 
 /// How long a device may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -146,7 +144,7 @@ fn first_bytes(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Box<[u8]
 #[must_use]
 pub fn log_occupant(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Option<String> {
     let first = first_bytes(reactor, bdev).ok()?;
-    if first.starts_with(LOG_MAGIC) {
+    if is_log(&first) {
         return None;
     }
     match probe(reactor, bdev) {
@@ -310,8 +308,8 @@ fn beginning(
             return Err(CreateError::DirtyDegraded { name, dirty: regions, regions });
         }
         Some(bdev) => {
-            let (log, clean) = new_log(reactor, spec, bdev, regions, map)?;
-            return Ok(Beginning { log, vouched: vouched || clean });
+            let begun = new_log(reactor, spec, bdev, regions, map)?;
+            return Ok(Beginning { vouched: vouched || begun.vouched, ..begun });
         }
         // Without every member there is nothing that parity could be compared with: it is all that
         // stands for the missing one, and has to be trusted.
@@ -360,22 +358,21 @@ fn check_members(reactor: &ReactorHandle, spec: &RaidSpec) -> Result<(), CreateE
 }
 
 /// The log of a new array: what is on its bdev counts, as with dm-log, unless the array is new by all
-/// accounts, its parity is vouched for, or the log is known to have failed. Says too whether it is one that
-/// calls everything clean.
+/// accounts, its parity is vouched for, or the log is known to have failed. One that calls everything clean
+/// vouches for it.
 fn new_log(
     reactor: &ReactorHandle,
     spec: &RaidSpec,
     bdev: &Arc<dyn Bdev>,
     regions: Regions,
     map: &MemberMap,
-) -> Result<(DirtyLog, bool), CreateError> {
+) -> Result<Beginning, CreateError> {
     let RaidOptions { before, force, superblock, resync, .. } = spec.options;
     let (degraded, is_new) = (!map.is_optimal(), superblock || resync);
     let vouched = spec.assume_clean || is_new && degraded;
     let in_sync = before.end == LastEnd::InOrder && !is_new && !degraded;
     let sync = match (vouched, is_new || before.log_failed) {
         (true, _) => SyncOption::NoSync,
-        (false, true) if in_sync => SyncOption::NoSync,
         (false, true) => SyncOption::Sync,
         (false, false) => SyncOption::Default,
     };
@@ -390,16 +387,16 @@ fn new_log(
         }
         if loaded.found == Found::Fresh && !before.log_failed {
             let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
-            return Ok((begun.log, false));
+            return Ok(Beginning { log: begun.log, vouched: false });
         }
     }
     if in_sync && loaded.log.dirty_count() > 0 {
         // Whatever became of the log at the end.
         let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
-        return Ok((begun.log, true));
+        return Ok(Beginning { log: begun.log, vouched: true });
     }
-    let clean = matches!(loaded.found, Found::Existing { .. }) && loaded.log.dirty_count() == 0;
-    Ok((loaded.log, clean))
+    let vouched = matches!(loaded.found, Found::Existing { .. }) && loaded.log.dirty_count() == 0;
+    Ok(Beginning { log: loaded.log, vouched })
 }
 
 /// Regions whose parity may be wrong, by a log and by what is known besides (**R7**). Of a log that is not

@@ -68,10 +68,10 @@
 //! 1. Update k + 1 begins only after update k has finished on every member in use; a member on which it
 //!    failed is declared [`Faulty`](MemberRecordState::Faulty) by update k + 1.
 //! 2. The update that declares a member faulty or missing is not written to that member.
-//! 3. Of the two copies on a member that which the last update has written last is written first
+//! 3. A life begins with the last update as it is, on every member: what a killed process has written last may
+//!    be in a cache only. Of the two copies that which the update before has written last is written first
 //!    ([`copy_order`]), and flushed before the other: wherever updates are cut off, and however often, the
-//!    better one is never the one that is overwritten. A life begins with the last
-//!    update as it is: what a killed process has written last may be in a cache only.
+//!    better one is overwritten with nothing but what it says already.
 //! 4. Geometry never changes in the life of an array.
 //!
 //! Not here: reading and writing it (crate `array`), who belongs together and may start

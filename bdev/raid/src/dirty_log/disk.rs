@@ -302,6 +302,12 @@ fn judge(header: &[u8; HEADER_BYTES], sync: SyncOption) -> Found {
     }
 }
 
+/// Whether the first bytes of a device are those of a dirty log, of whatever version.
+#[must_use]
+pub fn is_log(first: &[u8]) -> bool {
+    first.starts_with(&MAGIC.to_le_bytes())
+}
+
 fn header_of(regions: u64) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[0..4].copy_from_slice(&MAGIC.to_le_bytes());

@@ -31,7 +31,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub use disk::{DiskArea, Found, Loaded, Loader, LogError, check_regions};
+pub use disk::{DiskArea, Found, Loaded, Loader, LogError, check_regions, is_log};
 pub use regions::Regions;
 pub use status::{LogFailure, LogHealth, LogType, status_info, status_table};
 

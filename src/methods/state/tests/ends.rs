@@ -163,3 +163,22 @@ fn a_degraded_device_with_a_log_takes_its_next_table() {
     service.write("r");
     service.stop();
 }
+
+/// Goal: a failure is on record with everybody who is left (R4, R8), so members without a metadata device do not
+/// stand beside some that have one. Method: a table of each sort, and nothing is written by the one refused.
+#[test]
+fn all_members_have_a_metadata_device_or_none() {
+    let place = Place::mounted();
+    let service = Service::start(&place);
+    service.disks(&["a", "b", "c", "ma", "mb", "mc"]);
+    let table = |second: &str| format!("0 8192 raid raid5_ls 1 128 3 ma a {second} b mc c");
+    let params = |second| json!({ "name": "r", "table": table(second) });
+    let error = service.call("dm_create", params("-")).unwrap_err();
+    assert!(error.message.contains("slot 1 has no metadata device and others have"), "{error}");
+    assert!(!service.has("r"));
+    let reactor = &service.control.reactors()[0];
+    let first = service.control.bdev("ma").unwrap();
+    assert!(blocking::read(reactor, &first, 0, 1 << 20, PATIENCE).unwrap().iter().all(|b| *b == 0));
+    service.ask("dm_create", params("mb"));
+    service.stop();
+}

@@ -110,24 +110,33 @@ fn a_copy_of_the_wrong_length_is_none() {
 
 /// Goal: however often updates are cut off, a member says at least what the last one that ended has said, and
 /// never nothing. Method: every sequence of six updates, each of which ends or is cut off before, in or
-/// after the write of a copy; the next one has the event count that a start would give it.
+/// after the write of a copy, or ends; before each the last one is written again, as at a start, which may be
+/// cut off too. A sector is old or new: writing what is there already tears nothing.
 #[test]
 fn the_better_copy_is_never_overwritten() {
+    fn cut_off(copies: [Option<u64>; 2], events: u64) -> [[Option<u64>; 2]; 4] {
+        let [first, second] = copy_order(events);
+        let with = |mut copies: [Option<u64>; 2], copy: usize, content| {
+            copies[copy] = content;
+            copies
+        };
+        let torn = |copies: [Option<u64>; 2], copy: usize| {
+            with(copies, copy, copies[copy].filter(|there| *there == events))
+        };
+        let begun = with(copies, first, Some(events));
+        [copies, torn(copies, first), begun, torn(begun, second)]
+    }
     fn go(copies: [Option<u64>; 2], ended: u64, updates_left: u32) {
         let found = copies.into_iter().flatten().max().expect("one of the copies says something");
         assert!(found >= ended, "{copies:?} after update {ended}");
         if updates_left == 0 {
             return;
         }
+        for left in cut_off(copies, found) {
+            go(left, ended, updates_left - 1);
+        }
         let events = found + 1;
-        let [first, second] = copy_order(events);
-        let with = |mut copies: [Option<u64>; 2], copy: usize, content| {
-            copies[copy] = content;
-            copies
-        };
-        let begun = with(copies, first, Some(events));
-        let cut_off = [copies, with(copies, first, None), begun, with(begun, second, None)];
-        for left in cut_off {
+        for left in cut_off([Some(found); 2], events) {
             go(left, ended, updates_left - 1);
         }
         go([Some(events); 2], events, updates_left - 1);
