@@ -120,3 +120,70 @@ impl Coordinator {
         self.begin_superblocks(orders);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bitmap::Bitmap;
+    use crate::coordinator::pace::Rates;
+    use crate::coordinator::{
+        CoordinatorSpec, Input, OnLogFailure, OnMemberFailure, Permit, Policy,
+    };
+    use crate::dirty_log::{DirtyLog, Initially, LogHealth, Regions};
+    use crate::layout::{Layout, Level};
+    use crate::member::{MemberMap, MemberState};
+    use crate::superblock::{Shutdown, tests::sample};
+    use std::collections::VecDeque;
+
+    /// Goal: an array that is told to stop while it starts is recorded as stopped in order (R7). Method: the word
+    /// comes after each number of answers to its first orders; the devices do all that they are asked.
+    #[test]
+    fn a_stop_during_the_start_is_recorded() {
+        for answers_before in 0..12 {
+            let mut array = Coordinator::new(CoordinatorSpec {
+                log: DirtyLog::new(4, Initially::InSync),
+                log_health: LogHealth::Alive,
+                regions: Regions::new(8192, 4096, 8),
+                shards: 1,
+                map: MemberMap::new(vec![MemberState::InSync; 3]),
+                stale: Bitmap::new(4, false),
+                parity_strips: 1,
+                strip_bytes: 4096,
+                stretch_bytes: 4096,
+                superblock: Some(sample(Level::Raid5, Layout::LeftSymmetric, 3)),
+                policy: Policy {
+                    log: OnLogFailure::Continue,
+                    member: OnMemberFailure::Continue,
+                    recorded: false,
+                },
+                rates: Rates::default(),
+                frozen: false,
+                permit: Permit::Granted,
+            });
+            let mut inputs = VecDeque::from([Input::Start]);
+            let mut answers = 0;
+            let mut is_told = false;
+            loop {
+                if !is_told && (answers == answers_before || inputs.is_empty()) {
+                    inputs.push_front(Input::Stop);
+                    is_told = true;
+                }
+                let Some(input) = inputs.pop_front() else { break };
+                answers += 1;
+                let mut orders = Orders::new();
+                array.handle(0, input, &mut orders);
+                array.unplug(0, 0, &mut orders);
+                inputs.extend(orders.into_iter().filter_map(|order| match order {
+                    Order::WriteSuperblock { slot } => {
+                        Some(Input::SuperblockWritten { slot, ok: true })
+                    }
+                    Order::FlushMember { slot } => Some(Input::MemberFlushed { slot, ok: true }),
+                    _ => None,
+                }));
+            }
+            assert!(array.is_stopped(), "after {answers_before} answers");
+            let recorded = array.superblocks().map(|superblock| superblock.shutdown);
+            assert_eq!(recorded, Some(Shutdown::Clean), "after {answers_before} answers");
+        }
+    }
+}
