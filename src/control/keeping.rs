@@ -8,7 +8,8 @@
 //!
 //! An array without superblocks has nothing of its own that could say that a member or the log has failed. Where the
 //! service keeps a state, that says it, and until it does no write is acknowledged (**R4**), whatever else the
-//! array's policy makes it wait for; without one, it does what its policy says, as the kernel's. What the configuration makes is not in the
+//! array's policy makes it wait for; without one, its owner has to know, and writes wait for `allow_writes`, unless its
+//! policy lets them go on. What the configuration makes is not in the
 //! state: it is its author's.
 //!
 //! Not here: the state (`methods::state`), holding writes (`raid::coordinator`).
@@ -17,7 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ::raid::coordinator::Policy;
+use ::raid::coordinator::{OnLogFailure, OnMemberFailure, Policy};
 use ::raid::units::SlotSet;
 use array::RaidBdev;
 use device::Bdev;
@@ -45,6 +46,33 @@ impl Parity {
     }
 }
 
+/// What an array is asked to do when something fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OnFailure {
+    /// When the log fails, if that is said.
+    pub(super) log: Option<OnLogFailure>,
+    /// When a member fails, and there are no superblocks.
+    pub(super) member: OnMemberFailure,
+    /// Whether there are.
+    pub(super) superblock: bool,
+}
+
+impl OnFailure {
+    /// The policy; `recorded`: the service keeps a state.
+    ///
+    /// A log that has failed still says what it said before: who believes it after a crash takes stale parity
+    /// for right. So writes go on only if something says that it has failed. Where nothing can, it is the owner who has to know,
+    /// as with a member: writes wait for `allow_writes`, unless the array is to go on by itself.
+    pub(super) fn policy(self, recorded: bool) -> Policy {
+        let Self { log, member, superblock } = self;
+        let usual = match (superblock || recorded, member) {
+            (true, _) | (false, OnMemberFailure::Continue) => OnLogFailure::Continue,
+            (false, OnMemberFailure::Hold) => OnLogFailure::Block,
+        };
+        Policy { log: log.unwrap_or(usual), member, recorded }
+    }
+}
+
 /// Who is missing in an array whose writes may wait for that to be recorded, and whether its log has failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Unrecorded {
@@ -66,9 +94,9 @@ impl Control {
         self.keeping.store(true, Ordering::Release);
     }
 
-    /// The policy of an array that asks for this one: where there is a state, writes wait for it.
-    pub(super) fn kept_policy(&self, asked: Policy) -> Policy {
-        Policy { recorded: self.keeping.load(Ordering::Acquire), ..asked }
+    /// The policy of an array that is asked for: where there is a state, writes wait for it.
+    pub(super) fn policy(&self, asked: &OnFailure) -> Policy {
+        asked.policy(self.keeping.load(Ordering::Acquire))
     }
 
     /// Arrays whose writes wait. To be asked before the state is put together: who fails meanwhile may not
@@ -114,4 +142,31 @@ pub(super) fn stop_for_good(raid: &RaidBdev) -> Result<Parity, String> {
         tracing::error!(array = raid.info().name, ?missing, "a member has failed its last flush");
     }
     Ok(Parity::of(missing == before && end.regions > 0 && end.regions_in_sync == end.regions))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Goal: in every case, writes go on after the log has failed only if something says that it has, or
+    /// whoever made the array asked for it.
+    #[test]
+    fn who_records_that_the_log_has_failed() {
+        use {OnLogFailure as Log, OnMemberFailure as Member};
+        for said in [None, Some(Log::Continue), Some(Log::Block)] {
+            for member in [Member::Hold, Member::Continue] {
+                for (superblock, recorded) in
+                    [(false, false), (false, true), (true, false), (true, true)]
+                {
+                    let asked = OnFailure { log: said, member, superblock };
+                    let policy = asked.policy(recorded);
+                    let case = format!("{asked:?}, recorded: {recorded}");
+                    assert_eq!((policy.member, policy.recorded), (member, recorded), "{case}");
+                    let goes_on = policy.log == Log::Continue;
+                    let by_itself = superblock || recorded || member == Member::Continue;
+                    assert_eq!(goes_on, said.map_or(by_itself, |log| log == Log::Continue), "{case}");
+                }
+            }
+        }
+    }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use array::{Before, RaidBdev, RaidOptions, RaidSpec};
 use device::Bdev;
 use raid::coordinator::pace::Rates;
-use raid::coordinator::{Permit, Policy};
+use raid::coordinator::{OnLogFailure, OnMemberFailure, Permit};
 use raid::event::WorkKind;
 use raid::layout::{Layout, Level};
 use uuid::Uuid;
 
 use super::error::ControlError;
+use super::keeping::OnFailure;
 use super::registry::{Backing, Claim, Entry};
 use super::{Control, Kind, Lifecycle, RaidDefaults, State};
 
@@ -63,8 +64,10 @@ pub struct RaidRequest {
     pub region_size_kib: Option<u64>,
     /// Whether members get superblocks.
     pub superblock: bool,
-    /// What is done when something fails.
-    pub policy: Policy,
+    /// What is done when the log fails; absent: see [`OnFailure::policy`].
+    pub on_log_failure: Option<OnLogFailure>,
+    /// What is done when a member fails and there are no superblocks to record it in.
+    pub on_member_failure: OnMemberFailure,
     /// How long a request may be with a member; absent: the service's default.
     pub io_timeout: Option<Duration>,
     /// Overwrite what is on the members, trust parity of a dirty degraded array.
@@ -104,10 +107,11 @@ impl Control {
         let spares = spares.collect::<Result<Vec<_>, _>>()?;
         check_distinct(&members, log.as_ref(), &spares)?;
         let force = request.force;
+        let policy = self.policy(&request.on_failure());
         let asked = (!request.superblock).then(|| request.clone());
         let mut spec = request.into_spec(state.registry.as_used(&members), self.defaults())?;
         spec.options.log = log.clone();
-        spec.options.policy = self.kept_policy(spec.options.policy);
+        spec.options.policy = policy;
         spec.options.events = Some(self.event_sender());
         let raid = RaidBdev::create(self.reactors(), spec)?;
         self.add(&mut state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));
@@ -324,6 +328,14 @@ fn check_distinct(
 }
 
 impl RaidRequest {
+    fn on_failure(&self) -> OnFailure {
+        OnFailure {
+            log: self.on_log_failure,
+            member: self.on_member_failure,
+            superblock: self.superblock,
+        }
+    }
+
     /// A bdev has another name.
     pub(super) fn rename(&mut self, old: &str, new: &str) {
         let members = self.members.iter_mut().flatten();
@@ -362,7 +374,6 @@ impl RaidRequest {
         let options = RaidOptions {
             region_bytes: region_bytes.transpose()?,
             superblock: self.superblock,
-            policy: self.policy,
             rates: defaults.rates,
             // Until it is known whether it shares a device with another.
             permit: Permit::Withheld,

@@ -23,7 +23,7 @@ use device::blocking;
 use reactor::memory::IoBufMut;
 
 use super::*;
-use ::raid::coordinator::{Action, OnLogFailure, OnMemberFailure, Policy};
+use ::raid::coordinator::{Action, OnLogFailure, OnMemberFailure};
 use ::raid::layout::Level;
 
 /// Longest that anything here may take.
@@ -168,11 +168,8 @@ fn request(members: &[&str]) -> RaidRequest {
         log: None,
         region_size_kib: Some(256),
         superblock: true,
-        policy: Policy {
-            log: OnLogFailure::Continue,
-            member: OnMemberFailure::Continue,
-            recorded: false,
-        },
+        on_log_failure: Some(OnLogFailure::Continue),
+        on_member_failure: OnMemberFailure::Continue,
         io_timeout: None,
         force: false,
         before: array::Before::default(),

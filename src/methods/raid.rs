@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use ::raid::coordinator::pace::Rates;
-use ::raid::coordinator::{self, Action, Policy, Progress};
+use ::raid::coordinator::{self, Action, Progress};
 use ::raid::event::WorkKind;
 use ::raid::layout::{Layout, Level};
 use ::raid::member::MemberState;
@@ -83,16 +83,13 @@ fn request(params: BdevRaidCreate) -> Result<RaidRequest, ControlError> {
         log: params.log_bdev,
         region_size_kib: params.region_size_kb,
         superblock: params.superblock,
-        policy: Policy {
-            log: match params.on_log_failure {
-                OnLogFailure::Continue => coordinator::OnLogFailure::Continue,
-                OnLogFailure::Block => coordinator::OnLogFailure::Block,
-            },
-            member: match params.on_failure {
-                OnFailure::Hold => coordinator::OnMemberFailure::Hold,
-                OnFailure::Continue => coordinator::OnMemberFailure::Continue,
-            },
-            recorded: false,
+        on_log_failure: params.on_log_failure.map(|word| match word {
+            OnLogFailure::Continue => coordinator::OnLogFailure::Continue,
+            OnLogFailure::Block => coordinator::OnLogFailure::Block,
+        }),
+        on_member_failure: match params.on_failure {
+            OnFailure::Hold => coordinator::OnMemberFailure::Hold,
+            OnFailure::Continue => coordinator::OnMemberFailure::Continue,
         },
         io_timeout: params.io_timeout_s.map(|s| Duration::from_secs(s.max(1).into())),
         force: params.force,

@@ -165,11 +165,11 @@ fn array(request: RaidRequest) -> p::BdevRaidCreate {
         parity_device: request.parity_slot,
         log_bdev: request.log,
         region_size_kb: request.region_size_kib,
-        on_log_failure: match request.policy.log {
+        on_log_failure: request.on_log_failure.map(|word| match word {
             OnLog::Continue => p::OnLogFailure::Continue,
             OnLog::Block => p::OnLogFailure::Block,
-        },
-        on_failure: match request.policy.member {
+        }),
+        on_failure: match request.on_member_failure {
             OnMember::Hold => p::OnFailure::Hold,
             OnMember::Continue => p::OnFailure::Continue,
         },

@@ -322,6 +322,33 @@ fn a_log_that_fails_blocks_writes() {
     bench.rig.stop();
 }
 
+/// Goal: nor can anybody but the owner record that the log has failed, whose old bits a start after a crash
+/// would believe. An array that may go on by itself after a member has failed may do so here.
+#[test]
+fn without_a_superblock_a_log_that_fails_is_the_owners_to_record() {
+    for (on_failure, waits) in [("hold", true), ("continue", false)] {
+        let mut bench = Bench::new(json!({ "superblock": false, "on_failure": on_failure }));
+        bench.write();
+        bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+        bench.rig.inject("EE_log", "write", "failure", 1);
+        let bytes = stamped(0, 1, 1 << 20);
+        let later = bench.rig.write_later(0, bytes.clone());
+        let failed = |rig: &Rig| rig.snapshot().log_health == LogHealth::WriteFailed;
+        bench.rig.wait_until("the log has failed", failed);
+        assert_eq!(bench.rig.snapshot().waiting_for_owner, waits, "on_failure={on_failure}");
+        if waits {
+            assert!(later.is_held());
+            bench.verify();
+            bench.rig.message("allow_writes");
+        }
+        later.answer().unwrap();
+        bench.data[..BLOCK].copy_from_slice(&bytes);
+        bench.write();
+        bench.verify_all();
+        bench.rig.stop();
+    }
+}
+
 /// Goal: without a superblock nobody but the owner can record a failure, so writes wait for its word;
 /// reads go on.
 #[test]

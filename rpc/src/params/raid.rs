@@ -47,8 +47,9 @@ params! {
         /// The size of a region of the dirty log in KiB of each member, a power of two; 4096 if absent.
         region_size_kb: Option<u64>,
         /// When the log fails: go on without it (continue), or let writes wait (block) until the message
-        /// allow_writes.
-        on_log_failure: OnLogFailure = "continue",
+        /// allow_writes. If absent: continue where a superblock or the service's state says so, otherwise what
+        /// on_failure does.
+        on_log_failure: Option<OnLogFailure>,
         /// When a member fails and there is no superblock to record it: let writes wait (hold) until the
         /// message allow_writes, or go on (continue).
         on_failure: OnFailure = "hold",

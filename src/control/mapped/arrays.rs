@@ -20,7 +20,7 @@ use std::sync::Arc;
 use array::{Before, LastEnd, MemberSnapshot, RaidBdev, RaidOptions, RaidSnapshot, RaidSpec};
 use device::Bdev;
 use raid::coordinator::pace::Rates;
-use raid::coordinator::{OnLogFailure, OnMemberFailure, Permit, Policy};
+use raid::coordinator::{OnMemberFailure, Permit};
 use raid::layout::{Layout, Level};
 use raid::member::MemberState;
 use raid::units::{Slot, SlotSet};
@@ -240,6 +240,7 @@ impl Control {
             true => Vec::new(),
             false => parts.metadata,
         };
+        let superblock = !metadata.is_empty();
         RaidSpec {
             name: plan.array.clone(),
             uuid: None,
@@ -252,8 +253,8 @@ impl Control {
             options: RaidOptions {
                 log: parts.log,
                 region_bytes: Some(facts.region_sectors * SECTOR_BYTES),
-                superblock: !metadata.is_empty(),
-                policy: self.kept_policy(policy(facts)),
+                superblock,
+                policy: self.policy(&on_failure(facts, superblock)),
                 rates: self.table_rates(facts),
                 io_timeout: self.defaults().io_timeout,
                 force: false,
@@ -270,12 +271,12 @@ impl Control {
     }
 }
 
-fn policy(facts: &ArrayFacts) -> Policy {
+fn on_failure(facts: &ArrayFacts, superblock: bool) -> OnFailure {
     let member = match facts.writes_wait_after_failure {
         true => OnMemberFailure::Hold,
         false => OnMemberFailure::Continue,
     };
-    Policy { log: OnLogFailure::Continue, member, recorded: false }
+    OnFailure { log: None, member, superblock }
 }
 
 pub(super) fn slot_set(slots: &BTreeSet<usize>) -> SlotSet {
