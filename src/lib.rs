@@ -137,20 +137,21 @@
 //!
 //! What no invariant covers: RAID's write hole. A crash in the middle of writes and the loss of a member
 //! before the resync has ended leave rows of which the lost strip cannot be computed; they are read as
-//! errors, never as guesses, and an array found like that is refused (R7). And an array without superblocks of
+//! errors, never as guesses, what is written to them is refused, and an array found like that is refused (R7).
+//! The first resync of a new array has no such hole: parity is right wherever it was written
+//! (`raid::plan::Trust`). And an array without superblocks of
 //! which no state is kept, or which `--config` makes: who is in sync is what its author says, as with the
 //! kernel. A member of one that fails its very last flush, at the stop, is in the log only; the array is
 //! dirty then.
 //!
-//! # Where this differs from the design, and from SPDK
+//! # Choices, and where this differs from SPDK
 //!
-//! From the design as it was written down first:
+//! Choices that are not obvious:
 //!
 //! - Pollers have layers (engine, array, client) instead of an order of registration: a device that is
 //!   opened late would otherwise be polled after its users, and cost a turn.
 //! - Replies of one connection can overtake each other only for methods that wait; everything else is
 //!   answered in order, which clients that do not look at ids are happier with.
-//!
 //! - A write waits for its lease outside of the stripe machine's in-flight phases, so that a log that is
 //!   slow, or blocked, never keeps an array from dealing with a member that fails.
 //! - Requests beyond the parity's reach end: an array that has lost too much leaves its superblocks as

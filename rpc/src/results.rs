@@ -327,6 +327,9 @@ pub struct BaseBdevEntry {
     /// Ours: in_sync, rebuilding, faulty, spare or missing.
     #[serde(default)]
     pub state: String,
+    /// Ours: read errors that were corrected from parity since it took its slot.
+    #[serde(default)]
+    pub read_errors: u32,
 }
 
 #[cfg(test)]
@@ -348,6 +351,7 @@ mod tests {
             data_offset: 0,
             data_size: 2048,
             state: "missing".to_owned(),
+            read_errors: 0,
         };
         let progress =
             RaidProgress { blocks: 512, percent: 50, speed_kb_per_s: 1000, eta_s: Some(7) };

@@ -314,6 +314,7 @@ fn waiting(raid: &WaitingRaid) -> RaidEntry {
             (MemberRecordState::Faulty { .. } | MemberRecordState::Missing { .. }, _) => "faulty",
         }
         .to_owned(),
+        read_errors: record.read_errors,
     });
     let info = RaidInfo {
         uuid: superblock.array_uuid,
@@ -406,6 +407,7 @@ fn base_bdev(member: &MemberSnapshot, block_size_bytes: u32) -> BaseBdevEntry {
             MemberState::Missing => "missing",
         }
         .to_owned(),
+        read_errors: member.read_errors,
     }
 }
 

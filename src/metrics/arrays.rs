@@ -218,11 +218,20 @@ fn errors(survey: &Survey, families: &mut Families) {
             }
         });
     });
+    let help = "Read errors of a member that were corrected from parity since it took its slot; with superblocks \
+                this lasts over restarts.";
+    families.counter("raid_member_read_errors_corrected_total", help, |family| {
+        for_members(survey, |array, slot, member, place| {
+            let labels = [("array", array), ("slot", slot), ("member", member)];
+            family.count(&labels, place.read_errors.into());
+        });
+    });
 }
 
 /// A member in its slot.
 struct Place {
     state: MemberState,
+    read_errors: u32,
     errors: array::MemberErrors,
 }
 
@@ -236,7 +245,7 @@ fn for_members(survey: &Survey, mut each: impl FnMut(&str, &str, &str, Place)) {
                 errors.flushes += shard.flushes;
             }
             let member_name = member.name.as_deref().unwrap_or_default();
-            let place = Place { state: member.state, errors };
+            let place = Place { state: member.state, read_errors: member.read_errors, errors };
             each(name(array), &slot.to_string(), member_name, place);
         }
     }

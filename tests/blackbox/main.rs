@@ -49,6 +49,7 @@ mod dm;
 mod documents;
 mod failing;
 mod faults;
+mod fresh;
 mod hanging;
 mod known;
 mod lifecycle;

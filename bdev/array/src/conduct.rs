@@ -262,7 +262,7 @@ impl ArrayShard {
         let len = usize::try_from(len_bytes).expect("a run of the log fits into memory");
         let pooled = self.log_pool.as_ref().and_then(|pool| pool.alloc(len));
         let mut bytes = pooled.unwrap_or_else(|| IoBufMut::heap(len));
-        self.coordinator().log().copy_out(offset_bytes, &mut bytes);
+        self.coordinator().log().copy_taken(offset_bytes, &mut bytes);
         let token = Purpose::LogWrite.token();
         self.submit_to_log(now, BdevIo::write(token, offset_bytes, bytes.freeze(), false));
     }

@@ -1,6 +1,6 @@
 //! Carrying out what the core and other shards ask for.
 //!
-//! Not here: when (`shard`), the recipes (`compute`), the coordinator's orders (`coordinate`).
+//! Not here: when (`shard`), the recipes (`compute`), the coordinator's orders (`conduct`).
 
 use crate::compute::Workbench;
 use crate::issue::io_status;
@@ -61,6 +61,9 @@ impl ArrayShard {
             }
             Action::MemberFailed { slot, cause } => {
                 self.tell_coordinator(now, Input::MemberFailed { slot, cause });
+            }
+            Action::ReadCorrected { slot } => {
+                self.tell_coordinator(now, Input::ReadCorrected { slot });
             }
             Action::WorkDone { first, ok, mismatched_rows } => {
                 self.tell_coordinator(now, Input::WorkDone { first, ok, mismatched_rows });

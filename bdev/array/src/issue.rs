@@ -62,8 +62,17 @@ impl ArrayShard {
         self.strip_read_done(id, slot, io, IoStatus::MediaError);
     }
 
-    /// Issues parts of a request, up to the bound on parts under way.
+    /// Issues parts of a request, up to the bound on parts under way. A request whose user is gone ends when
+    /// the parts have that are under way.
     pub(crate) fn issue(&mut self, id: u32) {
+        if self.is_given_up(id) {
+            let host = &mut self.hosts[id];
+            host.status = IoStatus::Aborted;
+            if host.pending == 0 {
+                self.complete_host(id, None);
+            }
+            return;
+        }
         loop {
             let host = &self.hosts[id];
             if matches!(host.body, Body::Flush { .. }) {

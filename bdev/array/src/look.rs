@@ -64,6 +64,7 @@ impl RaidBdev {
             name: member.as_ref().map(|member| member.info().name.clone()),
             uuid: member.as_ref().map(|member| member.info().uuid),
             state: state.map.state(Slot(slot)),
+            read_errors: state.read_errors[usize::from(slot)],
             data_offset_bytes: geometry.data_offset_bytes(Slot(slot)),
             data_size_bytes: geometry.component_bytes(),
         });
@@ -109,6 +110,7 @@ fn look(cx: &Cx, key: u64) -> Option<ShardLook> {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) map: MemberMap,
+    read_errors: Vec<u32>,
     action: Action,
     progress: Option<Progress>,
     last_action: Option<WorkKind>,
@@ -133,6 +135,7 @@ impl Seen {
         let (log, superblocks) = (coordinator.log(), coordinator.superblocks());
         Self {
             map: coordinator.map().clone(),
+            read_errors: coordinator.read_errors().to_vec(),
             action: coordinator.action(),
             progress: coordinator.progress(),
             last_action: coordinator.last_action(),
@@ -158,6 +161,7 @@ impl Seen {
     fn stopped(members: usize) -> Self {
         Self {
             map: MemberMap::new(vec![MemberState::Missing; members]),
+            read_errors: vec![0; members],
             action: Action::Idle,
             progress: None,
             last_action: None,

@@ -31,6 +31,7 @@ use raid::coordinator::{Action, ActionError, Coordinator, CoordinatorSpec, Input
 use raid::dirty_log::LogHealth;
 use raid::event::WorkKind;
 use raid::geometry::Geometry;
+use raid::plan::Trust;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::Superblock;
 use raid::units::{Slot, SlotSet};
@@ -167,12 +168,14 @@ impl RaidBdev {
         let map = foundation.map.clone();
         let in_sync = foundation.log.in_sync_bits().clone();
         let (regions, stale) = (foundation.regions, foundation.stale.clone());
+        let elsewhere = if foundation.fresh { Trust::WhereWritten } else { Trust::Unknown };
         let (tuning, count) = (behaviour.tuning, self.reactors.len());
         let mut chair = Some(Chair { foundation, behaviour, metadata });
         for (index, reactor) in self.reactors.iter().enumerate() {
-            let place = ShardPlace { index, count: self.reactors.len() };
+            let place = ShardPlace { index, count };
+            let (geometry, in_sync) = (self.geometry.clone(), in_sync.clone());
             let mut core =
-                Shard::new(self.geometry.clone(), map.clone(), place, regions, in_sync.clone());
+                Shard::new(geometry, map.clone(), place, regions, in_sync, elsewhere);
             tuning::tune(&mut core, tuning, count);
             if !map.rebuilding().is_empty() {
                 let mut nothing = raid::event::Actions::new();
@@ -438,8 +441,7 @@ impl Bdev for RaidBdev {
         Arc::clone(&self.common.info)
     }
 
-    /// **R3**.
-    fn keeps_order(&self) -> bool {
+    fn ends_what_is_given_up(&self) -> bool {
         true
     }
 
@@ -555,6 +557,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         parity_strips: geometry.parity_strips(),
         strip_bytes: geometry.strip_bytes(),
         superblock: foundation.superblock,
+        fresh: foundation.fresh,
         policy: behaviour.policy,
         rates: behaviour.rates,
         stretch_bytes: raid::limits::WORK_BYTES,

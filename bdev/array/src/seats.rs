@@ -16,10 +16,9 @@ use crate::limits::QUIESCE_TIMEOUT_S;
 use crate::member::Member;
 use crate::raid_bdev::{Local, RaidBdev};
 use crate::shard::ArrayShard;
-use crate::snapshot::RaidSnapshot;
 use crate::spec::{AddError, RemoveError, RestError};
 use device::{Bdev, OpenError, still_lingering};
-use raid::coordinator::{AddRefusal, Input, Scope};
+use raid::coordinator::{AddRefusal, Input, RemoveRefusal, Scope};
 use raid::event::FailCause;
 use raid::member::MemberState;
 use raid::units::Slot;
@@ -34,47 +33,50 @@ impl RaidBdev {
     /// # Errors
     /// When there is no such member, or the array cannot do without it.
     pub fn remove_member(&self, slot: Slot) -> Result<(), RemoveError> {
-        let snapshot = self.snapshot();
         let _command = self.lock();
-        let state = self.check_remove(&snapshot, slot)?;
-        if matches!(state, MemberState::InSync | MemberState::Rebuilding) {
-            self.on_shard(0, move |shard, now| {
-                shard.coordinate(now, Input::MemberFailed { slot, cause: FailCause::Removed });
-            });
-            self.wait_for(|state| state.map.missing().contains(slot))?;
+        self.check_seat(slot)?;
+        // Decided where failures arrive, and in one step with the removal: another member may be failing.
+        let decided = self.on_shard(0, move |shard, now| {
+            shard.command(now, |core, orders| {
+                let state = core.check_remove(slot)?;
+                if matches!(state, MemberState::InSync | MemberState::Rebuilding) {
+                    let cause = FailCause::Removed;
+                    core.handle(now.0, Input::MemberFailed { slot, cause }, orders);
+                }
+                Ok::<(), RemoveRefusal>(())
+            })
+        });
+        match decided {
+            Some(Ok(())) => self.wait_for(|state| state.map.missing().contains(slot))?,
+            Some(Err(refusal)) => return Err(self.refuse_removal(refusal)),
+            // Of an array that is stopped a member is only let go of.
+            None => {}
         }
         self.seats()[slot.index()] = None;
         Ok(())
     }
 
-    fn check_remove(
-        &self,
-        snapshot: &RaidSnapshot,
-        slot: Slot,
-    ) -> Result<MemberState, RemoveError> {
-        let name = || self.common.info.name.clone();
+    fn check_seat(&self, slot: Slot) -> Result<(), RemoveError> {
         let members = self.members();
-        if !matches!(members.get(slot.index()), Some(Some(_))) {
-            let present = (0..members.len()).filter(|&i| members[i].is_some());
-            let present = present.collect();
-            return Err(RemoveError::NoMember { name: name(), slot: slot.index(), present });
+        if matches!(members.get(slot.index()), Some(Some(_))) {
+            return Ok(());
         }
-        let state = snapshot.members[slot.index()].state;
-        if state != MemberState::InSync {
-            return Ok(state);
+        let name = self.common.info.name.clone();
+        let present = (0..members.len()).filter(|&i| members[i].is_some()).collect();
+        Err(RemoveError::NoMember { name, slot: slot.index(), present })
+    }
+
+    fn refuse_removal(&self, refusal: RemoveRefusal) -> RemoveError {
+        let name = self.common.info.name.clone();
+        match refusal {
+            RemoveRefusal::NotRedundant { missing } => {
+                let (level, allowed) = (self.geometry.level(), self.geometry.parity_strips());
+                RemoveError::NotRedundant { name, missing, level, allowed }
+            }
+            RemoveRefusal::NotInSync { unsynced, regions } => {
+                RemoveError::NotInSync { name, unsynced, regions }
+            }
         }
-        let missing = snapshot.members.iter().filter(|m| m.state != MemberState::InSync).count();
-        let allowed = self.geometry.parity_strips();
-        if missing >= allowed {
-            let level = self.geometry.level();
-            return Err(RemoveError::NotRedundant { name: name(), missing, level, allowed });
-        }
-        if snapshot.regions_in_sync < snapshot.regions {
-            let unsynced = snapshot.regions - snapshot.regions_in_sync;
-            let regions = snapshot.regions;
-            return Err(RemoveError::NotInSync { name: name(), unsynced, regions });
-        }
-        Ok(state)
     }
 
     /// Puts a device into an empty or failed slot, the first one if none is given, and starts to rebuild

@@ -26,7 +26,7 @@ use crate::piece::{OpBuffers, Pieces};
 use crate::snapshot::MemberErrors;
 use crate::trace::Tracer;
 use crossbeam::utils::CachePadded;
-use device::{BdevInfo, BdevIo, Completion, IoOp, IoStatus, Sgl};
+use device::{BdevInfo, BdevIo, Completion, IoOp, IoStatus, Lingering, Sgl};
 use parity::Kernel;
 use raid::bitmap::Bitmap;
 use raid::coordinator::Input;
@@ -93,6 +93,8 @@ struct Client {
     done: VecDeque<Completion>,
     in_flight: usize,
     open: bool,
+    /// Of one that is gone: what it had in flight, which nobody may overtake.
+    lingering: Option<Lingering>,
 }
 
 /// A piece that waits for the core.
@@ -276,12 +278,41 @@ impl ArrayShard {
         }
     }
 
-    /// A user is gone: what it has in flight ends unheard.
+    /// A user is gone: what it has in flight ends unheard, and as soon as it can. What was acknowledged since
+    /// must not be overwritten by it, so the array counts as one with requests of somebody who has given it up.
     pub(crate) fn remove_client(&mut self, id: u32) {
         let client = &mut self.clients[id as usize];
         client.open = false;
         client.done.clear();
+        if client.in_flight > 0 {
+            client.lingering = Some(Lingering::begin(self.common.info.uuid, client.in_flight));
+        }
         self.tracer.forget(id);
+        for host in std::mem::take(&mut self.held) {
+            self.hold_or_end(host);
+        }
+    }
+
+    /// Whether a request's user is gone.
+    pub(crate) fn is_given_up(&self, host: u32) -> bool {
+        !self.clients[self.hosts[host].client as usize].open
+    }
+
+    fn hold_or_end(&mut self, host: u32) {
+        match self.is_given_up(host) {
+            true => self.complete_host(host, None),
+            false => self.held.push_back(host),
+        }
+    }
+
+    /// A request of a user ends; the user, if it is still there.
+    fn end_request(&mut self, client: u32) -> Option<&mut Client> {
+        let client = &mut self.clients[client as usize];
+        client.in_flight -= 1;
+        if let Some(lingering) = &mut client.lingering {
+            lingering.ended(1);
+        }
+        Some(client).filter(|client| client.open)
     }
 
     /// Takes a host request.
@@ -371,9 +402,7 @@ impl ArrayShard {
         done.io.token = token;
         done.io.offset_bytes = offset_bytes;
         self.counters.host_bytes += done.io.len_bytes;
-        let client = &mut self.clients[client as usize];
-        client.in_flight -= 1;
-        if client.open {
+        if let Some(client) = self.end_request(client) {
             client.done.push_back(done);
         }
     }
@@ -398,18 +427,16 @@ impl ArrayShard {
 
     /// Holds a request whose next parts must wait for the array to be resumed.
     pub(crate) fn hold(&mut self, host: u32) {
-        self.held.push_back(host);
+        self.hold_or_end(host);
     }
 
     /// Answers a host request.
     pub(crate) fn complete_host(&mut self, id: u32, part: Option<IoOp>) {
         let host = self.hosts.remove(id);
-        let client = &mut self.clients[host.client as usize];
-        client.in_flight -= 1;
         if host.status.is_ok() {
             self.counters.host_bytes += host.len_bytes;
         }
-        if client.open {
+        if let Some(client) = self.end_request(host.client) {
             client.done.push_back(host.into_completion(part));
         }
     }

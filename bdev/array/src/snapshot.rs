@@ -21,6 +21,8 @@ pub struct MemberSnapshot {
     pub uuid: Option<Uuid>,
     /// Its state.
     pub state: MemberState,
+    /// Read errors that were corrected from parity since it took its slot.
+    pub read_errors: u32,
     /// Where the array's data begins on it.
     pub data_offset_bytes: u64,
     /// How much of it holds data.

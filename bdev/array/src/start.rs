@@ -59,6 +59,8 @@ pub(crate) struct Foundation {
     pub(crate) log: DirtyLog,
     pub(crate) log_bdev: Option<Arc<dyn Bdev>>,
     pub(crate) superblock: Option<Superblock>,
+    /// Whether parity is right wherever it was written ([`Superblock::fresh`]).
+    pub(crate) fresh: bool,
 }
 
 /// Looks for the superblock of a bdev.
@@ -274,6 +276,8 @@ pub(crate) fn new_array(
         log.assume_in_sync();
     }
     Ok(Foundation {
+        // Nobody has written it yet, or whoever has does not ask for that.
+        fresh: options.superblock && !options.resync,
         stale: Bitmap::new(regions.count(), !rebuild.is_empty()),
         superblock: options
             .superblock
@@ -483,6 +487,7 @@ fn new_superblock(
             health: superblock::LogHealth::Failed,
         }),
         on_log_failure: spec.options.policy.log,
+        fresh: spec.options.superblock && !spec.options.resync,
         members: members.collect(),
     }
 }
@@ -539,6 +544,7 @@ pub(crate) fn known_array(
     };
     let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
     Ok(Foundation {
+        fresh: superblock.is_fresh() && !is_distrusted,
         stale: stale(known, &log, regions),
         superblock: Some(superblock),
         regions,

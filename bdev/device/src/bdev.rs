@@ -184,9 +184,10 @@ pub trait Bdev: Send + Sync + Debug {
         Err(ResizeError::Fixed { name: info.name.clone(), product_name: info.product_name })
     }
 
-    /// Whether requests that overlap are carried out in the order in which they came, through whatever channel:
-    /// one that was given up never lands on what came later.
-    fn keeps_order(&self) -> bool {
+    /// Whether a channel may be closed with requests under way: the bdev ends them as soon as it can, and counts
+    /// them until then as [`Lingering`](crate::Lingering). Of any other bdev whoever gives a channel up has to
+    /// keep it until they have ended ([`Lingering::keep`](crate::Lingering::keep)).
+    fn ends_what_is_given_up(&self) -> bool {
         false
     }
 

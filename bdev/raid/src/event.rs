@@ -271,6 +271,12 @@ pub enum Action {
         /// Why.
         cause: FailCause,
     },
+    /// Tell the coordinator that a member could not read a strip, which was computed, written back and read
+    /// again.
+    ReadCorrected {
+        /// The member.
+        slot: Slot,
+    },
     /// Tell the coordinator that this shard's part of a stretch of the background work is done.
     WorkDone {
         /// First stripe of the stretch.
@@ -302,7 +308,7 @@ pub struct ShardCounters {
     pub conflict_wait_ns: u64,
     /// Operations that waited for the lease of their region.
     pub lease_waits: u64,
-    /// Operations that waited for scratch memory or a lease slot.
+    /// Operations that waited for scratch memory.
     pub starvations: u64,
     /// Operations planned again because a strip could not be read.
     pub replans: u64,

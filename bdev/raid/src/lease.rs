@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The coordinator clears the bit only when no shard holds the region (**R2**). The table is bounded
-//! (**R6**): when it is full of busy regions, the next operation waits.
+//! (**R6**), by more than a shard has operations: one of its regions is always idle.
 //!
 //! Not here: the log itself (`dirty_log`), and who waits for a grant (`shard`).
 
@@ -36,8 +36,6 @@ pub enum Acquire {
     Request,
     /// The lease was asked for before: wait.
     Wait,
-    /// The table is full of regions with writes in flight: wait for one to end.
-    Full,
 }
 
 /// The leases of one shard, by region.
@@ -64,7 +62,7 @@ impl LeaseTable {
     /// to make room, if any: its lease must be given back.
     ///
     /// # Panics
-    /// Never: room is made before it is needed.
+    /// If there is no room, and a write or a request in every region: a shard has fewer operations than leases.
     pub fn acquire(&mut self, region: u64, evicted: impl FnOnce(u64)) -> Acquire {
         match self.leases.get_mut(region) {
             Some(Lease::Requested) => return Acquire::Wait,
@@ -75,7 +73,7 @@ impl LeaseTable {
             None => {}
         }
         if self.leases.is_full() {
-            let Some(idle) = self.idle_region() else { return Acquire::Full };
+            let idle = self.idle_region().expect("fewer operations than leases");
             self.leases.remove(idle);
             evicted(idle);
         }
@@ -199,11 +197,11 @@ mod tests {
             table.granted(region, 0);
             table.acquire(region, no_eviction);
         }
-        assert_eq!(table.acquire(9, no_eviction), Acquire::Full);
-        table.release(1, 5);
-        let mut evicted = None;
-        assert_eq!(table.acquire(9, |region| evicted = Some(region)), Acquire::Request);
-        assert_eq!(evicted, Some(1));
-        assert_eq!(table.acquire(1, no_eviction), Acquire::Full);
+        for (region, idle) in [(9, 1), (10, 0)] {
+            table.release(idle, 5);
+            let mut evicted = None;
+            assert_eq!(table.acquire(region, |region| evicted = Some(region)), Acquire::Request);
+            assert_eq!(evicted, Some(idle));
+        }
     }
 }

@@ -106,6 +106,7 @@ const _: () = assert!(NAME_BYTES_MAX == u8::MAX as usize, "lengths of names are 
 const _: () = assert!(FRAGMENTS_MAX > MEMBERS_MAX, "one band of the widest stripe must fit");
 const _: () = assert!(FRAGMENTS_PER_OP_MAX as usize > MEMBERS_MAX - 1, "and in one operation");
 const _: () = assert!(STRIPE_OPS_RESERVED < STRIPE_OPS_MAX);
+const _: () = assert!(LEASES_MAX > STRIPE_OPS_MAX, "an operation keeps one lease busy at most");
 const _: () = assert!(STRIPE_OPS_MAX > SYNC_OPS_MAX, "a background action never takes every slot");
 const _: () = assert!(
     MEMBERS_MAX.next_power_of_two() * BAND_BYTES_MIN as usize * 4 <= SCRATCH_BYTES_MAX,

@@ -15,8 +15,14 @@
 //!
 //! The planner is a total function of the roles' states and the written set. It owns **R5** (never read
 //! what is missing or not in sync as data, never write outside the plan) and the planning half of
-//! **R10**: on rows that are not in sync it never trusts parity, so neither read-modify-write nor
-//! reconstruction is planned there.
+//! **R10**: it trusts parity as far as [`Trust`] goes. A strip that is not there is written only where it can be
+//! read back.
+//!
+//! | parity is | read-modify-write | strips are computed from it | a strip that is lost is written |
+//! |---|---|---|---|
+//! | right | yes | yes | yes |
+//! | right where written | no: it would stay wrong elsewhere | yes | yes |
+//! | unknown | no | no | no |
 //!
 //! The choice between read-modify-write and reconstruct-write goes by the number of reads, a tie to
 //! reconstruct-write, as md does (linux-raid.md, section 5.2).
@@ -65,6 +71,19 @@ impl Parities {
     }
 }
 
+/// What parity is worth on some rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It matches the data: the rows are in sync.
+    Right,
+    /// It matches the data on rows that were written since the array was made. Others hold what was on the devices
+    /// then, which nobody has asked to keep: whatever is computed for them will do. So it is before the first
+    /// resync of an array that has not crashed since it was made.
+    WhereWritten,
+    /// Nobody knows: a crash may have come between the writes of data and parity.
+    Unknown,
+}
+
 /// What is known of the stripe when an operation is planned.
 #[derive(Debug, Clone, Copy)]
 pub struct StripeState {
@@ -77,8 +96,10 @@ pub struct StripeState {
     pub unreadable: RoleSet,
     /// Roles that cannot be written either: missing members. A subset of `unreadable`.
     pub absent: RoleSet,
-    /// Whether parity is known to match data on these rows.
-    pub in_sync: bool,
+    /// Roles that are written, but not read before their member is rebuilt here. A subset of `unreadable`.
+    pub stale: RoleSet,
+    /// What parity is worth on these rows.
+    pub trust: Trust,
 }
 
 impl StripeState {
@@ -210,7 +231,7 @@ pub enum Unplannable {
     /// More of the stripe is lost than its parities can stand for.
     #[error("more strips are lost than the level has parity for")]
     TooManyLost,
-    /// A strip is lost and the rows are not in sync, so parity does not say what it held.
+    /// A strip is lost and the rows are not in sync, so parity does not say what it held or would hold.
     #[error("a strip is lost on rows whose parity is not in sync")]
     NotInSync,
 }
@@ -242,9 +263,13 @@ pub fn write(state: &StripeState, written: RoleSet) -> Result<WritePlan, Unplann
     if state.absent.len() > state.parities.count() {
         return Err(Unplannable::TooManyLost);
     }
+    if state.trust == Trust::Unknown && !written.is_disjoint_from(state.absent.union(state.stale)) {
+        // Nobody could read it.
+        return Err(Unplannable::NotInSync);
+    }
     let kept = state.data().difference(written);
     let reconstruct = kept.is_disjoint_from(state.unreadable).then_some(kept);
-    let modify = (state.in_sync
+    let modify = (state.trust == Trust::Right
         && written.union(target.roles()).is_disjoint_from(state.unreadable))
     .then(|| written.union(target.roles()));
     let plan = |kind, reads, recipe| Ok(WritePlan { kind, reads, recipe, writes });
@@ -289,7 +314,7 @@ pub fn read(state: &StripeState, wanted: RoleSet) -> Result<ReadPlan, Unplannabl
 ///
 /// # Errors
 /// When more cannot be read: there is nothing to compare then. The same with a data strip lost on rows
-/// whose parity is not trusted.
+/// that are not in sync.
 pub fn check(state: &StripeState) -> Result<ReadPlan, Unplannable> {
     let parities = state.writable_parities();
     let lost = state.data().intersection(state.unreadable);
@@ -300,6 +325,9 @@ pub fn check(state: &StripeState) -> Result<ReadPlan, Unplannable> {
     let all = state.data().difference(lost).union(parities.roles());
     if lost.is_empty() {
         return Ok(ReadPlan { reads: all, recipe: Recipe::Check(parities) });
+    }
+    if state.trust != Trust::Right {
+        return Err(Unplannable::NotInSync);
     }
     let left = Parities { p: false, q: true };
     Ok(ReadPlan { reads: all, recipe: Recipe::RecoverThenCheck(recovery(state)?, left) })
@@ -335,7 +363,7 @@ pub fn reconstruct(state: &StripeState, targets: RoleSet) -> Result<ReadPlan, Un
 
 /// How every unreadable data strip can be computed.
 fn recovery(state: &StripeState) -> Result<Recovery, Unplannable> {
-    if !state.in_sync {
+    if state.trust == Trust::Unknown {
         return Err(Unplannable::NotInSync);
     }
     let lost = state.data().intersection(state.unreadable);

@@ -18,7 +18,7 @@
 //! | 8 | 4 | | version, major: 1. Another one is not understood |
 //! | 12 | 4 | | version, minor: 0. A later one may add what can be ignored, in reserved bytes |
 //! | 16 | 4 | | CRC32C of all 16 KiB with these four bytes zero |
-//! | 20 | 4 | bits | policy: bit 0, block writes when the log fails ([`OnLogFailure`]) |
+//! | 20 | 4 | bits | bit 0, block writes when the log fails ([`OnLogFailure`]); bit 1, fresh ([`Superblock::fresh`]) |
 //! | 24 | 16 | | UUID of the array |
 //! | 40 | 16 | | UUID of the member that carries this copy |
 //! | 56 | 8 | updates | events: number of the update that wrote this, from 1 |
@@ -152,6 +152,9 @@ pub struct Superblock {
     pub log: Option<LogRecord>,
     /// What to do when the log fails.
     pub on_log_failure: OnLogFailure,
+    /// Whether the array was made new, and has been stopped in order each time since: parity is right wherever it
+    /// was written ([`Trust::WhereWritten`](crate::plan::Trust)), in sync or not. See [`is_fresh`](Self::is_fresh).
+    pub fresh: bool,
     /// The members by slot.
     pub members: Vec<MemberRecord>,
 }
@@ -267,6 +270,13 @@ impl Superblock {
         let Shape { strip_bytes, component_bytes, .. } = self.shape;
         let stripes = component_bytes / u64::from(strip_bytes.max(1));
         Regions::new(self.region_bytes, strip_bytes.max(1), stripes).count()
+    }
+
+    /// Whether parity is right wherever it was written: the array is fresh, and was stopped in order the last
+    /// time, or has not run yet.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh && (self.shutdown == Shutdown::Clean || self.events == 0)
     }
 
     /// Whether superblocks are on devices of their own, as with dm-raid, and not on the members.

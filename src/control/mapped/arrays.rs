@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use super::super::Control;
 use super::super::error::ControlError;
+use super::super::keeping::OnFailure;
 use super::super::permits::Who;
 use super::super::recipe::log_failed;
 use super::messages::Dials;

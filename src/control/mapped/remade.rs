@@ -115,6 +115,7 @@ mod tests {
             name: None,
             uuid: None,
             state,
+            read_errors: 0,
             data_offset_bytes: 0,
             data_size_bytes: 0,
         };

@@ -191,7 +191,7 @@ pub(super) fn open(
     fence: Arc<Fence>,
 ) -> Result<(), OpenError> {
     let channel = bdev.open_client(cx)?;
-    let device = (!bdev.keeps_order()).then(|| bdev.info().uuid);
+    let device = (!bdev.ends_what_is_given_up()).then(|| bdev.info().uuid);
     if let Some(group) = group_of(cx) {
         group.borrow_mut().channels.insert(key, channel, device, fence);
     }

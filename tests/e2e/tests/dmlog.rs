@@ -104,7 +104,7 @@ const CASES: &[Case] = &[
 fn write_touched(log: &mut DirtyLog, device: &File) {
     while let Some(range) = log.take_touched(LOG_IO_BYTES_MAX).or_else(|| log.take_header()) {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        log.copy_out(range.start, &mut bytes);
+        log.copy_taken(range.start, &mut bytes);
         device.write_all_at(&bytes, range.start).unwrap();
     }
 }

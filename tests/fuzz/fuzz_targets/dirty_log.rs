@@ -66,7 +66,7 @@ fn check(log: &DirtyLog) {
 fn write_and_read(log: &mut DirtyLog, area: DiskArea) {
     let mut image = vec![0; area.area_bytes() as usize];
     while let Some(range) = log.take_touched(4096).or_else(|| log.take_header()) {
-        log.copy_out(range.start, &mut image[range.start as usize..range.end as usize]);
+        log.copy_taken(range.start, &mut image[range.start as usize..range.end as usize]);
     }
     assert_eq!(log.touched(), Touched::Nothing);
     let again = DirtyLog::load(Some(&image), area, SyncOption::Default);

@@ -29,7 +29,9 @@ use raid::dirty_log::{
 };
 use raid::event::Actions;
 use raid::geometry::{Geometry, GeometrySpec};
+use raid::limits::STRIPE_OPS_MAX;
 use raid::member::{MemberMap, MemberState};
+use raid::plan::Trust;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::{
     self, DATA_OFFSET_BYTES_MIN, IN_SYNC_EVERYWHERE, LogRecord, MemberRecord, MemberRecordState,
@@ -43,9 +45,10 @@ use uuid::Uuid;
 /// UUID of the array.
 pub const ARRAY_UUID: Uuid = Uuid::from_bytes([0xaa; 16]);
 /// Tell the streams of permits, of the stripe cache, of stretches, of joins that are taken back, of the owner's
-/// record, of updates that are cut off and of what came later from that of everything else, so that seeds keep
-/// their runs: those of the joins do in seven of eight, those of the record in three of four, those of the
-/// updates in fifteen of sixteen.
+/// record, of updates that are cut off, of the log's device and of what came later from that of
+/// everything else, so that seeds keep their runs: those of the joins do in seven of eight, those
+/// of the record, and of each of two draws of the log's device, in three of four, those of the updates in fifteen
+/// of sixteen.
 const PERMIT_STREAM: u64 = 0x7065_726d_6974;
 const LATER_STREAM: u64 = 0x6c61_7465_7273;
 const TAKE_BACK_STREAM: u64 = 0x7461_6b65_6261_636b;
@@ -53,6 +56,7 @@ const UPDATE_STREAM: u64 = 0x6375_7475_7064_6174;
 const RECORD_STREAM: u64 = 0x7265_636f_7264_6564;
 const STRIPE_CACHE_STREAM: u64 = 0x7374_7269_7065_7321;
 const STRETCH_STREAM: u64 = 0x7374_7265_7463_6821;
+const LOG_DEVICE_STREAM: u64 = 0x6c6f_6764_6576;
 /// Names the stream that says which new arrays find an old log.
 const OLD_LOG: u64 = 0x6f6c_645f_6c6f_6700;
 
@@ -109,7 +113,7 @@ impl World {
         let devices = swarm.members + swarm.spares;
         let bytes = usize::try_from(component).expect("devices are small");
         let disks = (0..devices).map(|_| Disk::new(bytes, true, swarm.cached)).collect();
-        let area = DiskArea::new(512, regions.count()).area_bytes();
+        let area = DiskArea::new(swarm.log_block_bytes, regions.count()).area_bytes();
         let log_disk = Disk::new(usize::try_from(area).expect("small"), false, swarm.cached);
         let sectors = usize::try_from(geometry.array_bytes()).expect("small") / 512;
         let region_count = usize::try_from(regions.count()).expect("few");
@@ -135,6 +139,7 @@ impl World {
             truth,
             faults_on: true,
             stopped_in_sync: sync,
+            stopped_degraded_in_sync: false,
             stats: Stats { seeds: 1, ..Stats::default() },
             digest: seed,
             tracing,
@@ -169,7 +174,7 @@ impl World {
         }
         let is_clean = sync || self.has_old_log();
         let option = if is_clean { SyncOption::NoSync } else { SyncOption::Sync };
-        let area = DiskArea::new(512, self.regions.count());
+        let area = self.log_area();
         let log = DirtyLog::load(None, area, option).log;
         let mut image = vec![0; usize::try_from(area.area_bytes()).expect("small")];
         log.copy_out(0, &mut image);
@@ -221,6 +226,7 @@ impl World {
             region_bytes: self.regions.region_bytes(),
             log: swarm.log_on_disk.then_some(log),
             on_log_failure: swarm.on_log_failure,
+            fresh: !swarm.begins_in_sync,
             members: members.collect(),
         };
         for device in 0..self.swarm.members {
@@ -268,23 +274,26 @@ impl World {
 
     /// What this start finds of the log, and what was on its device.
     fn swap_log(&mut self) -> Vec<u8> {
-        let len = DiskArea::new(512, self.regions.count()).area_bytes();
+        let len = self.log_area().area_bytes();
         let own = self.log_disk.current(0, usize::try_from(len).expect("small")).to_vec();
         let has_log = self.swarm.superblocks && self.swarm.log_on_disk && self.faults_on;
         let swaps = if has_log { self.swarm.log_swaps } else { 0 };
         let regions = self.regions.count();
-        self.log_at_start = LogAtStart::draw(&mut self.later_prng, swaps, regions);
+        self.log_at_start = match LogAtStart::draw(&mut self.later_prng, swaps, regions) {
+            LogAtStart::Missing if self.swarm.log_unreadable => LogAtStart::Unreadable,
+            drawn => drawn,
+        };
         self.stats.log_swaps += u64::from(self.log_at_start != LogAtStart::Itself);
         let mut image = vec![0; own.len()];
         match self.log_at_start {
-            LogAtStart::Itself | LogAtStart::Missing => {}
+            LogAtStart::Itself | LogAtStart::Missing | LogAtStart::Unreadable => {}
             LogAtStart::Blank => {
                 // No header, and what would call every region clean if there were one.
                 image.fill(0xff);
                 self.log_disk.preset(0, &image);
             }
             LogAtStart::Foreign(regions) => {
-                let area = DiskArea::new(512, regions);
+                let area = DiskArea::new(self.swarm.log_block_bytes, regions);
                 let log = DirtyLog::load(None, area, SyncOption::NoSync).log;
                 let mut other = vec![0; usize::try_from(area.area_bytes()).expect("small")];
                 log.copy_out(0, &mut other);
@@ -353,10 +362,46 @@ impl World {
         good.count() + self.geometry.parity_strips() >= self.swarm.members
     }
 
+    /// Where the log lies on its device.
+    fn log_area(&self) -> DiskArea {
+        DiskArea::new(self.swarm.log_block_bytes, self.regions.count())
+    }
+
+    /// What may not match does not stand for data that is missing, unless an operator insists (R7).
+    fn judge_degraded(&self, assembly: &Assembly, start: &Start, dirty: u64) {
+        let (missing, superblock) = (assembly.missing(), &assembly.superblock);
+        let is_lost = |stripe, strip| missing.contains(self.slot_of(stripe, strip));
+        let mut stripes = (0..self.geometry.stripes()).map(StripeId);
+        let data_is_lost = stripes.any(|stripe| (0..self.strips()).any(|s| is_lost(stripe, s)));
+        let stopped = superblock.shutdown == Shutdown::Clean;
+        let right = match start {
+            Start::Trusted { .. } => {
+                dirty == 0 || stopped && superblock.in_sync_to_bytes == IN_SYNC_EVERYWHERE
+            }
+            _ => stopped && superblock.fresh,
+        };
+        assert!(
+            !data_is_lost || right,
+            "R7: {start:?} with {dirty} regions dirty, {missing:?} missing, fresh {}",
+            superblock.fresh
+        );
+    }
+
+    /// What the newest superblock says of the log.
+    fn log_health_on_record(&self) -> Option<superblock::LogHealth> {
+        let there = (0..self.disks.len()).filter(|&device| self.disks[device].present);
+        let found = there.filter_map(|device| self.read_superblock(device));
+        let newest = found.max_by_key(|superblock| superblock.events)?;
+        newest.log.map(|log| log.health)
+    }
+
     fn load_log(&self) -> (DirtyLog, Found) {
-        let area = DiskArea::new(512, self.regions.count());
+        let area = self.log_area();
         let mut loader = Loader::new(area, SyncOption::Default);
-        loader.feed(self.log_disk.current(0, usize::try_from(area.area_bytes()).expect("small")));
+        if self.log_at_start != LogAtStart::Unreadable {
+            let len = usize::try_from(area.area_bytes()).expect("small");
+            loader.feed(self.log_disk.current(0, len));
+        }
         let loaded = loader.finish();
         (loaded.log, loaded.found)
     }
@@ -392,6 +437,7 @@ impl World {
             Err(refusal) => panic!("R8: assembly refuses: {refusal}"),
         };
         self.judge_seats(&assembly);
+        let health = self.log_health_on_record();
         let (log, found) = match &assembly.superblock.log {
             None => (DirtyLog::new(self.regions.count(), Initially::OutOfSync), LogFound::Memory),
             Some(_) if self.log_at_start == LogAtStart::Missing => {
@@ -414,6 +460,14 @@ impl World {
             Err(assemble::StartRefusal::LogGone { .. }) => return Err(Refused::LogGone),
             Err(assemble::StartRefusal::LogMismatch { .. }) => return Err(Refused::LogForeign),
         };
+        if !force {
+            let usable = health == Some(superblock::LogHealth::Alive);
+            let dirty = match found {
+                LogFound::Loaded { dirty, .. } if usable => dirty,
+                _ => self.regions.count(),
+            };
+            self.judge_degraded(&assembly, &start, dirty);
+        }
         Ok(self.plan_of(&assembly, &start, log, &devices, force))
     }
 
@@ -429,7 +483,8 @@ impl World {
         let regions = self.regions.count();
         let superblock = assembly.superblock.clone();
         let there = self.log_at_start != LogAtStart::Missing;
-        let (log, weak) = log_of(start, log, self.regions, force, there);
+        let area = there.then(|| self.log_area());
+        let (log, weak) = log_of(start, log, self.regions, area, force);
         let mut stale = Bitmap::new(regions, false);
         let mut states = Vec::new();
         let mut device_of = Vec::new();
@@ -480,7 +535,7 @@ impl World {
             return Err(Refused::TooFew);
         }
         let stopped = self.noted_stop == Some(true);
-        let anew = |option| DirtyLog::load(None, DiskArea::new(512, regions), option).log;
+        let anew = |option| DirtyLog::load(None, self.log_area(), option).log;
         let mut log = match (self.swarm.log_on_disk, self.noted_log_failed) {
             // Whatever became of the log.
             (true, _) if stopped && lost.is_empty() => anew(SyncOption::NoSync),
@@ -497,6 +552,8 @@ impl World {
             if !doubtful.is_empty() && !stopped && !insist {
                 return Err(Refused::Dirty);
             }
+            let is_dirty = !doubtful.is_empty() && !stopped && !force;
+            assert!(!is_dirty, "R7: {doubtful:?} are dirty, {lost:?} is lost, and the array starts");
             if !stopped && force {
                 weak = doubtful;
             }
@@ -522,7 +579,10 @@ impl World {
         self.stats.forced += u64::from(!plan.weak.is_empty());
         self.stats.regions += plan.log.regions();
         self.stats.resynced += plan.log.regions() - plan.log.sync_count();
-        let expect_sync = self.stopped_in_sync && plan.map.is_optimal();
+        let expect_sync = match plan.map.is_optimal() {
+            true => self.stopped_in_sync,
+            false => self.stopped_degraded_in_sync,
+        };
         assert!(
             !expect_sync || plan.log.sync_count() == plan.log.regions(),
             "a stop in order leaves {} of {} regions to resync",
@@ -530,12 +590,21 @@ impl World {
             plan.log.regions()
         );
         self.stopped_in_sync = false;
+        self.stopped_degraded_in_sync = false;
         self.noted_stop = None;
         let mut life = Life::empty(&self.swarm, &self.geometry, self.regions);
         life.device_of = plan.device_of.clone();
         life.out = (0..self.disks.len()).filter(|d| !plan.device_of.contains(&Some(*d))).collect();
         let in_sync = plan.log.in_sync_bits().clone();
-        life.reactors = reactors(&self.swarm, &self.geometry, self.regions, &plan.map, &in_sync);
+        let host_ops_max = match self.plant {
+            Plant::StripeCacheForgotten => STRIPE_OPS_MAX,
+            _ => self.swarm.host_ops_max,
+        };
+        let fresh = plan.superblock.as_ref().is_some_and(Superblock::is_fresh);
+        let elsewhere = if fresh { Trust::WhereWritten } else { Trust::Unknown };
+        let Self { swarm, geometry, regions, .. } = &*self;
+        life.reactors =
+            reactors(swarm, geometry, *regions, &plan.map, &in_sync, elsewhere, host_ops_max);
         for reactor in &mut life.reactors {
             let mut out = Actions::new();
             let stale = Some(plan.stale.clone());
@@ -557,7 +626,7 @@ impl World {
         let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
         life.permit = self.permit_of_start();
         let permit = life.permit;
-        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, permit, ..spec });
+        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, fresh, permit, ..spec });
         life.clean =
             (0..self.regions.count()).map(|r| life.coordinator.log().is_clean(r)).collect();
         life.log_used = area;
@@ -568,7 +637,7 @@ impl World {
         }
         for region in 0..self.regions.count() {
             if self.truth.trusted[usize::try_from(region).expect("few")] {
-                images::parity_is_right(self, region, false, "a region is in sync at a start");
+                images::parity_is_right(self, region, false, "R7: a region is in sync at a start");
             }
         }
         self.schedule(self.now_ns, Happening::Input(Input::Start));
@@ -592,6 +661,11 @@ fn draw_swarm(seed: u64, prng: &mut Prng, later_prng: &mut Prng) -> Swarm {
         (swarm.crashes, swarm.power, swarm.orderly) = (4, 100, 0);
     }
     swarm.recorded = !swarm.superblocks && apart(RECORD_STREAM).one_in(4);
+    let mut log_device = apart(LOG_DEVICE_STREAM);
+    if log_device.one_in(4) {
+        swarm.log_block_bytes = 4096;
+    }
+    swarm.log_unreadable = log_device.one_in(4);
     swarm
 }
 
@@ -600,16 +674,16 @@ fn log_of(
     start: &Start,
     mut log: DirtyLog,
     regions: Regions,
+    area: Option<DiskArea>,
     force: bool,
-    there: bool,
 ) -> (DirtyLog, Vec<u64>) {
     let count = regions.count();
     // A log that is not to be used is begun anew, on its device if that is there. The record says that it
     // failed until that is done for good.
-    let begun_with = |sync| match (there, sync) {
-        (true, sync) => DirtyLog::load(None, DiskArea::new(512, count), sync).log,
-        (false, SyncOption::NoSync) => DirtyLog::new(count, Initially::InSync),
-        (false, SyncOption::Sync | SyncOption::Default) => {
+    let begun_with = |sync| match (area, sync) {
+        (Some(area), sync) => DirtyLog::load(None, area, sync).log,
+        (None, SyncOption::NoSync) => DirtyLog::new(count, Initially::InSync),
+        (None, SyncOption::Sync | SyncOption::Default) => {
             let mut log = DirtyLog::new(count, Initially::OutOfSync);
             log.distrust_from(0);
             log
@@ -650,11 +724,14 @@ fn reactors(
     regions: Regions,
     map: &MemberMap,
     in_sync: &Bitmap,
+    elsewhere: Trust,
+    host_ops_max: usize,
 ) -> Vec<Reactor> {
     let core = |index| {
         let place = ShardPlace { index, count: swarm.shards };
-        let mut core = Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone());
-        core.set_host_ops_max(swarm.host_ops_max);
+        let (geometry, in_sync) = (geometry.clone(), in_sync.clone());
+        let mut core = Shard::new(geometry, map.clone(), place, regions, in_sync, elsewhere);
+        core.set_host_ops_max(host_ops_max);
         core
     };
     let reactor = |index| Reactor {
@@ -669,6 +746,7 @@ fn reactors(
         direct: 0,
         held: Vec::new(),
         trusted: (0..regions.count()).map(|region| in_sync.get(region)).collect(),
+        elsewhere,
         planned: BTreeMap::new(),
     };
     (0..swarm.shards).map(reactor).collect()
@@ -693,6 +771,7 @@ fn spec(
         parity_strips: geometry.parity_strips(),
         strip_bytes: swarm.strip_bytes,
         superblock: None,
+        fresh: false,
         policy: Policy {
             log: swarm.on_log_failure,
             member: swarm.on_member_failure,
@@ -742,6 +821,7 @@ impl Life {
             granted_early: BTreeSet::new(),
             answered_early: BTreeSet::new(),
             stretches_out: BTreeMap::new(),
+            aborting: false,
             known_out: BTreeSet::new(),
             out: BTreeSet::new(),
             reads: BTreeMap::new(),

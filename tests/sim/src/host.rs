@@ -399,6 +399,7 @@ impl World {
             HostKind::Read => {
                 self.life.reads.remove(&id);
                 if host.ok {
+                    self.note_bytes(&host.data);
                     judge::read_answered(self, host, first, now);
                 }
             }

@@ -9,7 +9,8 @@
 //! | R4 | every answer of a write: who was left out is on record as out, on every survivor |
 //! | R5 | every member read: the sectors are valid; every write: in its place; recipes trust only regions in sync |
 //! | R6 | after every call: the tables' and the memory's bounds |
-//! | R7, R8 | starts (`boot`), and through R5 |
+//! | R7 | starts (`boot`): what is dirty is not trusted to stand for data; what is in sync is right |
+//! | R8 | starts and rebuilds (`boot`), and through R5 |
 //! | R9 | flushes and log writes after a failure (`orders`) |
 //! | R10 | ends of resyncs, and the contents |
 //!
@@ -20,12 +21,12 @@ use crate::images;
 use crate::world::{Device, Kind, World};
 use raid::coordinator::OnLogFailure;
 use raid::event::{Access, Mismatch, OpId, WorkKind};
-use raid::limits::{LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX};
+use raid::limits::{LEASES_MAX, PIECES_MAX, STRETCHES_MAX, STRIPE_OPS_MAX};
 use raid::member::{MemberMap, MemberState};
-use raid::plan::{Parities, Recipe};
+use raid::plan::{Parities, Recipe, Trust};
 use raid::shard::op::{OpKind, Phase};
 use raid::superblock::{DATA_OFFSET_BYTES_MIN, LogHealth, MemberRecordState};
-use raid::units::{Slot, SlotSet, StripeId};
+use raid::units::{RoleSet, Slot, SlotSet, StripeId};
 
 /// Bounds (R6).
 pub fn bounds(world: &World, shard: usize) {
@@ -35,7 +36,12 @@ pub fn bounds(world: &World, shard: usize) {
     assert!(at.pieces.len() <= PIECES_MAX, "R6: {} pieces of shard {shard}", at.pieces.len());
     let most = world.swarm.scratch_bytes.max(world.swarm.members * at.core.band_bytes() as usize);
     assert!(at.buffer_bytes <= most, "R6: {} bytes of scratch memory", at.buffer_bytes);
-    const { assert!(LEASES_MAX > 0) };
+    let leases = at.core.leases();
+    assert!(leases <= LEASES_MAX, "R6: {leases} leases of shard {shard}");
+    let hosts = at.core.host_ops();
+    assert!(hosts <= world.swarm.host_ops_max, "R6: {hosts} operations of hosts on shard {shard}");
+    let stretches = world.life.stretches_out.len();
+    assert!(stretches <= STRETCHES_MAX, "R6: {stretches} stretches");
 }
 
 fn region_of(world: &World, stripe: StripeId) -> usize {
@@ -172,29 +178,47 @@ pub fn access_ended(world: &mut World, shard: usize, op: OpId) {
     touching.swap_remove(at);
 }
 
-/// An operation was planned: parity of its rows may be used if its region could be trusted then, as far as
-/// the shard knew. What fails later is a write of other rows (R3), perhaps of another shard.
+/// What parity of a stripe is worth, as far as its shard knows.
+fn trust_in(world: &World, shard: usize, stripe: StripeId) -> Trust {
+    let at = &world.life.reactors[shard];
+    match at.trusted[region_of(world, stripe)] || is_weak(world, stripe) {
+        true => Trust::Right,
+        false => at.elsewhere,
+    }
+}
+
+/// An operation was planned: parity of its rows may be used as far as its region could be trusted then, as far
+/// as the shard knew. What fails later is a write of other rows (R3), perhaps of another shard.
 pub fn planned(world: &mut World, shard: usize, op: OpId) {
-    let region = region_of(world, world.life.reactors[shard].core.op(op).stripe);
-    let at = &mut world.life.reactors[shard];
-    let trusted = at.trusted[region];
-    at.planned.insert(op, trusted);
+    let trust = trust_in(world, shard, world.life.reactors[shard].core.op(op).stripe);
+    world.life.reactors[shard].planned.insert(op, trust);
 }
 
 /// R5 and R10 before something is computed; and who the operation leaves out.
 pub fn before_compute(world: &mut World, shard: usize, op: OpId, recipe: Recipe) {
-    let core = &world.life.reactors[shard].core;
-    let stripe_op = core.op(op);
+    let stripe_op = world.life.reactors[shard].core.op(op).clone();
     let (stripe, rows) = (stripe_op.stripe, stripe_op.row..stripe_op.row_end);
-    let trusts = match recipe {
-        Recipe::Delta(_)
-        | Recipe::Recover(_)
-        | Recipe::RecoverThenGenerate(..)
-        | Recipe::RecoverThenCheck(..) => true,
-        Recipe::None | Recipe::Generate(_) | Recipe::Check(_) => false,
+    let trust = match is_weak(world, stripe) {
+        true => Trust::Right,
+        false => world.life.reactors[shard].planned[&op],
     };
-    let trusted = world.life.reactors[shard].planned[&op] || is_weak(world, stripe);
-    assert!(!trusts || trusted, "R10: {recipe:?} on stripe {stripe}, whose parity is not trusted");
+    let (trusted, lost) = match recipe {
+        Recipe::Delta(_) => (trust == Trust::Right, None),
+        Recipe::RecoverThenCheck(recovery, _) => (trust == Trust::Right, Some(recovery)),
+        Recipe::Recover(recovery) | Recipe::RecoverThenGenerate(recovery, _) => {
+            let corrects = match stripe_op.kind {
+                OpKind::Read | OpKind::Write { .. } | OpKind::Work(WorkKind::Rebuild) => false,
+                OpKind::Mend | OpKind::Work(_) => true,
+            };
+            let needed = |trust| !corrects || trust == Trust::Right;
+            (trust != Trust::Unknown && needed(trust), Some(recovery))
+        }
+        Recipe::None | Recipe::Generate(_) | Recipe::Check(_) => (true, None),
+    };
+    assert!(trusted, "R10: {recipe:?} on stripe {stripe}, whose parity is {trust:?}");
+    if let (Trust::WhereWritten, Some(lost)) = (trust, lost) {
+        give_up_unwritten(world, stripe, &rows, lost.outputs());
+    }
     let (OpKind::Write { .. }, Phase::Computing(plan)) = (stripe_op.kind, stripe_op.phase) else {
         return;
     };
@@ -220,7 +244,7 @@ pub fn after_compute(world: &World, shard: usize, op: OpId, mismatch: Mismatch) 
     let stripe_op = at.core.op(op);
     let stripe = stripe_op.stripe;
     let compares = matches!(stripe_op.kind, OpKind::Work(_));
-    let trusted = at.planned[&op] && !is_weak(world, stripe);
+    let trusted = at.planned[&op] == Trust::Right && !is_weak(world, stripe);
     assert!(
         !compares || !trusted || mismatch.rows == 0,
         "R10: {:?} of stripe {stripe} finds {mismatch:?} where parity is trusted",
@@ -228,10 +252,28 @@ pub fn after_compute(world: &World, shard: usize, op: OpId, mismatch: Mismatch) 
     );
 }
 
-/// R4 before a piece of a write is answered.
-pub fn before_ack(world: &mut World, host: u64, stripe: StripeId) {
+/// What nobody has written yet is what anybody computes for it.
+fn give_up_unwritten(world: &mut World, stripe: StripeId, rows: &std::ops::Range<u32>, lost: RoleSet) {
+    let now = world.stamp();
+    for strip in lost.iter() {
+        let at = raid::geometry::Location { stripe, strip, offset: rows.start };
+        let first = world.geometry.array_byte(at);
+        for sector in crate::truth::sectors(first, u64::from(rows.end - rows.start)) {
+            if world.oracle.is_unwritten(sector) {
+                world.oracle.give_up(sector, now);
+            }
+        }
+    }
+}
+
+/// R4 before a piece of a write is answered; and that what was written can be read (R10).
+pub fn before_ack(world: &mut World, shard: usize, host: u64, stripe: StripeId) {
     let skipped: Vec<_> = world.life.hosts[&host].skipped.iter().copied().collect();
     for (_, device) in skipped.into_iter().filter(|&(at, _)| at == stripe) {
+        let slot = world.truth.home[device].expect("whoever is left out had a slot");
+        let is_data = usize::from(world.role_of(stripe, slot)) < usize::from(world.strips());
+        let readable = !is_data || trust_in(world, shard, stripe) != Trust::Unknown;
+        assert!(readable, "R10: write {host} of stripe {stripe} is answered, and nobody can read it");
         if world.life.known_out.contains(&device) {
             continue;
         }
@@ -399,8 +441,11 @@ pub fn may_fail(world: &World, host: &Host) {
         let trusted = world.truth.trusted[region] && world.truth.doubted[region] < host.step;
         let owner = raid::shard::shard_of(stripe, world.life.reactors.len());
         let trusted = trusted && world.life.reactors[owner].core.is_in_sync(stripe);
-        let enough =
-            if trusted { lost.len() > world.geometry.parity_strips() } else { !lost.is_empty() };
+        let fresh = world.life.reactors[owner].elsewhere == Trust::WhereWritten;
+        let enough = match trusted || fresh {
+            true => lost.len() > world.geometry.parity_strips(),
+            false => !lost.is_empty(),
+        };
         if enough {
             return;
         }

@@ -157,6 +157,13 @@ impl Oracle {
         }
     }
 
+    /// Whether nobody has ever written a sector for certain.
+    #[must_use]
+    pub fn is_unwritten(&self, sector: usize) -> bool {
+        let is_doubtful = |e: &Entry| e.acked == PENDING || e.doubtful;
+        self.cells[sector].entries.iter().all(|e| e.id == 0 || is_doubtful(e))
+    }
+
     /// Nothing is known of a sector until it is written again.
     pub fn give_up(&mut self, sector: usize, at: u64) {
         let any = Entry { id: ANY, issued: 0, acked: at, doubtful: true, durable: false };

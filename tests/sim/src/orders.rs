@@ -101,12 +101,17 @@ impl World {
                         "permit: {work:?} is handed out without it"
                     );
                     self.stats.stretches += 1;
+                    self.life.aborting = false;
                     self.stats.stretches_beside += u64::from(!self.life.stretches_out.is_empty());
                     let twice = self.life.stretches_out.insert(work.first, self.swarm.shards);
                     assert_eq!(twice, None, "stretches: {work:?} is handed out twice");
                     self.tell_all(&Message::StartWork(work));
                 }
-                Order::AbortWork => self.tell_all(&Message::AbortWork),
+                Order::AbortWork => {
+                    let twice = std::mem::replace(&mut self.life.aborting, true);
+                    assert!(!twice, "stretches: what is given up is given up again");
+                    self.tell_all(&Message::AbortWork);
+                }
                 Order::Quiesce => self.tell_all(&Message::Quiesce),
                 Order::Resume { stale, writes } => {
                     judge::map_changed(self);
@@ -135,7 +140,7 @@ impl World {
 
     fn write_log(&mut self, offset_bytes: u64, len_bytes: u64) {
         let mut bytes = vec![0; usize::try_from(len_bytes).expect("logs are small")];
-        self.life.coordinator.log().copy_out(offset_bytes, &mut bytes);
+        self.life.coordinator.log().copy_taken(offset_bytes, &mut bytes);
         if self.plant == Plant::ClearEarly && self.prng.one_in(8) {
             let header = usize::try_from(1024_u64.saturating_sub(offset_bytes)).expect("small");
             for byte in bytes.iter_mut().skip(header) {
@@ -167,9 +172,6 @@ impl World {
             self.noted_log_failed = false;
         }
         let believed = ok || self.plant == Plant::LogErrorIgnored;
-        if self.plant == Plant::LogErrorIgnored {
-            self.life.log_failed = false;
-        }
         self.coordinator_told(match io.purpose {
             Purpose::LogWrite => Input::LogWritten { ok: believed },
             _ => Input::LogFlushed { ok: believed },
@@ -190,12 +192,12 @@ impl World {
     }
 
     /// A member has answered the coordinator's flush.
-    pub fn member_flush_ended(&mut self, slot: Slot, device: usize, ok: bool) {
-        if !ok && self.plant == Plant::FlushRetried {
-            return self.submit_flush(Device::Member(device), Purpose::MemberFlush { slot });
-        }
+    pub fn member_flush_ended(&mut self, slot: Slot, ok: bool) {
         if !ok {
             self.life.flush_failed.insert(slot);
+        }
+        if !ok && self.plant == Plant::FlushRetried {
+            return self.flush_member(slot);
         }
         self.coordinator_told(Input::MemberFlushed { slot, ok });
     }

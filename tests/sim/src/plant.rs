@@ -1,4 +1,5 @@
-//! Planted bugs: mistakes around the core that the judge must see. Each breaks one invariant.
+//! Planted bugs: mistakes around the core that the judge must see. Each breaks one invariant, which may show as
+//! another: a member that is taken for one in sync (R8) is one from which stale sectors are read (R5).
 //!
 //! Not here: where they act (searched for by name), how soon they are found (`tests/plants.rs`).
 
@@ -29,6 +30,8 @@ pub enum Plant {
     WriteElsewhere,
     /// R6: scratch memory is handed out without end.
     NoBound,
+    /// R6: a shard's stripe cache is larger than it was told.
+    StripeCacheForgotten,
     /// R7: an array that is dirty and degraded starts as if it were in sync.
     StartDirtyDegraded,
     /// R7: a log that had failed is trusted again before it was written anew.
@@ -53,7 +56,7 @@ pub enum Plant {
 
 impl Plant {
     /// All bugs.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::GrantEarly,
         Self::LogFlushDropped,
         Self::FlushDropped,
@@ -65,6 +68,7 @@ impl Plant {
         Self::ReadStale,
         Self::WriteElsewhere,
         Self::NoBound,
+        Self::StripeCacheForgotten,
         Self::StartDirtyDegraded,
         Self::LogTrustedEarly,
         Self::StaleMember,

@@ -16,6 +16,8 @@ use crate::stats::Stats;
 use crate::trace;
 use crate::world::{Happening, Io, Purpose, SECOND_NS, World};
 use raid::coordinator::{Action, Input, Permit};
+use raid::event::WorkKind;
+use raid::plan::Trust;
 
 /// Steps in which everything has to come to its end once faults have stopped.
 const STEPS_MAX: u64 = 400_000;
@@ -259,6 +261,9 @@ impl World {
         self.stopped_in_sync = complete && in_sync && self.life.doomed.is_empty();
         let gone = self.disks.iter().any(|disk| !disk.present);
         self.stopped_in_sync &= !gone;
+        let recorded = self.swarm.superblocks && !coordinator.is_broken();
+        let lost = gone || !self.life.doomed.is_empty();
+        self.stopped_degraded_in_sync = recorded && !complete && in_sync && !lost;
         let now = self.stamp();
         let power = self.prng.one_in(2) || self.has_lost_a_cache();
         if power && self.life.hosts.is_empty() && complete {
@@ -291,6 +296,7 @@ impl World {
         });
         let hosts = self.life.hosts.len();
         assert_eq!(hosts, 0, "liveness: {hosts} requests are never answered");
+        self.end_rebuild();
         self.read_all();
         for region in 0..self.regions.count() {
             if self.truth.trusted[usize::try_from(region).expect("few")] {
@@ -302,6 +308,35 @@ impl World {
         if self.stopped_in_sync && self.boot() {
             self.read_all();
         }
+    }
+
+    /// A rebuild that can come to its end does, if the operator asks again after what stood in its way.
+    fn end_rebuild(&mut self) {
+        for _ in 0..3 {
+            if self.rebuild_is_over() {
+                return;
+            }
+            // What runs goes on.
+            let _ = self.life.coordinator.request(WorkKind::Rebuild);
+            self.coordinator_turn();
+            let until = self.now_ns + 10 * SECOND_NS;
+            self.until("a pass of the rebuild", |world| {
+                world.now_ns > until && world.life.coordinator.action() == Action::Idle
+            });
+        }
+        let map = self.life.coordinator.map();
+        assert!(self.rebuild_is_over(), "liveness: a rebuild does not end: {map:?}");
+    }
+
+    /// Whether there is no rebuild that could come to its end.
+    fn rebuild_is_over(&self) -> bool {
+        let is_fresh = self.life.reactors.iter().all(|at| at.elsewhere == Trust::WhereWritten);
+        let can_end = is_fresh || self.truth.trusted.iter().all(|&trusted| trusted);
+        let ended = self.life.coordinator.map().rebuilding().is_empty();
+        // A source that does not answer, and that nobody has written to, is not known to be gone.
+        let mut devices = self.life.device_of.iter().flatten();
+        let all_answer = devices.all(|&device| self.disks[device].present);
+        ended || !can_end || !all_answer || self.life.coordinator.is_broken()
     }
 
     fn read_all(&mut self) {

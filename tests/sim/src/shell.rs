@@ -11,8 +11,9 @@ use crate::plant::Plant;
 use crate::trace;
 use crate::truth::sectors;
 use crate::world::{Device, Happening, Io, Kind, Message, Party, Purpose, World};
-use raid::coordinator::Input;
+use raid::coordinator::{Input, Orders};
 use raid::event::{Access, Action, Actions, Event, OpId, PieceId, PieceSpec, PieceStatus, Work};
+use raid::plan::Trust;
 use raid::shard::op::OpKind;
 use raid::units::{Role, Slot};
 
@@ -133,10 +134,16 @@ impl World {
                 Action::WriteFailed { region } => {
                     let at = usize::try_from(region).expect("few regions");
                     self.life.reactors[shard].trusted[at] = false;
+                    self.life.reactors[shard].elsewhere = Trust::Unknown;
                     self.input(from, Input::WriteFailed { region });
                 }
                 Action::MemberFailed { slot, cause } => {
                     self.input(from, Input::MemberFailed { slot, cause });
+                }
+                Action::ReadCorrected { slot } => {
+                    // Counted only, so it need not travel.
+                    let input = Input::ReadCorrected { slot };
+                    self.life.coordinator.handle(self.now_ns, input, &mut Orders::new());
                 }
                 Action::WorkDone { first, ok, mismatched_rows } => {
                     if !self.life.answered_early.remove(&(shard, first)) {
@@ -241,7 +248,7 @@ impl World {
                 self.direct_ended(host, reactor, at, device, &io, ok);
             }
             Purpose::HostFlush { host, slot } => self.host_flush_ended(host, slot, device, ok),
-            Purpose::MemberFlush { slot } => self.member_flush_ended(slot, device, ok),
+            Purpose::MemberFlush { slot } => self.member_flush_ended(slot, ok),
             Purpose::Superblock { slot, step } => self.superblock_step_ended(slot, step, ok),
             Purpose::LogWrite | Purpose::LogFlush => panic!("the log is no member"),
         }
@@ -279,7 +286,7 @@ impl World {
         let (host, stripe) = pieces.remove(&piece).expect("a piece is answered once");
         let ok = status == PieceStatus::Done;
         if ok {
-            judge::before_ack(self, host, stripe);
+            judge::before_ack(self, shard, host, stripe);
         }
         let reactor = self.life.hosts[&host].reactor;
         self.tell(Party::Reactor(shard), reactor, Message::Answer { host, ok });

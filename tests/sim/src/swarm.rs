@@ -47,6 +47,8 @@ pub enum LogAtStart {
     Itself,
     /// Nothing.
     Missing,
+    /// A device that cannot be read.
+    Unreadable,
     /// A device on which there is no log.
     Blank,
     /// The log of an array with this many regions.
@@ -176,6 +178,10 @@ pub struct Swarm {
     pub host_ops_max: usize,
     /// Bytes of each member in a stretch of a background action; drawn from a stream of its own.
     pub stretch_bytes: u64,
+    /// Blocks of the log's device; drawn from a stream of its own. Its sectors are atomic, they are not.
+    pub log_block_bytes: u32,
+    /// Whether a start that finds no log finds a device that cannot be read.
+    pub log_unreadable: bool,
     /// The faults.
     pub faults: Faults,
 }
@@ -247,6 +253,8 @@ impl Swarm {
             log_swaps: 0,
             host_ops_max: STRIPE_OPS_MAX,
             stretch_bytes: WORK_BYTES,
+            log_block_bytes: 512,
+            log_unreadable: false,
             faults: Faults::draw(prng, lost_max > 0),
         }
     }

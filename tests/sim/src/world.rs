@@ -16,7 +16,7 @@
 //! Not here: carrying out actions (`shell`) and orders (`orders`), hosts (`host`), faults (`chaos`),
 //! starting (`boot`), what is right (`judge`, `oracle`).
 
-use crate::disk::{Disk, FlushTicket};
+use crate::disk::{Disk, FlushTicket, SECTOR};
 use crate::host::Host;
 use crate::oracle::Oracle;
 use crate::plant::Plant;
@@ -29,7 +29,9 @@ use raid::dirty_log::Regions;
 use raid::event::{Event, OpId, PieceId, PieceSpec, Work};
 use raid::geometry::Geometry;
 use raid::member::MemberMap;
+use raid::plan::Trust;
 use raid::shard::{Shard, Writes};
+use raid::superblock::SUPERBLOCK_BYTES;
 use raid::units::{Slot, SlotSet, StripeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -235,8 +237,10 @@ pub struct Reactor {
     pub held: Vec<u64>,
     /// By region: whether its parity can be trusted, as far as the shard was told or has told.
     pub trusted: Vec<bool>,
-    /// By operation: whether that was so when it was last planned.
-    pub planned: BTreeMap<OpId, bool>,
+    /// What parity is worth in the other regions.
+    pub elsewhere: Trust,
+    /// By operation: what parity was worth when it was last planned.
+    pub planned: BTreeMap<OpId, Trust>,
 }
 
 /// What does not outlive a crash.
@@ -304,6 +308,8 @@ pub struct Life {
     pub answered_early: BTreeSet<(usize, u64)>,
     /// Stretches that are not over, by first stripe: shards that have not answered.
     pub stretches_out: BTreeMap<u64, usize>,
+    /// What is handed out was given up since.
+    pub aborting: bool,
     /// Devices that are out for good: writes were allowed without them.
     pub out: BTreeSet<usize>,
     /// Devices that every survivor is known to have on record as out.
@@ -376,6 +382,8 @@ pub struct World {
     pub faults_on: bool,
     /// The last life ended in order with nothing to resync.
     pub stopped_in_sync: bool,
+    /// The same, without every member.
+    pub stopped_degraded_in_sync: bool,
     /// Counts.
     pub stats: Stats,
     /// Hash of all that happened.
@@ -456,6 +464,33 @@ impl World {
         self.digest = mix(self.digest ^ what);
     }
 
+    fn note_io(&mut self, device: Device, offset_bytes: u64, kind: &Kind) {
+        let device = match device {
+            Device::Member(index) => index as u64,
+            Device::Log => u64::MAX,
+        };
+        self.note(device);
+        self.note(offset_bytes);
+        match kind {
+            Kind::Write { bytes, fua } => {
+                self.note(bytes.len() as u64 * 2 + u64::from(*fua));
+                self.note_bytes(bytes);
+            }
+            Kind::Read(_) => self.note(0),
+            Kind::Flush(_) => self.note(1),
+        }
+    }
+
+    /// Adds bytes. Of more than a superblock the beginnings of sectors will do: data says there who has written
+    /// it, and so does parity of it.
+    pub fn note_bytes(&mut self, bytes: &[u8]) {
+        let step = if bytes.len() > SUPERBLOCK_BYTES { SECTOR } else { 8 };
+        for part in bytes.chunks(step) {
+            let word = part.first_chunk().expect("sectors are whole");
+            self.note(u64::from_le_bytes(*word));
+        }
+    }
+
     /// The next happening. `false` when there is none, ever.
     pub fn advance(&mut self) -> bool {
         let Some(((at_ns, _), what)) = self.life.queue.pop_first() else { return false };
@@ -498,6 +533,7 @@ impl World {
     pub fn submit(&mut self, device: Device, offset_bytes: u64, kind: Kind, purpose: Purpose) {
         self.next += 1;
         let id = self.next;
+        self.note_io(device, offset_bytes, &kind);
         trace!(self, "io {id} {device:?} {offset_bytes} {} for {purpose:?}", kind.word());
         let slowest = match device {
             Device::Member(_) => self.swarm.device_ns,

@@ -1,6 +1,6 @@
 //! Runs of the simulator: seeds that failed once, fresh ones, and that a seed is a run.
 //!
-//! `regressions/` has a file for every seed that has found something: its name is the seed, its text what
+//! `tests/regressions/` has a file for every seed that has found something: its name is the seed, its text what
 //! it was. The binary runs many more.
 
 use sim::plant::Plant;
@@ -10,7 +10,7 @@ use std::path::Path;
 
 #[test]
 fn seeds_that_failed_once_pass() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../regressions");
     let mut seeds = 0;
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

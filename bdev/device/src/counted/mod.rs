@@ -204,8 +204,8 @@ impl Bdev for Counted {
         self.inner.resize(resize)
     }
 
-    fn keeps_order(&self) -> bool {
-        self.inner.keeps_order()
+    fn ends_what_is_given_up(&self) -> bool {
+        self.inner.ends_what_is_given_up()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

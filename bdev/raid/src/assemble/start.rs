@@ -7,16 +7,18 @@
 //! | log | no data is missing | data is missing |
 //! |---|---|---|
 //! | alive and read, no region dirty | dirty regions (none) out of sync | trusted |
-//! | alive and read, some dirty | dirty regions out of sync | refused, unless stopped clean and in sync |
-//! | in memory, stopped clean | in sync up to where the superblock says | trusted, if that is everywhere |
+//! | alive and read, some dirty | dirty regions out of sync | refused |
+//! | in memory, stopped clean | in sync up to where the superblock says | refused |
 //! | in memory, not stopped | all out of sync | refused |
-//! | failed, missing, unreadable, stopped clean | the same, but for who is rebuilt: all out of sync | trusted, if that is everywhere |
+//! | failed, missing, unreadable, stopped clean | the same, but for who is missing or rebuilt: all out of sync | refused |
 //! | failed, missing, unreadable, not stopped | all out of sync | refused |
 //!
 //! *No data is missing* holds of a complete array, and of one that misses only members that hold
-//! nothing but parity in every row. *Refused* gives way to force, and the parity is then trusted.
-//! While a member is missing, dirty bits stay as they are (R2), so a degraded array that was
-//! stopped in order has some.
+//! nothing but parity in every row. Before all that: an array that was stopped clean and in sync everywhere, and
+//! misses whoever it may, is trusted. While a member is missing, dirty bits stay as they are (R2), so a degraded
+//! array that was stopped in order has some. *Refused* gives way to force, and the parity is then trusted; and an
+//! array that is fresh ([`Superblock::is_fresh`]) is not refused: its parity is right where it was
+//! written, so it starts as if no data were missing.
 //!
 //! An array that was stopped in order needs no log to be in sync, as with md, which does not resync after
 //! a clean shutdown whatever its bitmap says: what was out of sync the superblock says. It needs the log
@@ -164,14 +166,20 @@ pub fn start(assembly: &Assembly, log: LogFound, force: bool) -> Result<Start, S
         Some(record) => judge_log(superblock, record, log, force)?,
     };
     let missing = assembly.missing();
-    if missing.is_subset_of(parity_slots(superblock)) {
-        return Ok(start_with_all_data(superblock, log, missing));
-    }
     let log_failed = matches!(log, Log::Gone);
     let was_in_sync =
         superblock.shutdown == Shutdown::Clean && superblock.in_sync_to_bytes == IN_SYNC_EVERYWHERE;
-    if was_in_sync || matches!(log, Log::Usable { dirty: 0 }) {
+    if was_in_sync && !missing.is_empty() {
         return Ok(Start::Trusted { forced: false, log_failed });
+    }
+    if missing.is_subset_of(parity_slots(superblock)) {
+        return Ok(start_with_all_data(superblock, log, missing));
+    }
+    if matches!(log, Log::Usable { dirty: 0 }) {
+        return Ok(Start::Trusted { forced: false, log_failed });
+    }
+    if superblock.is_fresh() {
+        return Ok(start_with_all_data(superblock, log, missing));
     }
     if force {
         return Ok(Start::Trusted { forced: true, log_failed });
@@ -223,7 +231,7 @@ fn judge_log(
     }
 }
 
-/// Nothing has to be computed from parity: what may not match is made to.
+/// Nothing has to be computed from parity that may not match: that is made to.
 fn start_with_all_data(superblock: &Superblock, log: Log, missing: SlotSet) -> Start {
     let in_sync_to =
         |log_failed| Start::InSyncTo { bytes: superblock.in_sync_to_bytes, log_failed };

@@ -130,6 +130,11 @@ impl Background {
         self.exhausted = false;
     }
 
+    /// Whether nothing more can be done with the members as they are.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         self.pass.is_none() && !self.promoting
     }
@@ -241,6 +246,9 @@ impl Coordinator {
     /// Gives up the pass that is running: the stretches that are out end early.
     pub(super) fn abort_work(&mut self, orders: &mut Orders) {
         let Some(pass) = &mut self.background.pass else { return };
+        if pass.aborted && !pass.out.is_empty() {
+            return;
+        }
         pass.aborted = true;
         pass.wait_ns = None;
         if pass.kind == WorkKind::Resync {
@@ -303,7 +311,7 @@ impl Coordinator {
         if !may_start {
             None
         } else if !self.map.rebuilding().is_empty() {
-            Some(WorkKind::Rebuild)
+            self.ledger.is_join_durable().then_some(WorkKind::Rebuild)
         } else if self.map.is_optimal() && self.log.sync_count() < self.log.regions() {
             Some(WorkKind::Resync)
         } else {

@@ -144,6 +144,10 @@ impl Coordinator {
         match self.map.state(slot) {
             MemberState::InSync | MemberState::Rebuilding => Err(AddRefusal::Taken { slot }),
             _ if self.is_broken() => Err(AddRefusal::Broken),
+            _ if !self.map.rebuilding().is_empty() && self.background.is_exhausted() => {
+                let regions = self.log.regions() - self.log.sync_count();
+                Err(AddRefusal::Stuck { regions })
+            }
             _ if !self.map.rebuilding().is_empty() || self.change.joining.is_some() => {
                 Err(AddRefusal::Busy)
             }
@@ -152,6 +156,27 @@ impl Coordinator {
                 Err(AddRefusal::Leaving { slot })
             }
             MemberState::Faulty | MemberState::Missing => Ok(()),
+        }
+    }
+
+    /// Whether the array can do without the member of a slot, and the state of that now: one that is not in
+    /// sync can always go. Members that have failed count as missing at once, though shards do not know yet.
+    ///
+    /// # Errors
+    /// Says why it cannot.
+    pub fn check_remove(&self, slot: Slot) -> Result<MemberState, RemoveRefusal> {
+        let failed: SlotSet = self.change.failed.iter().map(|&(slot, _)| slot).collect();
+        let out = failed.union(self.map.missing()).union(self.map.rebuilding());
+        if out.contains(slot) {
+            return Ok(if failed.contains(slot) { MemberState::Faulty } else { self.map.state(slot) });
+        }
+        if out.len() >= self.parity_strips {
+            return Err(RemoveRefusal::NotRedundant { missing: out.len() });
+        }
+        let regions = self.log.regions();
+        match regions - self.log.sync_count() {
+            0 => Ok(MemberState::InSync),
+            unsynced => Err(RemoveRefusal::NotInSync { unsynced, regions }),
         }
     }
 
@@ -329,6 +354,23 @@ impl Coordinator {
     }
 }
 
+/// Why a member may not be taken out now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoveRefusal {
+    /// As many are missing as parity can stand for.
+    NotRedundant {
+        /// Members that are missing, or not in sync.
+        missing: usize,
+    },
+    /// Parity does not stand for all of the data yet.
+    NotInSync {
+        /// Regions out of sync.
+        unsynced: u64,
+        /// All regions.
+        regions: u64,
+    },
+}
+
 /// Why a device may not take a slot now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddRefusal {
@@ -344,6 +386,15 @@ pub enum AddRefusal {
     /// One rebuild at a time.
     #[error("another member is being rebuilt: wait until that has ended")]
     Busy,
+    /// The one before it cannot end.
+    #[error(
+        "another member cannot be rebuilt in {regions} regions that are not in sync: stop the array, and assemble \
+         it by force, which trusts their parity"
+    )]
+    Stuck {
+        /// Regions out of sync.
+        regions: u64,
+    },
     /// The device that was in the slot has not answered yet.
     #[error(
         "slot {slot}: what was asked of its last member is still under way: wait until that has ended"
@@ -357,35 +408,15 @@ pub enum AddRefusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::pace::Rates;
-    use crate::coordinator::{CoordinatorSpec, Input, OnLogFailure, Permit, Policy};
-    use crate::dirty_log::{DirtyLog, Initially, LogHealth, Regions};
-    use crate::member::MemberMap;
+    use crate::coordinator::tests::{spec, tell};
+    use crate::coordinator::{CoordinatorSpec, Input, Policy};
+    use crate::dirty_log::{DirtyLog, Initially};
 
-    /// Six members, two of which may be missing, no superblocks, one shard.
+    /// Six members, two of which may be missing.
     fn coordinator(member: OnMemberFailure, recorded: bool) -> Coordinator {
-        Coordinator::new(CoordinatorSpec {
-            log: DirtyLog::new(4, Initially::InSync),
-            log_health: LogHealth::Alive,
-            regions: Regions::new(8192, 4096, 8),
-            shards: 1,
-            map: MemberMap::new(vec![MemberState::InSync; 6]),
-            stale: Bitmap::new(4, false),
-            parity_strips: 2,
-            strip_bytes: 4096,
-            stretch_bytes: 4096,
-            superblock: None,
-            policy: Policy { log: OnLogFailure::Continue, member, recorded },
-            rates: Rates::default(),
-            frozen: false,
-            permit: Permit::Granted,
-        })
-    }
-
-    fn tell(coordinator: &mut Coordinator, input: Input) -> Orders {
-        let mut orders = Orders::new();
-        coordinator.handle(0, input, &mut orders);
-        orders
+        let spec = spec(6, 2);
+        let policy = Policy { member, recorded, ..spec.policy };
+        Coordinator::new(CoordinatorSpec { policy, ..spec })
     }
 
     /// A member is gone; says whether writes are held.
@@ -432,6 +463,36 @@ mod tests {
         let orders = tell(&mut array, Input::Quiesced);
         let held = Order::Resume { stale: false, writes: Writes::Held };
         assert!(orders.contains(&held), "{orders:?}");
+    }
+
+    /// Goal: nobody takes out more members than parity stands for, whatever the shards know of failures. Method:
+    /// every slot, after each number of failures that have not been applied yet, and after they have.
+    #[test]
+    fn members_that_fail_count_before_they_are_out() {
+        for failures in 0..3_u8 {
+            let mut array = coordinator(OnMemberFailure::Continue, false);
+            for slot in 0..failures {
+                tell(&mut array, Input::MemberFailed { slot: Slot(slot), cause: FailCause::Write });
+            }
+            for applied in [false, true] {
+                if applied && failures > 0 {
+                    tell(&mut array, Input::Quiesced);
+                }
+                for slot in (0..6).map(Slot) {
+                    let right = match (slot.0 < failures, failures) {
+                        (true, _) => Ok(MemberState::Faulty),
+                        (false, 2) => Err(RemoveRefusal::NotRedundant { missing: 2 }),
+                        (false, _) => Ok(MemberState::InSync),
+                    };
+                    assert_eq!(array.check_remove(slot), right, "{failures} {applied} {slot}");
+                }
+            }
+        }
+        let mut log = DirtyLog::new(4, Initially::InSync);
+        log.distrust_from(3);
+        let array = Coordinator::new(CoordinatorSpec { log, ..spec(6, 2) });
+        let refused = RemoveRefusal::NotInSync { unsynced: 1, regions: 4 };
+        assert_eq!(array.check_remove(Slot(0)), Err(refused));
     }
 
     /// Goal: writes go on when everybody has said so whom the policy asks: the operator, the record, both in

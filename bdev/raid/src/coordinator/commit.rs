@@ -266,3 +266,87 @@ impl Coordinator {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bitmap::Bitmap;
+    use crate::coordinator::tests::{spec, tell, tell_and_unplug};
+    use crate::coordinator::{CoordinatorSpec, Input};
+    use crate::dirty_log::{DirtyLog, DiskArea, Regions, SyncOption};
+
+    const REGIONS: u64 = 3 * 4096;
+    const BLOCK_BYTES: u64 = 512;
+
+    fn writes(orders: &Orders) -> Vec<(u64, u64)> {
+        let write = |order: &Order| match *order {
+            Order::WriteLog { offset_bytes, len_bytes } => Some((offset_bytes, len_bytes)),
+            _ => None,
+        };
+        orders.iter().filter_map(write).collect()
+    }
+
+    fn granted(orders: &Orders) -> Vec<u64> {
+        let grant = |order: &Order| match *order {
+            Order::Grant { region, .. } => Some(region),
+            _ => None,
+        };
+        orders.iter().filter_map(grant).collect()
+    }
+
+    /// A log on a device, all clean, that has been written once.
+    fn array() -> Coordinator {
+        let area = DiskArea::new(512, REGIONS);
+        let mut array = Coordinator::new(CoordinatorSpec {
+            log: DirtyLog::load(None, area, SyncOption::NoSync).log,
+            regions: Regions::new(4096, 4096, REGIONS),
+            stale: Bitmap::new(REGIONS, false),
+            ..spec(4, 1)
+        });
+        let mut orders = tell_and_unplug(&mut array, Input::Start);
+        while let Some(order) = orders.pop_front() {
+            let answer = match order {
+                Order::WriteLog { .. } => Input::LogWritten { ok: true },
+                Order::FlushLog => Input::LogFlushed { ok: true },
+                _ => continue,
+            };
+            orders.extend(tell_and_unplug(&mut array, answer));
+        }
+        assert!(array.commit.is_durable());
+        array
+    }
+
+    /// Goal: all marks that wait share one write of the blocks they touch, and one flush; none is granted before that
+    /// (R1); a region that is dirty costs nothing. Method: one mark, and while it is on its way 100 in two blocks
+    /// that are not neighbours.
+    #[test]
+    fn marks_that_wait_share_one_commit() {
+        let mut array = array();
+        let before = array.log_counters();
+        let mark = |region| Input::Mark { shard: 0, region };
+        let orders = tell_and_unplug(&mut array, mark(5));
+        assert_eq!(writes(&orders), [(1024, BLOCK_BYTES)]);
+        assert!(granted(&orders).is_empty());
+        let many: Vec<u64> = (100..150).chain(2 * 4096 + 100..2 * 4096 + 150).collect();
+        for &region in &many {
+            assert!(tell_and_unplug(&mut array, mark(region)).is_empty(), "region {region}");
+        }
+        assert_eq!(tell(&mut array, Input::LogWritten { ok: true }), [Order::FlushLog]);
+        let orders = tell_and_unplug(&mut array, Input::LogFlushed { ok: true });
+        assert_eq!(granted(&orders), [5]);
+        let blocks = [(1024, BLOCK_BYTES), (1024 + 2 * BLOCK_BYTES, BLOCK_BYTES)];
+        assert_eq!(writes(&orders), blocks);
+        assert!(tell_and_unplug(&mut array, Input::LogWritten { ok: true }).is_empty());
+        let orders = tell_and_unplug(&mut array, Input::LogWritten { ok: true });
+        assert_eq!(orders, [Order::FlushLog]);
+        let orders = tell_and_unplug(&mut array, Input::LogFlushed { ok: true });
+        assert_eq!(granted(&orders), many);
+        assert!(writes(&orders).is_empty());
+        assert_eq!(array.log_counters().mark_commits, before.mark_commits + 2);
+
+        tell_and_unplug(&mut array, Input::Release { region: 100 });
+        let orders = tell_and_unplug(&mut array, mark(100));
+        assert_eq!(granted(&orders), [100], "it is still dirty on the log");
+        assert!(writes(&orders).is_empty());
+    }
+}

@@ -120,6 +120,9 @@ impl Coordinator {
         let waiting = self.flushes.idle.ones() > 0 && self.may_clear();
         // What is under way is followed by a look at what is due.
         let free = self.flushes.round.is_none() && !self.change.is_under_way();
+        if free && self.flushes.wanted.any() {
+            return Some(self.now_ns);
+        }
         (free && waiting).then_some(self.flushes.next_clear_ns)
     }
 
@@ -175,7 +178,10 @@ impl Coordinator {
     }
 
     fn round_ended(&mut self, round: &Round, orders: &mut Orders) {
-        let good = round.ok && round.generation == self.map.generation();
+        // A member that has failed meanwhile, and be it at somebody else's flush, may have lost what this round
+        // was to make durable (R9).
+        let same = round.generation == self.map.generation() && !self.change.has_failures();
+        let good = round.ok && same;
         let mut at = 0;
         while let Some(region) = self.flushes.flushing.next_one(at) {
             self.flushes.flushing.set(region, false);

@@ -10,6 +10,9 @@
 //! The event count grows by one with each. A start begins with the last one, as it is, on every member: some may
 //! not have got it, and others have it in a volatile cache only, because whoever wrote it was killed.
 //!
+//! Read errors that were corrected are counted as they come and recorded with the next update, whatever makes that
+//! one necessary: as md does it.
+//!
 //! Not here: bytes (`superblock`), what a superblock is good for at the next start (`assemble`).
 
 use super::{Coordinator, Order, Orders, Scope};
@@ -23,6 +26,8 @@ use uuid::Uuid;
 struct Writing {
     version: u64,
     pending: SlotSet,
+    /// What everybody gets, whatever happens before it is written: one event count has one content.
+    content: Superblock,
 }
 
 /// Superblocks of an array, if it has them.
@@ -36,11 +41,31 @@ pub(super) struct Ledger {
     running: Option<u64>,
     /// Version that says that the log failed, once it has.
     log_failed: Option<u64>,
+    /// Read errors of each member that were corrected from parity.
+    read_errors: Vec<u32>,
+    /// Whether the array is fresh in this life of it.
+    fresh: bool,
+    /// Version that says who joined last.
+    joined: u64,
 }
 
 impl Ledger {
-    pub(super) fn new(superblock: Option<Superblock>) -> Self {
-        Self { superblock, wanted: 0, durable: 0, writing: None, running: None, log_failed: None }
+    pub(super) fn new(superblock: Option<Superblock>, fresh: bool, members: usize) -> Self {
+        let read_errors = match &superblock {
+            Some(superblock) => superblock.members.iter().map(|m| m.read_errors).collect(),
+            None => vec![0; members],
+        };
+        Self {
+            superblock,
+            wanted: 0,
+            durable: 0,
+            writing: None,
+            running: None,
+            log_failed: None,
+            read_errors,
+            fresh,
+            joined: 0,
+        }
     }
 
     pub(super) fn has_superblocks(&self) -> bool {
@@ -75,7 +100,11 @@ impl Ledger {
     }
 
     pub(super) fn started(&mut self) {
-        let version = self.amend(|superblock| superblock.shutdown = Shutdown::Running);
+        let fresh = self.fresh;
+        let version = self.amend(|superblock| {
+            superblock.shutdown = Shutdown::Running;
+            superblock.fresh = fresh;
+        });
         self.running = Some(version);
     }
 
@@ -138,7 +167,8 @@ impl Ledger {
     }
 
     pub(super) fn member_joined(&mut self, slot: Slot, scope: Scope, member_uuid: Uuid) {
-        self.amend(|superblock| {
+        self.read_errors[slot.index()] = 0;
+        self.joined = self.amend(|superblock| {
             // A device that had another slot before does not have it any more.
             let since = superblock.events + 1;
             let had = superblock.slot_of(member_uuid).filter(|&had| had != slot);
@@ -149,12 +179,17 @@ impl Ledger {
             }
             let record = &mut superblock.members[slot.index()];
             record.member_uuid = member_uuid;
-            record.read_errors = 0;
             record.state = MemberRecordState::Rebuilding {
                 recovered_to_bytes: 0,
                 partial: scope == Scope::Dirty,
             };
         });
+    }
+
+    /// Whether who joined last has a superblock: it is not rebuilt before, or a later update could call it in sync
+    /// that it never gets.
+    pub(super) fn is_join_durable(&self) -> bool {
+        self.durable() >= self.joined
     }
 
     pub(super) fn member_in_sync(&mut self, slot: Slot) {
@@ -180,14 +215,28 @@ impl Coordinator {
         }
     }
 
-    /// What the superblock of a member says now.
+    /// A member could not read a strip, and it was corrected.
+    pub(super) fn read_corrected(&mut self, slot: Slot) {
+        let errors = &mut self.ledger.read_errors[slot.index()];
+        *errors = errors.saturating_add(1);
+    }
+
+    /// Read errors of each member that were corrected from parity since it took its slot, by slot; without
+    /// superblocks, since the array was made.
+    #[must_use]
+    pub fn read_errors(&self) -> &[u32] {
+        &self.ledger.read_errors
+    }
+
+    /// What the superblock of a member says, in the update that is being written if there is one.
     ///
     /// # Panics
     /// If the array has none.
     #[must_use]
     pub fn superblock(&self, slot: Slot) -> Superblock {
-        let superblock = self.ledger.superblock.as_ref().expect("the array has superblocks");
-        superblock.carried_by(superblock.members[slot.index()].member_uuid, Some(slot))
+        let now = self.ledger.superblock.as_ref().expect("the array has superblocks");
+        let written = self.ledger.writing.as_ref().map_or(now, |writing| &writing.content);
+        written.carried_by(written.members[slot.index()].member_uuid, Some(slot))
     }
 
     /// What the superblocks say now, for arrays that have them.
@@ -199,16 +248,15 @@ impl Coordinator {
     /// The array starts. Whoever had not got the last update, or were to lose it from its cache, would be two
     /// behind with the next one: so everybody has it for good first. A new array has none yet.
     pub(super) fn start_ledger(&mut self, orders: &mut Orders) {
-        let is_known =
-            self.ledger.superblock.as_ref().is_some_and(|superblock| superblock.events > 0);
+        let known = self.ledger.superblock.as_ref().filter(|superblock| superblock.events > 0);
         let pending = self.map.writable();
-        if !is_known || pending.is_empty() {
+        let Some(content) = known.cloned().filter(|_| !pending.is_empty()) else {
             return self.caught_up();
-        }
+        };
         for slot in pending.iter() {
             orders.push_back(Order::WriteSuperblock { slot });
         }
-        self.ledger.writing = Some(Writing { version: 0, pending });
+        self.ledger.writing = Some(Writing { version: 0, pending, content });
     }
 
     /// The first update of this start says that the array runs, and who is not there: what is written
@@ -245,11 +293,15 @@ impl Coordinator {
             return;
         }
         superblock.events += 1;
+        for (record, &errors) in superblock.members.iter_mut().zip(&ledger.read_errors) {
+            record.read_errors = errors;
+        }
         let pending = self.map.writable();
         for slot in pending.iter() {
             orders.push_back(Order::WriteSuperblock { slot });
         }
-        ledger.writing = Some(Writing { version: ledger.wanted, pending });
+        let content = superblock.clone();
+        ledger.writing = Some(Writing { version: ledger.wanted, pending, content });
     }
 
     pub(super) fn superblock_written(&mut self, slot: Slot, ok: bool, orders: &mut Orders) {
@@ -300,5 +352,123 @@ impl Coordinator {
             Some(region) => region * self.regions.region_bytes(),
             None => u64::MAX,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::tests::{spec, tell, tell_and_unplug};
+    use crate::coordinator::{CoordinatorSpec, Input};
+    use crate::layout::{Layout, Level};
+    use crate::superblock::tests::sample;
+
+    /// Answers every superblock that is ordered, and says what the last one of slot 0 was.
+    fn settle(array: &mut Coordinator, mut orders: Orders) -> Option<Superblock> {
+        let mut last = None;
+        while let Some(order) = orders.pop_front() {
+            let answer = match order {
+                Order::WriteSuperblock { slot } => {
+                    if slot == Slot(0) {
+                        last = Some(array.superblock(slot));
+                    }
+                    Input::SuperblockWritten { slot, ok: true }
+                }
+                Order::Quiesce => Input::Quiesced,
+                _ => continue,
+            };
+            orders.extend(tell_and_unplug(array, answer));
+        }
+        last
+    }
+
+    /// Goal: what everybody gets in an update is what it was when the update began, and means something, though the
+    /// next failure is known before it is written. Method: a second member fails between the order and the write.
+    #[test]
+    fn an_update_has_one_content() {
+        let superblock = Some(sample(Level::Raid6, Layout::LeftSymmetric, 6));
+        let mut array = Coordinator::new(CoordinatorSpec { superblock, ..spec(6, 2) });
+        let orders = tell_and_unplug(&mut array, Input::Start);
+        settle(&mut array, orders);
+        let mut fail = |slot| {
+            tell(&mut array, Input::MemberFailed { slot: Slot(slot), cause: FailCause::Write });
+            tell(&mut array, Input::Quiesced)
+        };
+        let writes = |orders: Orders| orders.contains(&Order::WriteSuperblock { slot: Slot(0) });
+        assert!(writes(fail(3)));
+        assert!(!writes(fail(2)), "one update at a time");
+        let found = array.superblock(Slot(0));
+        let mut bytes = [0; crate::superblock::SUPERBLOCK_BYTES];
+        found.encode(&mut bytes).expect("it means something");
+        let states = [2, 3].map(|slot| found.members[slot].state);
+        let failed = MemberRecordState::Faulty { failed_at: found.events };
+        assert_eq!(states, [MemberRecordState::InSync, failed]);
+        let mut orders = Orders::new();
+        for slot in [0, 1, 2, 4, 5] {
+            let written = Input::SuperblockWritten { slot: Slot(slot), ok: true };
+            orders = tell_and_unplug(&mut array, written);
+        }
+        let next = settle(&mut array, orders).expect("the second failure is recorded too");
+        assert_eq!(next.members[2].state, MemberRecordState::Faulty { failed_at: next.events });
+        assert_eq!(next.events, found.events + 1);
+    }
+
+    /// Goal: who joins is rebuilt when it has a superblock, and not before: it could be called in sync by an
+    /// update that it never gets (R8). Method: the update before the one that names it takes its time.
+    #[test]
+    fn nobody_is_rebuilt_without_a_superblock() {
+        let superblock = Some(sample(Level::Raid6, Layout::LeftSymmetric, 6));
+        let mut array = Coordinator::new(CoordinatorSpec { superblock, ..spec(6, 2) });
+        let orders = tell_and_unplug(&mut array, Input::Start);
+        settle(&mut array, orders);
+        tell(&mut array, Input::MemberFailed { slot: Slot(3), cause: FailCause::Write });
+        tell_and_unplug(&mut array, Input::Quiesced);
+        let member_uuid = Uuid::from_u128(99);
+        let joins = Input::AddMember { slot: Slot(3), scope: Scope::Whole, member_uuid };
+        tell(&mut array, joins);
+        let is_rebuilt =
+            |orders: &Orders| orders.iter().any(|order| matches!(order, Order::StartWork(_)));
+        let mut orders = tell_and_unplug(&mut array, Input::Quiesced);
+        for (update, slots) in [("before", 5), ("its own", 6)] {
+            let slots: Vec<u8> = (0..6).filter(|&slot| slots == 6 || slot != 3).collect();
+            for &slot in &slots {
+                assert!(!is_rebuilt(&orders), "{update}, {slot}");
+                let written = Input::SuperblockWritten { slot: Slot(slot), ok: true };
+                orders = tell_and_unplug(&mut array, written);
+            }
+        }
+        assert!(is_rebuilt(&orders));
+    }
+
+    /// Goal: read errors that were corrected are on record after the next update, go on from there in the next life,
+    /// and begin anew with another device in the slot; they make no update by themselves, and an update that is
+    /// under way is the same on every member.
+    #[test]
+    fn corrected_read_errors_are_recorded() {
+        let mut first = sample(Level::Raid5, Layout::LeftSymmetric, 4);
+        first.members[1].read_errors = 7;
+        let spec = CoordinatorSpec { superblock: Some(first), ..spec(4, 1) };
+        let mut array = Coordinator::new(spec);
+        let orders = tell_and_unplug(&mut array, Input::Start);
+        settle(&mut array, orders);
+        for slot in [1, 1, 3] {
+            let orders = tell_and_unplug(&mut array, Input::ReadCorrected { slot: Slot(slot) });
+            assert!(orders.is_empty(), "{orders:?}");
+        }
+        assert_eq!(array.read_errors(), [0, 9, 0, 1]);
+        let failed = Input::MemberFailed { slot: Slot(3), cause: FailCause::Write };
+        let mut orders = tell_and_unplug(&mut array, failed);
+        assert_eq!(orders.pop_front(), Some(Order::Quiesce));
+        let orders = tell_and_unplug(&mut array, Input::Quiesced);
+        tell(&mut array, Input::ReadCorrected { slot: Slot(0) });
+        let written = settle(&mut array, orders).expect("the failure is recorded");
+        let recorded: Vec<u32> = written.members.iter().map(|m| m.read_errors).collect();
+        assert_eq!(recorded, [0, 9, 0, 1], "what came later waits for the next update");
+        let member_uuid = Uuid::from_u128(99);
+        let joins = Input::AddMember { slot: Slot(3), scope: Scope::Whole, member_uuid };
+        let orders = tell_and_unplug(&mut array, joins);
+        let written = settle(&mut array, orders).expect("who joined is recorded");
+        let recorded: Vec<u32> = written.members.iter().map(|m| m.read_errors).collect();
+        assert_eq!(recorded, [1, 9, 0, 0]);
     }
 }

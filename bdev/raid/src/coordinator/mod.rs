@@ -37,9 +37,11 @@ pub mod order;
 pub mod pace;
 mod stop;
 mod stretches;
+#[cfg(test)]
+mod tests;
 
 pub use background::{Action, ActionError, Permit, Progress};
-pub use change::AddRefusal;
+pub use change::{AddRefusal, RemoveRefusal};
 pub use commit::LogCounters;
 pub use order::{Input, Order, Orders, RaidEvent, Scope};
 
@@ -99,6 +101,8 @@ pub struct CoordinatorSpec {
     pub strip_bytes: u32,
     /// What the members' superblocks say, for arrays that have them.
     pub superblock: Option<Superblock>,
+    /// Whether parity is right wherever it was written, though not in sync ([`Superblock::fresh`]).
+    pub fresh: bool,
     /// What is done when something fails.
     pub policy: Policy,
     /// How fast background actions go.
@@ -142,7 +146,7 @@ impl Coordinator {
             commit: Commit::new(spec.shards * LEASES_MAX),
             flushes: Flushes::new(regions),
             change: Change::new(),
-            ledger: Ledger::new(spec.superblock),
+            ledger: Ledger::new(spec.superblock, spec.fresh, spec.map.states().len()),
             background: Background::new(
                 spec.rates,
                 (spec.stretch_bytes / u64::from(spec.strip_bytes)).max(1),
@@ -176,6 +180,7 @@ impl Coordinator {
             Input::Release { region } => self.release(region),
             Input::WriteFailed { region } => self.write_failed(region, orders),
             Input::MemberFailed { slot, cause } => self.member_failed(slot, cause, orders),
+            Input::ReadCorrected { slot } => self.read_corrected(slot),
             Input::Quiesced => self.quiesced(orders),
             Input::WorkDone { first, ok, mismatched_rows } => {
                 self.work_done(first, ok, mismatched_rows, orders);

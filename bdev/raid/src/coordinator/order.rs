@@ -49,6 +49,11 @@ pub enum Input {
         /// Why.
         cause: FailCause,
     },
+    /// A strip that a member could not read was computed, written back and read again.
+    ReadCorrected {
+        /// The member.
+        slot: Slot,
+    },
     /// A shard has nothing in flight any more.
     Quiesced,
     /// A shard ended its part of a stretch of the background work.

@@ -124,14 +124,9 @@ impl Coordinator {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bitmap::Bitmap;
-    use crate::coordinator::pace::Rates;
-    use crate::coordinator::{
-        CoordinatorSpec, Input, OnLogFailure, OnMemberFailure, Permit, Policy,
-    };
-    use crate::dirty_log::{DirtyLog, Initially, LogHealth, Regions};
+    use crate::coordinator::tests::{spec, tell_and_unplug};
+    use crate::coordinator::{CoordinatorSpec, Input};
     use crate::layout::{Layout, Level};
-    use crate::member::{MemberMap, MemberState};
     use crate::superblock::{Shutdown, tests::sample};
     use std::collections::VecDeque;
 
@@ -140,26 +135,8 @@ mod tests {
     #[test]
     fn a_stop_during_the_start_is_recorded() {
         for answers_before in 0..12 {
-            let mut array = Coordinator::new(CoordinatorSpec {
-                log: DirtyLog::new(4, Initially::InSync),
-                log_health: LogHealth::Alive,
-                regions: Regions::new(8192, 4096, 8),
-                shards: 1,
-                map: MemberMap::new(vec![MemberState::InSync; 3]),
-                stale: Bitmap::new(4, false),
-                parity_strips: 1,
-                strip_bytes: 4096,
-                stretch_bytes: 4096,
-                superblock: Some(sample(Level::Raid5, Layout::LeftSymmetric, 3)),
-                policy: Policy {
-                    log: OnLogFailure::Continue,
-                    member: OnMemberFailure::Continue,
-                    recorded: false,
-                },
-                rates: Rates::default(),
-                frozen: false,
-                permit: Permit::Granted,
-            });
+            let superblock = Some(sample(Level::Raid5, Layout::LeftSymmetric, 3));
+            let mut array = Coordinator::new(CoordinatorSpec { superblock, ..spec(3, 1) });
             let mut inputs = VecDeque::from([Input::Start]);
             let mut answers = 0;
             let mut is_told = false;
@@ -170,9 +147,7 @@ mod tests {
                 }
                 let Some(input) = inputs.pop_front() else { break };
                 answers += 1;
-                let mut orders = Orders::new();
-                array.handle(0, input, &mut orders);
-                array.unplug(0, 0, &mut orders);
+                let orders = tell_and_unplug(&mut array, input);
                 inputs.extend(orders.into_iter().filter_map(|order| match order {
                     Order::WriteSuperblock { slot } => {
                         Some(Input::SuperblockWritten { slot, ok: true })

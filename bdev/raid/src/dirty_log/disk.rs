@@ -102,8 +102,13 @@ impl DiskArea {
         (BITS_OFFSET + region / 8) / u64::from(self.block_bytes)
     }
 
-    /// The bytes of the area from `byte_offset` on.
-    pub(super) fn encode(&self, clean: &Bitmap, byte_offset: u64, out: &mut [u8]) {
+    /// Whether the block of the header has clean bits too.
+    pub(super) fn has_bits_beside_header(&self) -> bool {
+        u64::from(self.block_bytes) > BITS_OFFSET
+    }
+
+    /// The bytes of the area from `byte_offset` on; without the header on demand.
+    pub(super) fn encode(&self, clean: &Bitmap, header: bool, byte_offset: u64, out: &mut [u8]) {
         let end = byte_offset.checked_add(out.len() as u64);
         assert!(
             end.is_some_and(|end| end <= self.area_bytes()),
@@ -112,7 +117,9 @@ impl DiskArea {
             self.area_bytes()
         );
         out.fill(0);
-        if let Some((from, part)) = overlap(0..HEADER_BYTES as u64, byte_offset, out.len()) {
+        if let Some((from, part)) = overlap(0..HEADER_BYTES as u64, byte_offset, out.len())
+            && header
+        {
             let header = header_of(self.regions);
             let from = usize::try_from(from).expect("within the header");
             out[part.clone()].copy_from_slice(&header[from..from + part.len()]);

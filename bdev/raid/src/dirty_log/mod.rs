@@ -90,8 +90,9 @@ struct Disk {
     marked: bool,
     /// The device holds no log, or another one.
     begun_anew: bool,
-    /// The block with the header is not to be written before all others are there for good: what the device
-    /// held before would be believed.
+    /// The header is not to be written before all of the bits are there for good: what the device held before
+    /// would be believed. Where its block has bits too, that is written twice, without it first: blocks may be
+    /// torn.
     header_held: bool,
 }
 
@@ -125,7 +126,7 @@ impl DirtyLog {
     /// A log whose clean bits were read, or made up, at a resume. Memory for the rest comes from here.
     fn resumed(clean: Bitmap, area: DiskArea, begun_anew: bool) -> Self {
         let mut touched = Bitmap::new(area.blocks(), true);
-        touched.set(0, !begun_anew);
+        touched.set(0, !begun_anew || area.has_bits_beside_header());
         let header_held = begun_anew;
         Self {
             in_sync: clean.clone(),
@@ -272,7 +273,8 @@ impl DirtyLog {
     pub fn take_touched(&mut self, max_bytes: u64) -> Option<Range<u64>> {
         let disk = self.disk.as_mut()?;
         let block_bytes = u64::from(disk.area.block_bytes());
-        let start = disk.touched.next_one(u64::from(disk.header_held))?;
+        let skipped = disk.header_held && !disk.area.has_bits_beside_header();
+        let start = disk.touched.next_one(u64::from(skipped))?;
         let end = disk.touched.next_zero(start).unwrap_or(disk.touched.len());
         let end = end.min(start.saturating_add((max_bytes / block_bytes).max(1)));
         disk.touched.set_range(start..end, false);
@@ -288,13 +290,25 @@ impl DirtyLog {
         Some(0..u64::from(disk.area.block_bytes()))
     }
 
-    /// The bytes of the area from `byte_offset` on, as they should be on the device now.
+    /// The bytes of the area from `byte_offset` on, as they should be on the device when all is written.
     ///
     /// # Panics
     /// If the log has no area on a device, or the bytes reach beyond it.
     pub fn copy_out(&self, byte_offset: u64, out: &mut [u8]) {
-        let disk = self.disk.as_ref().expect("only a log with an area on a device has bytes");
-        disk.area.encode(&self.clean, byte_offset, out);
+        self.disk().area.encode(&self.clean, true, byte_offset, out);
+    }
+
+    /// The same for what was taken to be written: without the header as long as that is not taken.
+    ///
+    /// # Panics
+    /// As [`copy_out`](Self::copy_out).
+    pub fn copy_taken(&self, byte_offset: u64, out: &mut [u8]) {
+        let disk = self.disk();
+        disk.area.encode(&self.clean, !disk.header_held, byte_offset, out);
+    }
+
+    fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("only a log with an area on a device has bytes")
     }
 
     fn touch(&mut self, region: u64, marked: bool) {

@@ -112,29 +112,35 @@ fn a_change_touches_one_block() {
 fn runs_of_touched_blocks_are_bounded() {
     let mut log = fresh(DiskArea::new(4096, 1_000_000), SyncOption::Default);
     assert_eq!(log.area().map(|area| area.area_bytes()), Some(31 * 4096));
-    assert_eq!(log.take_touched(10 * 4096 + 4095), Some(4096..11 * 4096));
-    assert_eq!(log.take_touched(0), Some(11 * 4096..12 * 4096), "one block at least");
-    assert_eq!(log.take_touched(u64::MAX), Some(12 * 4096..31 * 4096));
+    assert_eq!(log.take_touched(10 * 4096 + 4095), Some(0..10 * 4096));
+    assert_eq!(log.take_touched(0), Some(10 * 4096..11 * 4096), "one block at least");
+    assert_eq!(log.take_touched(u64::MAX), Some(11 * 4096..31 * 4096));
     assert_eq!(log.take_touched(u64::MAX), None);
 }
 
-/// Goal: the header of a new log, without which nothing of it is believed, is the last that is written, and what
-/// is marked in its block meanwhile is not forgotten. Of a log that is there it is written with the rest.
+/// Goal: the header of a new log, without which nothing of it is believed, is the last that is written, also of a
+/// block that may be torn, and what is marked meanwhile is not forgotten. Of a log that is there it is written
+/// with the rest.
 #[test]
 fn the_header_of_a_new_log_comes_last() {
     for (block, regions) in [(512, 5000), (4096, 100)] {
         let block_bytes = u64::from(block);
         let mut log = fresh(DiskArea::new(block, regions), SyncOption::NoSync);
         let area_bytes = log.area().unwrap().area_bytes();
-        let rest = (area_bytes > block_bytes).then_some(block_bytes..area_bytes);
-        assert_eq!((log.touched(), log.take_touched(1 << 20)), (Touched::Marked, rest));
-        log.mark(0);
-        let is_in_its_block = block == 4096;
-        assert_eq!(log.take_touched(1 << 20).is_none(), is_in_its_block);
+        let mut first = vec![0xff; block as usize];
+        let from = if block == 4096 { 0 } else { block_bytes };
+        assert_eq!(log.touched(), Touched::Marked);
+        assert_eq!(log.take_touched(1 << 20), Some(from..area_bytes));
+        log.copy_taken(0, &mut first);
+        assert_eq!(first[..16], [0; 16], "what is written has no header yet");
         assert_eq!(log.touched(), Touched::Marked, "the header is not there yet");
+        log.mark(0);
+        let at = 1024 / block_bytes * block_bytes;
+        assert_eq!(log.take_touched(1 << 20), Some(at..at + block_bytes));
         assert_eq!((log.take_header(), log.take_header()), (Some(0..block_bytes), None));
-        let again = is_in_its_block.then_some(0..block_bytes);
-        assert_eq!((log.take_touched(1 << 20), log.touched()), (again, Touched::Nothing));
+        log.copy_taken(0, &mut first);
+        assert_eq!(first, image_of(&log)[..block as usize]);
+        assert_eq!((log.take_touched(1 << 20), log.touched()), (None, Touched::Nothing));
         let loaded =
             DirtyLog::load(Some(&image_of(&log)), log.area().unwrap(), SyncOption::Default);
         let mut known = loaded.log;
@@ -245,14 +251,11 @@ fn a_log_of_a_hundred_million_regions_is_no_trouble() {
     let mut log = fresh(area, SyncOption::NoSync);
     log.mark(77_777_777);
     let mut loader = Loader::new(area, SyncOption::Default);
-    let mut piece = vec![0; 1 << 20];
-    let mut ranges: Vec<_> = std::iter::from_fn(|| take(&mut log, 1 << 20)).collect();
-    ranges.sort_by_key(|range| range.start);
-    for range in ranges {
-        let piece = &mut piece[..(range.end - range.start) as usize];
-        log.copy_out(range.start, piece);
-        loader.feed(piece);
+    let mut device = vec![0; area.area_bytes() as usize];
+    while let Some(range) = take(&mut log, 1 << 20) {
+        log.copy_taken(range.start, &mut device[range.start as usize..range.end as usize]);
     }
+    device.chunks(1 << 20).for_each(|piece| loader.feed(piece));
     assert_eq!(loader.missing_bytes(), 0);
     let Loaded { mut log, found } = loader.finish();
     assert_eq!((found, log.dirty_count()), (Found::Existing { regions: 100_000_000 }, 1));

@@ -195,7 +195,8 @@ fn subsets(items: &[u8]) -> impl Iterator<Item = RoleSet> + '_ {
 }
 
 /// Every stripe of 2 to 6 data strips, P or P and Q, both orders of Q's exponents, every set of
-/// unreadable roles up to the parity count and every subset of it absent, in sync and not.
+/// unreadable roles up to the parity count, every subset of it absent, every subset of the rest stale, and whatever
+/// parity is worth.
 fn every_stripe(mut check: impl FnMut(&Model, &StripeState)) {
     for strips in 2..=6u8 {
         for q in [false, true] {
@@ -208,15 +209,19 @@ fn every_stripe(mut check: impl FnMut(&Model, &StripeState)) {
                 for unreadable in subsets(&roles).filter(|set| set.len() <= parities.count() + 1) {
                     let lost: Vec<u8> = unreadable.iter().collect();
                     for absent in subsets(&lost) {
-                        for in_sync in [true, false] {
-                            let state = StripeState {
-                                data_strips: strips,
-                                parities,
-                                unreadable,
-                                absent,
-                                in_sync,
-                            };
-                            check(&model, &state);
+                        let present: Vec<u8> = unreadable.difference(absent).iter().collect();
+                        for stale in subsets(&present) {
+                            for trust in [Trust::Right, Trust::WhereWritten, Trust::Unknown] {
+                                let state = StripeState {
+                                    data_strips: strips,
+                                    parities,
+                                    unreadable,
+                                    absent,
+                                    stale,
+                                    trust,
+                                };
+                                check(&model, &state);
+                            }
                         }
                     }
                 }
@@ -255,22 +260,23 @@ fn a_planned_write_leaves_data_and_parity_right() {
     assert!(cases > 50_000, "only {cases} cases were planned");
 }
 
-/// Goal: a write is refused only when it is impossible: never within the redundancy of the level on
-/// rows in sync, and on rows not in sync only when contents that stay are lost.
+/// Goal: a write is refused only when it is impossible: never within the redundancy of the level where parity can
+/// be trusted, and elsewhere only when contents that stay are lost, or what is written could not be read back.
 #[test]
 fn a_write_is_refused_only_when_lost_contents_are_needed() {
     every_stripe(|_, state| {
         for written in written_sets(state) {
             let kept = state.data().difference(written);
-            let possible = if state.unreadable.len() <= state.parities.count() && state.in_sync {
+            let trusted = state.trust != Trust::Unknown;
+            let possible = if state.unreadable.len() <= state.parities.count() && trusted {
                 true
-            } else if state.in_sync {
+            } else if trusted {
                 continue;
             } else {
-                kept.is_disjoint_from(state.unreadable)
-                    && state.absent.len() <= state.parities.count()
-                    || state.parities.roles().is_subset_of(state.absent)
-                        && state.absent.len() <= state.parities.count()
+                let within = state.absent.len() <= state.parities.count();
+                let no_parity = state.parities.roles().is_subset_of(state.absent);
+                let readable = written.is_disjoint_from(state.absent.union(state.stale));
+                within && (no_parity || kept.is_disjoint_from(state.unreadable) && readable)
             };
             let plan = write(state, written);
             assert_eq!(plan.is_ok(), possible, "{state:?} written {written:?}: {plan:?}");
@@ -278,20 +284,25 @@ fn a_write_is_refused_only_when_lost_contents_are_needed() {
     });
 }
 
-/// Goal: rows that are not in sync are never written by read-modify-write nor by reconstruction.
+/// Goal: parity that is not in sync is never carried on by read-modify-write, and not read at all where nothing is
+/// known of it; what is written there can be read back by what is then known.
 #[test]
 fn parity_is_not_trusted_on_rows_out_of_sync() {
     every_stripe(|_, state| {
-        if state.in_sync {
+        let gone = state.absent.union(state.stale);
+        if state.trust == Trust::Right || gone.len() > state.parities.count() {
             return;
         }
         for written in written_sets(state) {
-            if let Ok(plan) = write(state, written) {
-                assert!(
-                    plan.reads.is_disjoint_from(state.parities.roles()),
-                    "{state:?} written {written:?}: {plan:?}"
-                );
+            let Ok(plan) = write(state, written) else { continue };
+            let context = || format!("{state:?} written {written:?}: {plan:?}");
+            assert_ne!(plan.kind, WriteKind::ReadModifyWrite, "{}", context());
+            if state.trust == Trust::Unknown {
+                assert!(plan.reads.is_disjoint_from(state.parities.roles()), "{}", context());
             }
+            // What could not be read on a member that is there has been overwritten.
+            let after = StripeState { unreadable: gone, ..*state };
+            assert!(read(&after, written).is_ok(), "{}", context());
         }
     });
 }
@@ -306,7 +317,8 @@ fn a_write_reads_as_little_as_it_can() {
             let old = written.union(state.parities.roles().difference(state.absent));
             let reconstruct = kept.is_disjoint_from(state.unreadable).then_some(kept.len());
             let modify =
-                (state.in_sync && old.is_disjoint_from(state.unreadable)).then_some(old.len());
+                (state.trust == Trust::Right && old.is_disjoint_from(state.unreadable))
+                    .then_some(old.len());
             let best = [reconstruct, modify].into_iter().flatten().min();
             match plan.kind {
                 WriteKind::DataOnly => assert!(plan.reads.is_empty()),
@@ -337,7 +349,7 @@ fn a_planned_read_yields_what_was_wanted() {
                         buffers[usize::from(role)] = Some(model.on_disk(role));
                     }
                     if let Recipe::Recover(recovery) = plan.recipe {
-                        assert!(state.in_sync, "parity out of sync was trusted: {state:?}");
+                        assert_ne!(state.trust, Trust::Unknown, "{state:?}");
                         for (strip, contents) in model.recover(recovery, &buffers) {
                             buffers[usize::from(strip)] = Some(contents);
                         }
@@ -350,7 +362,8 @@ fn a_planned_read_yields_what_was_wanted() {
                 Err(why) => {
                     assert!(!lost.is_empty(), "{state:?} wanted {wanted:?}: {why}");
                     assert!(
-                        !state.in_sync || state.unreadable.len() > state.parities.count(),
+                        state.trust == Trust::Unknown
+                            || state.unreadable.len() > state.parities.count(),
                         "{state:?} wanted {wanted:?}: {why}"
                     );
                 }
@@ -369,7 +382,7 @@ fn a_planned_check_compares_all_that_can_be_compared() {
         let lost = state.data().intersection(state.unreadable);
         let kept = state.parities.roles().difference(state.absent);
         let whole = lost.is_empty() && !kept.is_empty();
-        let by_p = lost.len() == 1 && kept.len() == 2 && state.in_sync;
+        let by_p = lost.len() == 1 && kept.len() == 2 && state.trust == Trust::Right;
         let possible = kept.is_disjoint_from(state.unreadable) && (whole || by_p);
         let plan = check(state);
         assert_eq!(plan.is_ok(), possible, "{state:?}: {plan:?}");
@@ -456,7 +469,8 @@ fn check_layout(level: Level, layout: Layout, members: usize) -> u32 {
                 parities,
                 unreadable: absent,
                 absent,
-                in_sync: true,
+                stale: RoleSet::empty(),
+                trust: Trust::Right,
             };
             for written in written_sets(&state) {
                 let plan = write(&state, written).expect("within the redundancy");
@@ -491,7 +505,7 @@ proptest! {
         q in any::<bool>(),
         written in proptest::collection::vec(0..253u8, 1..40),
         lost in proptest::collection::vec(0..255usize, 0..3),
-        in_sync in any::<bool>(),
+        trust in proptest::sample::select(vec![Trust::Right, Trust::WhereWritten, Trust::Unknown]),
     ) {
         let parities = Parities { p: true, q };
         let roles: Vec<u8> = (0..strips).chain(parities.roles().iter()).collect();
@@ -503,7 +517,9 @@ proptest! {
         for strip in written {
             set.insert(strip % strips);
         }
-        let state = StripeState { data_strips: strips, parities, unreadable: absent, absent, in_sync };
+        let stale = RoleSet::empty();
+        let state =
+            StripeState { data_strips: strips, parities, unreadable: absent, absent, stale, trust };
         let model = Model { strips: usize::from(strips), exponents: (0..strips).collect() };
         if let Ok(plan) = write(&state, set) {
             prop_assert!(plan.reads.is_disjoint_from(state.unreadable));
@@ -513,7 +529,7 @@ proptest! {
                 prop_assert_eq!(after[usize::from(role)].as_ref(), Some(&right));
             }
         } else {
-            prop_assert!(!in_sync);
+            prop_assert_eq!(trust, Trust::Unknown);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::Shard;
 use super::op::{OpKind, Plan, StripeOp};
 use crate::event::{OpId, WorkKind};
 use crate::member::MemberMap;
-use crate::plan::{self, StripeState, Unplannable};
+use crate::plan::{self, StripeState, Trust, Unplannable};
 use crate::units::{RoleSet, SlotSet};
 
 impl Shard {
@@ -20,6 +20,11 @@ impl Shard {
             Ok(Some(Plan { kind: None, reads: read.reads, recipe: read.recipe, writes }))
         };
         let targets = op.targets;
+        // Nothing is put right on a member that has it, by parity that is not in sync (R10).
+        let strict = match state.trust {
+            Trust::Right => state,
+            Trust::WhereWritten | Trust::Unknown => StripeState { trust: Trust::Unknown, ..state },
+        };
         match op.kind {
             OpKind::Read => compute(plan::read(&state, op.strips)?, nothing),
             OpKind::Write { .. } if self.is_broken() => Err(Unplannable::TooManyLost),
@@ -34,6 +39,7 @@ impl Shard {
             }
             OpKind::Work(WorkKind::Rebuild) => {
                 let stale = self.stale.get(self.regions.of(op.stripe));
+                let targets = if state.trust == Trust::Right { targets } else { nothing };
                 let targets = if stale { targets.union(rebuilding) } else { targets };
                 if targets.is_empty() {
                     return Ok(None);
@@ -41,25 +47,26 @@ impl Shard {
                 compute(plan::reconstruct(&state, targets)?, targets)
             }
             OpKind::Mend if targets.is_empty() => Ok(None),
-            OpKind::Mend => compute(plan::reconstruct(&state, targets)?, targets),
+            OpKind::Mend => compute(plan::reconstruct(&strict, targets)?, targets),
             OpKind::Work(WorkKind::Resync | WorkKind::Repair | WorkKind::Check)
                 if !targets.is_empty() =>
             {
                 // Where parity is not trusted anyway, all of it is made afresh.
-                let targets = if state.in_sync {
+                let targets = if state.trust == Trust::Right {
                     targets
                 } else {
                     targets.union(self.parities.roles()).difference(state.absent)
                 };
-                let state = StripeState { unreadable: state.unreadable.union(targets), ..state };
-                compute(plan::reconstruct(&state, targets)?, targets)
+                let unreadable = state.unreadable.union(targets);
+                let strict = StripeState { unreadable, ..strict };
+                compute(plan::reconstruct(&strict, targets)?, targets)
             }
             OpKind::Work(kind @ (WorkKind::Resync | WorkKind::Repair | WorkKind::Check)) => {
-                match plan::check(&state) {
+                match plan::check(&strict) {
                     Ok(check) => compute(check, nothing),
                     // There is nothing to compare, and nothing that would be wrong.
                     Err(_) if kind == WorkKind::Check => Ok(None),
-                    Err(_) if kind == WorkKind::Repair && state.in_sync => Ok(None),
+                    Err(_) if kind == WorkKind::Repair && state.trust == Trust::Right => Ok(None),
                     Err(error) => Err(error),
                 }
             }
@@ -75,7 +82,8 @@ impl Shard {
             parities: self.parities,
             unreadable: absent.union(op.unreadable).union(unread),
             absent,
-            in_sync: self.is_in_sync(op.stripe),
+            stale: unread,
+            trust: self.trust(op.stripe),
         }
     }
 

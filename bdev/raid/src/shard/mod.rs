@@ -34,7 +34,7 @@ use crate::limits::{
     FRAGMENTS_MAX, LEASES_MAX, PIECES_MAX, STRIPE_OPS_MAX, STRIPE_OPS_MIN, band_bytes,
 };
 use crate::member::{MemberMap, MemberState};
-use crate::plan::Parities;
+use crate::plan::{Parities, Trust};
 use crate::rectangle;
 use crate::slab::Slab;
 use crate::units::{RoleSet, Slot, StripeId};
@@ -99,6 +99,8 @@ pub struct Shard {
     regions: Regions,
     band_bytes: u32,
     in_sync: Bitmap,
+    /// What parity is worth in the other regions.
+    elsewhere: Trust,
     pieces: Slab<Piece>,
     fragments: Slab<Fragment>,
     ops: Slab<StripeOp>,
@@ -109,7 +111,7 @@ pub struct Shard {
     leases: LeaseTable,
     /// Operations to start at the end of the turn.
     staged: VecDeque<OpId>,
-    /// Operations that wait for scratch memory or a lease slot, in order.
+    /// Operations that wait for scratch memory, in order.
     starved: VecDeque<OpId>,
     /// Operations that wait for their region's lease.
     marking: VecDeque<OpId>,
@@ -130,7 +132,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard of an array of which the regions in `in_sync` are in sync.
+    /// A shard of an array of which the regions in `in_sync` are in sync; `elsewhere` is what parity is worth in
+    /// the others.
     ///
     /// # Panics
     /// If `in_sync` is not over all regions.
@@ -141,6 +144,7 @@ impl Shard {
         place: ShardPlace,
         regions: Regions,
         in_sync: Bitmap,
+        elsewhere: Trust,
     ) -> Self {
         let band_bytes = band_bytes(geometry.members(), geometry.strip_bytes());
         let parities = Parities { p: true, q: geometry.parity_strips() == 2 };
@@ -154,6 +158,7 @@ impl Shard {
             regions,
             band_bytes,
             in_sync,
+            elsewhere,
             pieces: Slab::new(PIECES_MAX),
             fragments: Slab::new(FRAGMENTS_MAX),
             ops: Slab::new(STRIPE_OPS_MAX),
@@ -351,6 +356,12 @@ impl Shard {
     #[must_use]
     pub fn is_in_sync(&self, stripe: StripeId) -> bool {
         self.in_sync.is_full() || self.in_sync.get(self.regions.of(stripe))
+    }
+
+    /// What parity is worth on a stripe.
+    #[must_use]
+    pub fn trust(&self, stripe: StripeId) -> Trust {
+        if self.is_in_sync(stripe) { Trust::Right } else { self.elsewhere }
     }
 
     /// Whether a member may be read, as what it should hold, on the rows of a stripe.

@@ -12,7 +12,7 @@
 //!                                      done <-- fault durable (R4) <-------- Faulting
 //! ```
 //!
-//! A phase carries its data; there are no flags beside it. A step with an impossible (phase, event)
+//! A phase carries its data. Beside it stands only what outlives phases: the lease, and when waiting began. A step with an impossible (phase, event)
 //! pair is a panic that prints both (`shard::step`).
 //!
 //! Not here: which operation may start (`shard::table`), the plan itself (`plan`).
@@ -62,11 +62,8 @@ pub enum Phase {
     Queued,
     /// Waits for the lease of its region.
     Marking,
-    /// Waits for scratch memory, or for room in the lease table. `leased`: it holds its lease.
-    Starved {
-        /// Whether its region's lease is held for it.
-        leased: bool,
-    },
+    /// Waits for scratch memory, with its lease if it needs one.
+    Starved,
     /// The shell was asked for buffers.
     Acquiring(Plan),
     /// Member reads are in flight.
@@ -102,6 +99,8 @@ pub enum Phase {
         /// Generation of the map by which it was written. The next one leaves those members out, even if
         /// their slots have been given other devices since.
         generation: u64,
+        /// Roles whose write failed.
+        failed: RoleSet,
     },
 }
 
@@ -112,8 +111,8 @@ impl Phase {
     pub fn is_in_flight(&self) -> bool {
         match self {
             Self::Queued | Self::Marking | Self::Faulting { .. } => false,
-            Self::Starved { leased } => *leased,
-            Self::Acquiring(_)
+            Self::Starved
+            | Self::Acquiring(_)
             | Self::Reading { .. }
             | Self::Computing(_)
             | Self::Writing { .. }

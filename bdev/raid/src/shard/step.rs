@@ -7,7 +7,7 @@ use super::{Gate, Shard, Writes};
 use crate::event::{Access, Action, Actions, FailCause, Mismatch, OpId, PieceStatus, WorkKind};
 use crate::lease::Acquire;
 use crate::limits::READ_ERRORS_MAX;
-use crate::plan::{Parities, ROLE_P, ROLE_Q, Recipe};
+use crate::plan::{Parities, ROLE_P, ROLE_Q, Recipe, Trust};
 use crate::units::{RoleSet, Slot, SlotSet, StripeId};
 use std::num::NonZeroU64;
 
@@ -71,7 +71,6 @@ impl Shard {
                 self.set_phase(id, Phase::Marking);
                 self.marking.push_back(id);
             }
-            Acquire::Full => self.starve(id),
         }
     }
 
@@ -215,6 +214,10 @@ impl Shard {
             *in_a_row = 0;
             return;
         }
+        // Taking it out would cost more than it has failed to read.
+        if self.map.missing().len() >= self.geometry.parity_strips() {
+            return;
+        }
         *in_a_row += 1;
         if *in_a_row > READ_ERRORS_MAX {
             *in_a_row = 0;
@@ -333,7 +336,8 @@ impl Shard {
             out.push_back(Action::MemberFailed { slot, cause: FailCause::Write });
         }
         if matches!(self.ops[id].kind, OpKind::Write { .. }) {
-            self.set_phase(id, Phase::Faulting { generation: self.map.generation() });
+            let generation = self.map.generation();
+            self.set_phase(id, Phase::Faulting { generation, failed });
             out.push_back(Action::Release { op: id });
             self.feed(now_ns, out);
             self.check_quiesced(out);
@@ -344,7 +348,8 @@ impl Shard {
 
     /// Answers a write whose members' failure has been dealt with.
     pub(super) fn end_faulted(&mut self, id: OpId, now_ns: u64, out: &mut Actions) {
-        let Some(Phase::Faulting { generation }) = self.ops.get(id).map(|op| op.phase) else {
+        let Some(Phase::Faulting { generation, failed }) = self.ops.get(id).map(|op| op.phase)
+        else {
             return;
         };
         if self.map.generation() == generation {
@@ -354,11 +359,21 @@ impl Shard {
             // Some members have the new contents and some have not.
             let region = self.regions.of(self.ops[id].stripe);
             self.in_sync.set(region, false);
+            self.elsewhere = Trust::Unknown;
             out.push_back(Action::WriteFailed { region });
             self.end(id, false, now_ns, out);
         } else if self.writes == Writes::Allowed {
-            self.end(id, true, now_ns, out);
+            let readable = self.is_readable_back(id, failed);
+            self.end(id, readable, now_ns, out);
         }
+    }
+
+    /// Whether all that an operation has written can be read: where parity is worth nothing, what a member has
+    /// failed to write is nowhere, whoever has its slot now.
+    fn is_readable_back(&self, id: OpId, failed: RoleSet) -> bool {
+        let op = &self.ops[id];
+        let lost = failed.union(self.roles(op, self.map.missing()));
+        self.trust(op.stripe) != Trust::Unknown || op.strips.is_disjoint_from(lost)
     }
 
     /// Reads back what was rewritten. Without memory it is left out: whoever reads there next will see.
@@ -375,7 +390,12 @@ impl Shard {
     }
 
     fn all_verified(&mut self, now_ns: u64, id: OpId, failed: RoleSet, out: &mut Actions) {
-        self.counters.mends += (self.ops[id].targets.len() - failed.len()) as u64;
+        let corrected = self.ops[id].targets.difference(failed);
+        self.counters.mends += corrected.len() as u64;
+        for role in corrected.iter() {
+            let slot = self.slot_of(id, role);
+            out.push_back(Action::ReadCorrected { slot });
+        }
         for role in failed.iter() {
             let slot = self.slot_of(id, role);
             out.push_back(Action::MemberFailed { slot, cause: FailCause::Read });
@@ -454,18 +474,13 @@ impl Shard {
     /// Gives the first starved operation another try.
     pub(super) fn feed(&mut self, now_ns: u64, out: &mut Actions) {
         let Some(&id) = self.starved.front() else { return };
-        let Phase::Starved { leased } = self.ops[id].phase else { return };
-        if leased || !self.ops[id].needs_lease() {
+        if self.ops[id].phase == Phase::Starved {
             self.plan(id, now_ns, out);
-        } else if self.may_start(id) {
-            self.starved.pop_front();
-            self.lease(id, now_ns, out);
         }
     }
 
     fn starve(&mut self, id: OpId) {
-        let leased = self.ops[id].leased || !self.ops[id].needs_lease();
-        self.set_phase(id, Phase::Starved { leased });
+        self.set_phase(id, Phase::Starved);
         if self.starved.front() != Some(&id) {
             self.counters.starvations += 1;
             self.starved.push_back(id);

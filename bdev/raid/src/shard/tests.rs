@@ -19,7 +19,7 @@ use crate::event::{Access, FailCause, Mismatch, WorkKind, span_at};
 use crate::geometry::GeometrySpec;
 use crate::layout::{Layout, Level};
 use crate::member::MemberState;
-use crate::plan::{ROLE_P, ROLE_Q, Recipe, Recovery, WriteKind};
+use crate::plan::{ROLE_P, ROLE_Q, Recipe, Recovery, Trust, WriteKind};
 use crate::rectangle::Span;
 use crate::units::Slot;
 use std::collections::BTreeMap;
@@ -86,7 +86,8 @@ impl World {
         let shards = (0..count)
             .map(|index| {
                 let place = ShardPlace { index, count };
-                Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone())
+                let elsewhere = Trust::Unknown;
+                Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone(), elsewhere)
             })
             .collect();
         let coordinator = Coordinator::new(CoordinatorSpec {
@@ -100,6 +101,7 @@ impl World {
             parity_strips: geometry.parity_strips(),
             strip_bytes: STRIP as u32,
             superblock: None,
+            fresh: false,
             policy: Policy {
                 log: OnLogFailure::Continue,
                 member: OnMemberFailure::Continue,
@@ -264,6 +266,7 @@ impl World {
                 Action::MemberFailed { slot, cause } => {
                     self.tell(Input::MemberFailed { slot, cause })
                 }
+                Action::ReadCorrected { slot } => self.tell(Input::ReadCorrected { slot }),
                 Action::WorkDone { first, ok, mismatched_rows } => {
                     self.tell(Input::WorkDone { first, ok, mismatched_rows });
                 }
@@ -634,15 +637,7 @@ fn each_world(initially: Initially, seeds: u64, mut run: impl FnMut(&mut World))
             world.assert_consistent();
             assert!(world.reads_checked > 0);
             for shard in &world.shards {
-                let counters = shard.counters();
-                for (sum, n) in total.writes.iter_mut().zip(counters.writes) {
-                    *sum += n;
-                }
-                total.degraded_reads += counters.degraded_reads;
-                total.merges += counters.merges;
-                total.conflicts += counters.conflicts;
-                total.starvations += counters.starvations;
-                total.replans += counters.replans;
+                total.merge(shard.counters());
             }
         }
     }
@@ -692,8 +687,13 @@ fn read_errors_within_the_redundancy_are_reconstructed() {
         world.flaky = Some((slot, one_in));
         world.run(3000);
         world.settle();
+        let corrected: u64 = world.shards.iter().map(|shard| shard.counters().mends).sum();
+        let mut right = vec![0; world.geometry.members()];
+        right[slot.index()] = u32::try_from(corrected).unwrap();
+        assert_eq!(world.coordinator.read_errors(), right, "seed {}", world.seed);
     });
     assert!(counters.replans > 0, "{counters:?}");
+    assert!(counters.mends > 0, "{counters:?}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ const SPARE: u8 = 255;
 const LAYOUT_PARITY_AT: u8 = 255;
 
 const FLAG_BLOCK_ON_LOG_FAILURE: u32 = 1;
+const FLAG_FRESH: u32 = 2;
 
 const SHUTDOWN_RUNNING: u8 = 0;
 const SHUTDOWN_CLEAN: u8 = 1;
@@ -180,11 +181,12 @@ impl Superblock {
     }
 
     fn put_policy(&self, bytes: &mut Bytes) {
-        let flags = match self.on_log_failure {
+        let block = match self.on_log_failure {
             OnLogFailure::Continue => 0,
             OnLogFailure::Block => FLAG_BLOCK_ON_LOG_FAILURE,
         };
-        put(bytes, at::FLAGS, u32::to_le_bytes(flags));
+        let fresh = if self.fresh { FLAG_FRESH } else { 0 };
+        put(bytes, at::FLAGS, u32::to_le_bytes(block | fresh));
         let shutdown = match self.shutdown {
             Shutdown::Running => SHUTDOWN_RUNNING,
             Shutdown::Clean => SHUTDOWN_CLEAN,
@@ -325,10 +327,10 @@ fn get_name(
 fn parse(bytes: &Bytes) -> Result<Superblock, FieldError> {
     let level = parse_level(bytes[at::LEVEL])?;
     let flags = get_u32(bytes, at::FLAGS);
-    let on_log_failure = match flags {
+    let on_log_failure = match flags & !FLAG_FRESH {
         0 => OnLogFailure::Continue,
         FLAG_BLOCK_ON_LOG_FAILURE => OnLogFailure::Block,
-        _ => return Err(field("flags", format!("{flags:#010x}"), "0x00000000 or 0x00000001")),
+        _ => return Err(field("flags", format!("{flags:#010x}"), "0x00000000 to 0x00000003")),
     };
     let shutdown = match bytes[at::SHUTDOWN] {
         SHUTDOWN_RUNNING => Shutdown::Running,
@@ -359,6 +361,7 @@ fn parse(bytes: &Bytes) -> Result<Superblock, FieldError> {
         region_bytes: get_u64(bytes, at::REGION_BYTES),
         log: parse_log(bytes)?,
         on_log_failure,
+        fresh: flags & FLAG_FRESH != 0,
         members: members?,
     })
 }

@@ -47,6 +47,7 @@ pub(crate) fn sample(level: Level, layout: Layout, members: u8) -> Superblock {
         region_bytes: 4 << 20,
         log: None,
         on_log_failure: OnLogFailure::Continue,
+        fresh: false,
         members: (0..members).map(record).collect(),
     }
 }

@@ -72,7 +72,15 @@ fn oracle(superblock: &Superblock, missing: SlotSet, found: LogFound, force: boo
         _ => None,
     };
     let log_failed = has_record && dirty.is_none();
-    if missing.difference(only_parity(superblock)).is_empty() {
+    let ended_in_sync = clean && superblock.in_sync_to_bytes == IN_SYNC_EVERYWHERE;
+    if ended_in_sync && !missing.is_empty() {
+        return Right::Start(Start::Trusted { forced: false, log_failed });
+    }
+    let has_data = missing.difference(only_parity(superblock)).is_empty();
+    if !has_data && dirty == Some(0) {
+        return Right::Start(Start::Trusted { forced: false, log_failed });
+    }
+    if has_data || superblock.fresh && clean {
         return Right::Start(match dirty {
             Some(dirty) => Start::DirtyRegionsOutOfSync { dirty },
             None if clean && (!has_record || missing.is_empty()) => {
@@ -81,10 +89,8 @@ fn oracle(superblock: &Superblock, missing: SlotSet, found: LogFound, force: boo
             None => Start::AllOutOfSync { log_failed },
         });
     }
-    let known_in_sync =
-        dirty == Some(0) || (clean && superblock.in_sync_to_bytes == IN_SYNC_EVERYWHERE);
-    match known_in_sync || force {
-        true => Right::Start(Start::Trusted { forced: !known_in_sync, log_failed }),
+    match force {
+        true => Right::Start(Start::Trusted { forced: true, log_failed }),
         false => Right::DirtyDegraded,
     }
 }
@@ -105,13 +111,16 @@ fn every_state(base: &Superblock, mut check: impl FnMut(Superblock)) {
         for in_sync_to_bytes in [0, 1 << 20, IN_SYNC_EVERYWHERE] {
             for log in &logs {
                 for on_log_failure in [OnLogFailure::Continue, OnLogFailure::Block] {
-                    check(Superblock {
-                        shutdown,
-                        in_sync_to_bytes,
-                        log: log.clone(),
-                        on_log_failure,
-                        ..base.clone()
-                    });
+                    for fresh in [false, true] {
+                        check(Superblock {
+                            shutdown,
+                            in_sync_to_bytes,
+                            log: log.clone(),
+                            on_log_failure,
+                            fresh,
+                            ..base.clone()
+                        });
+                    }
                 }
             }
         }

@@ -36,7 +36,7 @@ fn write(log: &mut DirtyLog, device: &mut [u8], max_bytes: u64) -> bool {
     let block = u64::from(log.area().unwrap().block_bytes());
     assert!(range.start % block == 0 && range.end % block == 0 && range.start < range.end);
     assert!(range.end - range.start <= max_bytes.max(block));
-    log.copy_out(range.start, &mut device[range.start as usize..range.end as usize]);
+    log.copy_taken(range.start, &mut device[range.start as usize..range.end as usize]);
     true
 }
 

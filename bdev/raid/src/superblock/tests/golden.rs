@@ -36,6 +36,7 @@ fn golden() -> Superblock {
             health: LogHealth::Failed,
         }),
         on_log_failure: OnLogFailure::Block,
+        fresh: false,
         members: vec![
             record(1, 0x10_0000, InSync, 0x0a0b_0c0d),
             record(0, 0x10_1000, Missing { since: 0x11 }, 0),
@@ -105,6 +106,8 @@ fn a_spare_without_a_log_differs_in_these_bytes() {
     spare.shape.layout = Layout::ParityLast;
     let bytes = encoded(&spare);
     assert_eq!(bytes[20..24], [0; 4], "flags");
+    assert_eq!(encoded(&Superblock { fresh: true, ..spare.clone() })[20..24], [2, 0, 0, 0]);
+    assert_eq!(encoded(&Superblock { fresh: true, ..golden() })[20..24], [3, 0, 0, 0]);
     assert_eq!(bytes[40..56], Uuid::from_u128(9).into_bytes());
     assert_eq!(bytes[64..72], [255, 4, 5, 0, 0, 0, 7, 0]);
     assert_eq!(bytes[120..136], [0; 16], "UUID of the log");

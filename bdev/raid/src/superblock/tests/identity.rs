@@ -55,7 +55,7 @@ fn a_log() -> impl Strategy<Value = Option<LogRecord>> {
 }
 
 fn superblock() -> impl Strategy<Value = Superblock> {
-    (shape(), 1..=u64::MAX, a_log(), any::<[bool; 3]>(), any::<[u64; 3]>(), "\\PC{1,60}")
+    (shape(), 1..=u64::MAX, a_log(), any::<[bool; 4]>(), any::<[u64; 3]>(), "\\PC{1,60}")
         .prop_flat_map(|((shape, members), events, log, coins, numbers, array_name)| {
             let records = vec(
                 (state(events, shape.component_bytes), 0..1_000_u64, any::<u32>()),
@@ -70,7 +70,7 @@ fn superblock() -> impl Strategy<Value = Superblock> {
                         state,
                         read_errors,
                     };
-                let [clean, block_writes, everywhere] = coins;
+                let [clean, block_writes, everywhere, fresh] = coins;
                 let slot = (numbers[0] % (u64::from(members) + 1)) as u8;
                 let region_shift = shape.strip_bytes.trailing_zeros() + (numbers[1] % 30) as u32;
                 Superblock {
@@ -91,6 +91,7 @@ fn superblock() -> impl Strategy<Value = Superblock> {
                         true => OnLogFailure::Block,
                         false => OnLogFailure::Continue,
                     },
+                    fresh,
                     members: records.into_iter().enumerate().map(record).collect(),
                 }
             })

@@ -171,7 +171,7 @@ fn bytes_of_no_meaning_are_refused() {
     refused_bytes(68, &[2], text);
     let text = "superblock: log is 3, but must be 0 (none), 1 (alive) or 2 (failed)";
     refused_bytes(69, &[3], text);
-    let text = "superblock: flags is 0x80000001, but must be 0x00000000 or 0x00000001";
+    let text = "superblock: flags is 0x80000001, but must be 0x00000000 to 0x00000003";
     refused_bytes(20, &[1, 0, 0, 0x80], text);
     refused_bytes(72, &[0, 1], "superblock: members is 256, but must be up to 255");
     refused_bytes(72, &[2], "superblock: members is 2, but must be 3 to 255 for raid5");
@@ -216,7 +216,7 @@ fn later_versions() {
         Ok(base()),
         "that has put something into reserved bytes"
     );
-    bytes[20] = 2;
+    bytes[20] = 4;
     seal(&mut bytes);
     assert!(Superblock::decode(&bytes).is_err(), "a policy is never ignored");
 }
