@@ -110,7 +110,9 @@
 //! - **A member that does not answer** is given up after a time: its requests are answered in its place,
 //!   and its channel is kept until the device has let go of them, also when the array is gone. Before that
 //!   it is neither a member nor a log of any array, and is not deleted. Reads whose buffers it still has are
-//!   made again with others. Time in which the process stands still is no time that a device has taken.
+//!   made again with others. Time in which the process stands still is no time that a device has taken, nor is that
+//!   before the device has taken the request, or while it is suspended. A member that is an array, or stands on one,
+//!   has longer: it gives up its own members first.
 //! - **A mapped device** that gets another table is suspended: what is in flight ends, what comes waits, the
 //!   arrays of the old table are stopped in order, those of the new one start with what the old ones knew.
 //! - **At the start** every bdev is looked at for a superblock; `raid::assemble` says what belongs
@@ -132,7 +134,7 @@
 //! | R6 | Everything is bounded, and the bounds stand in one file; full means back-pressure up to the socket, never growth. | `limits.rs` of every crate; here [`limits`] |
 //! | R7 | No silent hole: an array that is dirty *and* degraded is refused unless forced or journalled. | `raid::assemble::start`; without superblocks `array::start`, and `methods::state` knows who is dirty |
 //! | R8 | A stale member never comes back: highest event count wins, a returning member is rebuilt where it may differ. | `raid::assemble`, `control::assembly` (nothing is believed that may have changed since it was read), `raid::coordinator::ledger` (nobody is more than one update behind); `control::mapped::switch` |
-//! | R9 | A failed flush or log write latches: never retry and hope. | `raid::coordinator` (a member that fails a flush is out, a log that fails stays failed), `device` (a sync that failed is not tried again) |
+//! | R9 | A failed flush or log write latches: never retry and hope. | `raid::coordinator` (a member that fails a flush is out, a log that fails stays failed), `device` (a sync that failed is not tried again, and no later one of that file succeeds) |
 //! | R10 | Parity errors never spread: a mismatch is counted and the parity rewritten; data is never "corrected" from parity of an unsynced row. | `raid::plan`, `raid::shard` (resync, check and repair write parity only) |
 //!
 //! What no invariant covers: RAID's write hole. A crash in the middle of writes and the loss of a member

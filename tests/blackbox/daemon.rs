@@ -4,6 +4,7 @@
 //!
 //! Not here: what is tested.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -275,8 +276,8 @@ impl Daemon {
         names.map(str::to_owned).collect()
     }
 
-    /// The files below `directory` that it has open.
-    pub(crate) fn open_files(&self, directory: &Path) -> Vec<PathBuf> {
+    /// The files below `directory` that it has open, however often.
+    pub(crate) fn open_files(&self, directory: &Path) -> BTreeSet<PathBuf> {
         let descriptors = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
         // One that is closed meanwhile has no link any more.
         let links = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());

@@ -37,10 +37,19 @@ pub const LEASE_CHECK_NS: u64 = 500_000_000;
 /// asked for: what Linux gives an NVMe device.
 pub const IO_TIMEOUT_S: u64 = 30;
 
+/// How many times as long a device may take no request at all, while it has none: it is full of what others
+/// have asked of it, who are given up before that.
+pub const REFUSED_TIMES_MAX: u64 = 4;
+
+/// What an array takes, besides the time that it waits for a device, until it answers in the device's place:
+/// it notices late, comes to rest, and puts the failure on record.
+pub const ANSWER_MARGIN_NS: u64 = 10_000_000_000;
+
 /// How long the control path waits for an array to come to rest before it says that it does not.
 pub const QUIESCE_TIMEOUT_S: u64 = 60;
 
 /// The same where its writes are held until its owner allows them, which nobody will do any more.
 pub const DRAIN_BLOCKED_S: u64 = 1;
 
+const _: () = assert!(ANSWER_MARGIN_NS >= 4 * LEASE_CHECK_NS, "who is above notices later");
 const _: () = assert!(HOSTS_MAX <= 1 << 23 && CLIENTS_MAX <= 1 << 16, "they are packed in tokens");

@@ -21,20 +21,29 @@
 //!   | kind  |   unused    | index        | role or slot |
 //! ```
 //!
-//! Times are the shard's, which stand still when it does (`patience`).
+//! Times are the shard's, which stand still when it does (`patience`). A request's time begins when the
+//! channel takes it: while the channel hands it back the device has not heard of it. A channel that takes
+//! nothing may be full of ours, which are overdue sooner, or of what others have asked of the same device or
+//! engine; only after several times as long (`REFUSED_TIMES_MAX`) without any of ours is it given up for
+//! that.
+//!
+//! While a device holds requests back on purpose (`Leeway::waits`) no time passes for them; they begin anew
+//! when it goes on.
 //!
 //! Not here: what is done with a completion (`shard`), and what a failure leads to (crate `raid`).
 
-use device::{BdevIo, Completion, IoChannel, IoOp, IoStatus, Lingering, Sgl};
+use device::{Bdev, BdevIo, Completion, IoChannel, IoOp, IoStatus, Leeway, Lingering, Sgl};
 use raid::event::OpId;
 use raid::slab::Slab;
 use raid::units::Slot;
 use reactor::Cx;
 use reactor::memory::IoBufMut;
 use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use uuid::Uuid;
 
-use crate::limits::MEMBER_IN_FLIGHT_MAX;
+use crate::limits::{LEASE_CHECK_NS, MEMBER_IN_FLIGHT_MAX, REFUSED_TIMES_MAX};
+use crate::patience::limit_ns;
 
 /// What a request to a device was made for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +120,8 @@ struct InFlight {
     token: u64,
     offset_bytes: u64,
     len_bytes: u64,
-    since_ns: u64,
+    /// Since when the channel has it; absent: it has handed it back so far.
+    since_ns: Option<u64>,
     kind: Kind,
 }
 
@@ -124,7 +134,7 @@ impl InFlight {
             IoOp::Unmap | IoOp::WriteZeroes { .. } => panic!("arrays send no {io:?}"),
         };
         let BdevIo { token, offset_bytes, len_bytes, .. } = *io;
-        Self { token, offset_bytes, len_bytes, since_ns: now_ns, kind }
+        Self { token, offset_bytes, len_bytes, since_ns: Some(now_ns), kind }
     }
 
     /// An answer in the device's place, with a buffer where the device still has the real one.
@@ -144,24 +154,58 @@ impl InFlight {
 /// One device on one reactor.
 #[derive(Debug)]
 pub(crate) struct Member {
-    uuid: Uuid,
+    /// Absent: a stand-in, which is no device.
+    device: Option<Device>,
     channel: Box<dyn IoChannel>,
+    /// What the channel has, and what it has handed back.
     in_flight: Slab<InFlight>,
+    /// What the channel has handed back, in order.
     refused: VecDeque<BdevIo>,
+    /// While there is any: when the channel last took or answered something, or began to refuse.
+    moved_ns: u64,
     /// What has no place in the table yet.
     waiting: VecDeque<BdevIo>,
+    /// Before this time the device is not asked whether it holds requests back.
+    ask_at_ns: u64,
+    /// Whether it did when it was asked last.
+    waits: bool,
+    /// When it was last asked whether it still did.
+    waited_ns: u64,
     /// Before this time nothing can be overdue.
     check_at_ns: u64,
 }
 
+/// Whose channel it is.
+#[derive(Debug)]
+struct Device {
+    uuid: Uuid,
+    /// To be asked how it is; the array keeps it, not the shard.
+    bdev: Weak<dyn Bdev>,
+}
+
+impl Device {
+    fn leeway(&self) -> Leeway {
+        self.bdev.upgrade().map_or_else(Leeway::default, |bdev| bdev.leeway())
+    }
+}
+
 impl Member {
-    pub(crate) fn new(uuid: Uuid, channel: Box<dyn IoChannel>) -> Self {
+    pub(crate) fn new(bdev: &Arc<dyn Bdev>, channel: Box<dyn IoChannel>) -> Self {
+        let device = Device { uuid: bdev.info().uuid, bdev: Arc::downgrade(bdev) };
+        Self::over(Some(device), channel)
+    }
+
+    fn over(device: Option<Device>, channel: Box<dyn IoChannel>) -> Self {
         Self {
-            uuid,
+            device,
             channel,
             in_flight: Slab::new(MEMBER_IN_FLIGHT_MAX),
             refused: VecDeque::new(),
+            moved_ns: 0,
             waiting: VecDeque::new(),
+            ask_at_ns: 0,
+            waits: false,
+            waited_ns: 0,
             check_at_ns: 0,
         }
     }
@@ -169,12 +213,12 @@ impl Member {
     /// A device that fails everything at once: it stands in for one that was given up, until nobody asks it
     /// for anything any more.
     pub(crate) fn dead(status: IoStatus) -> Self {
-        Self::new(Uuid::nil(), Box::new(Dead { status, done: VecDeque::new() }))
+        Self::over(None, Box::new(Dead { status, done: VecDeque::new() }))
     }
 
     /// Whether it is such a stand-in.
     pub(crate) fn is_dead(&self) -> bool {
-        self.uuid.is_nil()
+        self.device.is_none()
     }
 
     /// Submits, or keeps the request until there is room.
@@ -189,12 +233,13 @@ impl Member {
     fn start(&mut self, mut io: BdevIo, now_ns: u64) {
         let index = self.in_flight.insert(InFlight::of(&io, now_ns)).expect("there is room");
         io.token = u64::from(index);
-        if self.refused.is_empty() {
-            if let Err(io) = self.channel.submit(io) {
-                self.refused.push_back(io);
-            }
-        } else {
+        if !self.refused.is_empty() {
+            self.in_flight[index].since_ns = None;
             self.refused.push_back(io);
+        } else if let Err(io) = self.channel.submit(io) {
+            self.in_flight[index].since_ns = None;
+            self.refused.push_back(io);
+            self.moved_ns = now_ns;
         }
     }
 
@@ -209,11 +254,8 @@ impl Member {
             let index = u32::try_from(completion.io.token).expect("tokens are indexes");
             completion.io.token = self.in_flight.remove(index).token;
         }
-        while let Some(io) = self.refused.pop_front() {
-            if let Err(io) = self.channel.submit(io) {
-                self.refused.push_front(io);
-                break;
-            }
+        if !self.refused.is_empty() {
+            self.offer(now_ns, count > 0);
         }
         while self.in_flight.vacant() > 0 {
             let Some(io) = self.waiting.pop_front() else { break };
@@ -222,15 +264,56 @@ impl Member {
         count
     }
 
-    /// Whether a request has been with the device for `limit_ns` or longer.
-    pub(crate) fn is_overdue(&mut self, now_ns: u64, limit_ns: u64) -> bool {
-        // What is submitted from now on is overdue later than all that is there.
+    /// Submits what the channel has handed back, until it does so again.
+    #[cold]
+    fn offer(&mut self, now_ns: u64, answered: bool) {
+        if answered {
+            self.moved_ns = now_ns;
+        }
+        while let Some(io) = self.refused.pop_front() {
+            let index = u32::try_from(io.token).expect("tokens are indexes");
+            if let Err(io) = self.channel.submit(io) {
+                self.refused.push_front(io);
+                break;
+            }
+            self.in_flight[index].since_ns = Some(now_ns);
+            self.moved_ns = now_ns;
+        }
+    }
+
+    /// Whether a request has been with the device for `io_timeout_ns` and what leeway the device needs, or
+    /// the device has taken none for so much longer that it never will.
+    pub(crate) fn is_overdue(&mut self, now_ns: u64, io_timeout_ns: u64) -> bool {
+        if now_ns < self.ask_at_ns {
+            return false;
+        }
+        self.ask_at_ns = now_ns.saturating_add(LEASE_CHECK_NS / 2);
+        let Some(device) = self.device.as_ref().filter(|_| !self.in_flight.is_empty()) else {
+            return false;
+        };
+        let leeway = device.leeway();
+        // It may have gone on only just now.
+        if std::mem::replace(&mut self.waits, leeway.waits) || leeway.waits {
+            (self.waited_ns, self.moved_ns) = (now_ns, now_ns);
+            return false;
+        }
         if now_ns < self.check_at_ns {
             return false;
         }
-        let oldest_ns = self.in_flight.iter().map(|entry| entry.since_ns).min().unwrap_or(now_ns);
-        self.check_at_ns = oldest_ns.saturating_add(limit_ns);
-        self.check_at_ns <= now_ns
+        let limit_ns = limit_ns(io_timeout_ns, leeway);
+        let due_ns = self.due_ns(limit_ns);
+        // What the channel takes from now on is overdue later than that.
+        let next_ns = now_ns.saturating_add(limit_ns);
+        self.check_at_ns = due_ns.map_or(next_ns, |due_ns| due_ns.min(next_ns));
+        due_ns.is_some_and(|due_ns| due_ns <= now_ns)
+    }
+
+    fn due_ns(&self, limit_ns: u64) -> Option<u64> {
+        match self.in_flight.iter().filter_map(|entry| entry.since_ns).min() {
+            Some(oldest_ns) => Some(oldest_ns.max(self.waited_ns).saturating_add(limit_ns)),
+            None if self.refused.is_empty() => None,
+            None => Some(self.moved_ns.saturating_add(limit_ns.saturating_mul(REFUSED_TIMES_MAX))),
+        }
     }
 
     /// Gives the device up: everything that it has not answered is answered for it.
@@ -244,8 +327,8 @@ impl Member {
         answers.extend(self.waiting.drain(..).map(|io| io.complete(status)));
         let refused = self.refused.drain(..).count();
         let left = self.in_flight.len() - refused;
-        if left > 0 {
-            let left = Lingering::begin(self.uuid, left);
+        if let Some(device) = self.device.filter(|_| left > 0) {
+            let left = Lingering::begin(device.uuid, left);
             graveyard.0.push(Grave { channel: self.channel, left });
         }
         answers

@@ -1,4 +1,5 @@
-//! The clock by which devices are given up: it stands still while their shard does.
+//! The clock by which devices are given up, and for how long they are waited for. It stands still while the
+//! shard does.
 //!
 //! ```text
 //!   turn --short--> turn --short--> turn ----long: the process was stopped----> turn
@@ -10,10 +11,22 @@
 //! counts for more than the time after which the next one is due anyway: a device is given up only when
 //! that many turns have asked it in vain.
 //!
-//! Not here: how long a device is waited for (`limits`), who asks (`shard`, `conduct`).
+//! A device that stands on an array is waited for longer: that array waits for its own devices, gives up
+//! those that hang, one after the other as long as it has parity for it, and answers then. Who is above it
+//! began to wait no later, and must not give it up for what one of its devices has done:
+//!
+//! ```text
+//!   disk       0        T                     T: the time that is asked for, where it is the same
+//!   array 1    |--wait--|--answers, at most ANSWER_MARGIN_NS later, for each device in turn
+//!   array 2    |--wait----------------------|--...
+//! ```
+//!
+//! Not here: who asks (`member`, `shard`, `conduct`).
 
-use crate::limits::LEASE_CHECK_NS;
+use crate::limits::{ANSWER_MARGIN_NS, LEASE_CHECK_NS};
+use device::Leeway;
 use reactor::Ticks;
+use std::time::Duration;
 
 /// See the module's notes.
 #[derive(Debug, Default)]
@@ -35,9 +48,50 @@ impl Patience {
     }
 }
 
+/// How long a request may be with a device that needs this leeway, if `io_timeout_ns` is asked for.
+pub(crate) fn limit_ns(io_timeout_ns: u64, leeway: Leeway) -> u64 {
+    io_timeout_ns.max(u64::try_from(leeway.answers_within.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// The leeway that an array needs which waits so long for a request, over devices that need the leeway
+/// `below`, and goes on without `faults` of them. One more than those fails it, so there it need not be
+/// waited for.
+pub(crate) fn leeway(io_timeout_ns: u64, below: Leeway, faults: usize) -> Leeway {
+    let faults = u64::try_from(faults).unwrap_or(u64::MAX);
+    let waited_ns = limit_ns(io_timeout_ns, below).saturating_mul(faults);
+    let answers_within = Duration::from_nanos(waited_ns.saturating_add(ANSWER_MARGIN_NS));
+    Leeway { answers_within, ..below }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: who is above waits longer than who is below, in every depth, whatever either was asked for;
+    /// a device of its own is waited for as long as was asked for. Method: towers of arrays.
+    #[test]
+    fn who_is_above_waits_longer() {
+        let second_ns = 1_000_000_000;
+        assert_eq!(limit_ns(7, Leeway::default()), 7);
+        for times_s in [[30, 30, 30], [1, 30, 60], [60, 1, 0], [30, 0, 1]] {
+            for faults in 1..=3 {
+                let mut below = Leeway::default();
+                for io_timeout_s in times_s {
+                    let asked_ns = io_timeout_s * second_ns;
+                    let waits_ns = limit_ns(asked_ns, below);
+                    assert!(waits_ns >= asked_ns);
+                    assert!(u128::from(waits_ns) >= below.answers_within.as_nanos());
+                    let above = leeway(asked_ns, below, faults);
+                    let answered_ns = u128::from(waits_ns) * faults as u128;
+                    assert!(above.answers_within.as_nanos() >= answered_ns + 2_000_000_000);
+                    below = above;
+                }
+            }
+        }
+        assert!(leeway(u64::MAX, Leeway::default(), 2).answers_within.as_secs() > 1 << 30);
+        let waits = Leeway { waits: true, ..Leeway::default() };
+        assert!(leeway(1, waits, 1).waits, "what waits below is waited for above");
+    }
 
     /// Goal: turns as they should be count in full, and a gap for one of them; a clock that went back
     /// counts for nothing. Method: a clock by hand.

@@ -18,6 +18,7 @@ use crate::limits::{DRAIN_BLOCKED_S, LEASE_CHECK_NS, QUIESCE_TIMEOUT_S};
 use crate::look::Seen;
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
+use crate::patience;
 use crate::shard::{ArrayShard, Common, Parts, ShardPoller};
 use crate::snapshot::{MemberSnapshot, RaidSnapshot};
 use crate::spec::{self, ArrayEvent, CreateError, KnownRaid, RaidSpec, RestError};
@@ -25,7 +26,7 @@ use crate::start::{self, Foundation};
 use crate::tuning::{self, Tuning};
 use crossbeam::channel::{Sender, bounded};
 use crossbeam::utils::CachePadded;
-use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
+use device::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, Leeway, OpenError, uuid_or_new};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{Action, ActionError, Coordinator, CoordinatorSpec, Input, Permit, Policy};
 use raid::dirty_log::LogHealth;
@@ -174,8 +175,7 @@ impl RaidBdev {
         for (index, reactor) in self.reactors.iter().enumerate() {
             let place = ShardPlace { index, count };
             let (geometry, in_sync) = (self.geometry.clone(), in_sync.clone());
-            let mut core =
-                Shard::new(geometry, map.clone(), place, regions, in_sync, elsewhere);
+            let mut core = Shard::new(geometry, map.clone(), place, regions, in_sync, elsewhere);
             tuning::tune(&mut core, tuning, count);
             if !map.rebuilding().is_empty() {
                 let mut nothing = raid::event::Actions::new();
@@ -445,6 +445,12 @@ impl Bdev for RaidBdev {
         true
     }
 
+    fn leeway(&self) -> Leeway {
+        let below = Leeway::over(self.seats().iter().flatten());
+        let faults = self.geometry.parity_strips() + usize::from(self.log.is_some());
+        patience::leeway(self.common.io_timeout_ns, below, faults)
+    }
+
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
         let unavailable = |reason: &str| OpenError::Unavailable {
             bdev: self.common.info.name.clone(),
@@ -502,7 +508,7 @@ impl ShardSeed {
             let channel = bdev
                 .open_channel(cx)
                 .map_err(|source| CreateError::Open { name: name.clone(), source })?;
-            Ok::<Member, CreateError>(Member::new(bdev.info().uuid, channel))
+            Ok::<Member, CreateError>(Member::new(bdev, channel))
         };
         let map = self.core.map();
         let mut members = Vec::new();
@@ -576,7 +582,7 @@ fn info(
     let mut members = members.iter().flatten().map(|member| member.info());
     BdevInfo {
         name: name.to_owned(),
-        uuid: uuid.unwrap_or_else(Uuid::new_v4),
+        uuid: uuid_or_new(uuid),
         product_name: "Raid Volume",
         block_size_bytes: geometry.block_size_bytes(),
         num_blocks: geometry.array_bytes() / u64::from(geometry.block_size_bytes()),

@@ -212,7 +212,7 @@ impl RaidBdev {
             let opened = reactor.call(move |cx| {
                 let channel = device.open_channel(cx)?;
                 if let Some(local) = cx.find_local::<Local>(key) {
-                    let member = Member::new(device.info().uuid, channel);
+                    let member = Member::new(&device, channel);
                     local.shard.borrow_mut().prepare(slot, member);
                 }
                 Ok::<(), OpenError>(())

@@ -47,8 +47,13 @@ const REGIONS_MAX: u64 = 1 << 21;
 /// Regions of any log: their bits take 12 MiB of memory three times over.
 const REGIONS_LIMIT: u64 = 100_000_000;
 
-/// How long a device may take to answer at the start.
+/// How long a device of its own may take to answer at the start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The same for a device that may have to give up others first.
+fn start_timeout(bdev: &Arc<dyn Bdev>) -> Duration {
+    START_TIMEOUT.max(bdev.leeway().answers_within)
+}
 
 /// What an array starts with.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ pub fn probe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Pair, NoVa
         if offset_bytes + SUPERBLOCK_BYTES as u64 > size_bytes {
             return Ok(None);
         }
-        blocking::read(reactor, bdev, offset_bytes, SUPERBLOCK_BYTES, START_TIMEOUT)
+        blocking::read(reactor, bdev, offset_bytes, SUPERBLOCK_BYTES, start_timeout(bdev))
             .map(Some)
             .map_err(|error| ReadFailed { reason: error.to_string() })
     });
@@ -92,7 +97,7 @@ pub fn probe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Pair, NoVa
 pub fn wipe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<(), BlockingError> {
     for offset_bytes in COPY_OFFSETS_BYTES {
         let zeroes = IoBufMut::heap_copy(&[0; SUPERBLOCK_BYTES]).freeze();
-        blocking::write_durably(reactor, bdev, offset_bytes, zeroes, START_TIMEOUT)?;
+        blocking::write_durably(reactor, bdev, offset_bytes, zeroes, start_timeout(bdev))?;
     }
     Ok(())
 }
@@ -117,9 +122,9 @@ pub fn mark_spare(
     let bytes = bytes.freeze();
     let before = usize::try_from(COPY_OFFSETS_BYTES[0]).expect("a few blocks");
     let zeroes = IoBufMut::heap_copy(&vec![0; before]).freeze();
-    blocking::write_durably(reactor, bdev, 0, zeroes, START_TIMEOUT)?;
+    blocking::write_durably(reactor, bdev, 0, zeroes, start_timeout(bdev))?;
     for offset_bytes in COPY_OFFSETS_BYTES {
-        blocking::write_durably(reactor, bdev, offset_bytes, bytes.clone(), START_TIMEOUT)?;
+        blocking::write_durably(reactor, bdev, offset_bytes, bytes.clone(), start_timeout(bdev))?;
     }
     Ok(())
 }
@@ -138,7 +143,7 @@ pub fn stranger(
 
 fn first_bytes(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Box<[u8]>, BlockingError> {
     let len = FOREIGN_BYTES.min(usize::try_from(bdev.info().size_bytes()).unwrap_or(usize::MAX));
-    Ok(blocking::read(reactor, bdev, 0, len, START_TIMEOUT)?[..].into())
+    Ok(blocking::read(reactor, bdev, 0, len, start_timeout(bdev))?[..].into())
 }
 
 /// What a bdev carries that a dirty log would overwrite; `None` if that is a dirty log or nothing that is
@@ -431,7 +436,7 @@ fn load(
     let mut at = 0;
     while loader.missing_bytes() > 0 {
         let len = usize::try_from(loader.missing_bytes().min(LOG_IO_BYTES_MAX)).expect("small");
-        match blocking::read(reactor, bdev, at, len, START_TIMEOUT) {
+        match blocking::read(reactor, bdev, at, len, start_timeout(bdev)) {
             Ok(bytes) => loader.feed(&bytes),
             Err(error) => {
                 tracing::error!(array = name, log = info.name, %error, "the log cannot be read");

@@ -13,7 +13,7 @@ use device::blocking::{self, BlockingError};
 use device::{
     Bdev, BdevInfo, BdevIo, Completion, ErrorBdev, ErrorSpec, Fault, Injection, IoChannel, IoOp,
     IoStatus, MappedBdev, MappedSpec, MappedTable, OpenError, ResumeError, Segment, SegmentTarget,
-    Sgl, Victims, lingering_requests,
+    Sgl, SuspendMode, Victims, lingering_requests,
 };
 use raid::layout::{Layout, Level};
 use raid::member::MemberState;
@@ -21,8 +21,10 @@ use raid::units::{Slot, StripeId};
 use reactor::memory::IoBufMut;
 use reactor::{Cx, Reactors};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Remote, Rng, create, malloc, spec, two_reactors, wait};
+use uuid::Uuid;
 
 const STRIP: u32 = 16 << 10;
 const MEMBER_BYTES: u64 = 2 << 20;
@@ -413,5 +415,210 @@ fn what_lingers_outlives_its_array() {
     wait(|| lingering_requests(devices[4].info().uuid) == 0);
     let (array, _) = create(&reactors, plan(true));
     array.stop().unwrap();
+    reactors.stop();
+}
+
+/// A device that hands everything back while it is full, and has whatever UUID it was given.
+#[derive(Debug)]
+struct Odd {
+    base: Arc<ErrorBdev>,
+    uuid: Uuid,
+    full: Arc<AtomicBool>,
+}
+
+struct OddChannel {
+    base: Box<dyn IoChannel>,
+    full: Arc<AtomicBool>,
+}
+
+impl Bdev for Odd {
+    fn info(&self) -> Arc<BdevInfo> {
+        Arc::new(BdevInfo { uuid: self.uuid, ..BdevInfo::clone(&self.base.info()) })
+    }
+
+    fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
+        let (base, full) = (self.base.open_channel(cx)?, Arc::clone(&self.full));
+        Ok(Box::new(OddChannel { base, full }))
+    }
+}
+
+impl IoChannel for OddChannel {
+    fn submit(&mut self, io: BdevIo) -> Result<(), BdevIo> {
+        match self.full.load(Ordering::Relaxed) {
+            true => Err(io),
+            false => self.base.submit(io),
+        }
+    }
+
+    fn poll(&mut self, done: &mut Vec<Completion>) -> usize {
+        self.base.poll(done)
+    }
+}
+
+/// A RAID 5 of three, of which the first is odd.
+fn with_an_odd_member(
+    reactors: &Reactors,
+    io_timeout: Duration,
+    uuid: Uuid,
+) -> (Arc<RaidBdev>, Arc<dyn Bdev>, Arc<Odd>) {
+    let (base, full) = (error_bdev("odd", MEMBER_BYTES), Arc::default());
+    let odd = Arc::new(Odd { base, uuid, full });
+    let others = (1..3).map(|slot| error_bdev(&format!("m{slot}"), MEMBER_BYTES));
+    let mut seats: Vec<Option<Arc<dyn Bdev>>> = vec![Some(odd.clone())];
+    seats.extend(others.map(|member| Some(member as Arc<dyn Bdev>)));
+    let mut spec = spec(Level::Raid5, Layout::LeftSymmetric, STRIP, seats);
+    spec.options.io_timeout = io_timeout;
+    let (array, bdev) = create(reactors, spec);
+    (array, bdev, odd)
+}
+
+/// Goal: a device that has not been given a request has not failed it: a channel that is full for longer than
+/// requests may take costs its member nothing. Method: reads and writes of a member whose channel hands all
+/// of them back for twice that time, from both reactors.
+#[test]
+fn a_full_channel_is_no_fault_of_its_member() {
+    let reactors = two_reactors();
+    let io_timeout = Duration::from_secs(1);
+    let (array, bdev, odd) = with_an_odd_member(&reactors, io_timeout, Uuid::new_v4());
+    let handles = reactors.handles();
+    let remotes = [0, 1].map(|at: usize| Remote::open(&handles[at % handles.len()], &bdev));
+    let bytes = Rng(5).bytes(8 * STRIP as usize);
+    assert_eq!(remotes[0].write(0, &bytes), IoStatus::Ok);
+    odd.full.store(true, Ordering::Relaxed);
+    for remote in &remotes {
+        remote.submit(BdevIo::read(1, 0, IoBufMut::heap(bytes.len())));
+        let from = IoBufMut::heap_copy(&bytes[..4096]).freeze();
+        remote.submit(BdevIo::write(2, 0, from, false));
+    }
+    std::thread::park_timeout(2 * io_timeout);
+    assert!(remotes[0].try_answer().is_none(), "it is held up");
+    odd.full.store(false, Ordering::Relaxed);
+    for remote in &remotes {
+        for _ in 0..2 {
+            assert_eq!(remote.answer().status, IoStatus::Ok);
+        }
+        assert!(remote.read_all(bytes.len() as u64).unwrap() == bytes);
+    }
+    assert_eq!(array.snapshot().missing().count(), 0);
+    drop(remotes);
+    array.stop().unwrap();
+    reactors.stop();
+}
+
+/// Goal: what is never taken holds nobody up for ever. Method: a member whose channel hands everything back from
+/// now on: it is out in the end, and has nothing that could come back late.
+#[test]
+fn a_channel_that_is_full_for_ever_is_given_up() {
+    let reactors = two_reactors();
+    let (array, bdev, odd) = with_an_odd_member(&reactors, IO_TIMEOUT, Uuid::new_v4());
+    let remote = Remote::open(&reactors.handles()[0], &bdev);
+    odd.full.store(true, Ordering::Relaxed);
+    let bytes = Rng(6).bytes(4 * STRIP as usize);
+    assert_eq!(remote.write(0, &bytes), IoStatus::Ok);
+    assert_eq!(array.snapshot().missing().collect::<Vec<_>>(), [Slot(0)]);
+    assert!(remote.read_all(bytes.len() as u64).unwrap() == bytes);
+    assert_eq!(lingering_requests(odd.uuid), 0);
+    drop(remote);
+    array.stop().unwrap();
+    reactors.stop();
+}
+
+/// Goal: whatever the UUID of a device is, it is given up when it hangs. Method: the one that says nothing.
+#[test]
+fn a_device_without_a_uuid_is_given_up_too() {
+    let reactors = two_reactors();
+    let (array, bdev, odd) = with_an_odd_member(&reactors, IO_TIMEOUT, Uuid::nil());
+    let remote = Remote::open(&reactors.handles()[0], &bdev);
+    let bytes = Rng(7).bytes(4 * STRIP as usize);
+    assert_eq!(remote.write(0, &bytes), IoStatus::Ok);
+    hang(&odd.base, Victims::All);
+    assert!(remote.read_all(bytes.len() as u64).unwrap() == bytes);
+    wait(|| array.snapshot().missing().collect::<Vec<_>>() == [Slot(0)]);
+    odd.base.resume_pending();
+    wait(|| lingering_requests(Uuid::nil()) == 0);
+    drop(remote);
+    array.stop().unwrap();
+    reactors.stop();
+}
+
+/// A RAID 5 of which the first member is this bdev.
+fn raid_over(
+    reactors: &Reactors,
+    name: &str,
+    first: &Arc<dyn Bdev>,
+    io_timeout: Duration,
+) -> (Arc<RaidBdev>, Arc<dyn Bdev>) {
+    let size_bytes = first.info().size_bytes();
+    let others = (1..3).map(|slot| malloc(&format!("{name}_{slot}"), 512, size_bytes));
+    let seats = std::iter::once(first.clone()).chain(others).map(Some).collect();
+    let mut spec = spec(Level::Raid5, Layout::LeftSymmetric, STRIP, seats);
+    spec.name = name.into();
+    spec.options.io_timeout = io_timeout;
+    create(reactors, spec)
+}
+
+/// Goal: a device that hangs costs the array that it is a member of one member, and no array above anything:
+/// who is above waits until the one below has answered, in every depth. Method: an array on an array on an
+/// array, the lowest through a mapped device, all with the same time; one of the lowest members hangs. It is
+/// a matter of who looks first, so it is done several times.
+#[test]
+fn a_hung_device_costs_arrays_above_nothing() {
+    for run in 0..4 {
+        let rig = Rig::new(Level::Raid5, Layout::LeftSymmetric, 4);
+        let mapped: Arc<dyn Bdev> = mapped_over(&rig.bdev).unwrap();
+        let (middle, middle_bdev) = raid_over(&rig.reactors, "middle", &mapped, IO_TIMEOUT);
+        let (top, top_bdev) = raid_over(&rig.reactors, "top", &middle_bdev, IO_TIMEOUT);
+        let hung = rig.first_data(0);
+        hang(&rig.members[hung], Victims::Write);
+        let handles = rig.reactors.handles();
+        let remote = Remote::open(&handles[run % handles.len()], &top_bdev);
+        let bytes = Rng(run as u64 + 1).bytes(1 << 20);
+        assert_eq!(remote.write(0, &bytes), IoStatus::Ok);
+        wait(|| rig.state(hung) == MemberState::Faulty);
+        assert_eq!(middle.snapshot().missing().count(), 0, "run {run}");
+        assert_eq!(top.snapshot().missing().count(), 0, "run {run}");
+        rig.members[hung].resume_pending();
+        assert!(remote.read_all(bytes.len() as u64).unwrap() == bytes);
+        drop(remote);
+        top.stop().unwrap();
+        middle.stop().unwrap();
+        rig.end();
+    }
+}
+
+/// Goal: a member that is a suspended device is waited for, as device-mapper would, also by an array above; no
+/// time has passed for it when it goes on. Method: it is suspended for far longer than requests may take,
+/// with reads and writes on their way.
+#[test]
+fn a_suspended_member_is_waited_for() {
+    let reactors = two_reactors();
+    let mapped = mapped_over(&malloc("d", 512, MEMBER_BYTES)).unwrap();
+    let (base, io_timeout) = (mapped.clone() as Arc<dyn Bdev>, Duration::from_secs(1));
+    let (lower, lower_bdev) = raid_over(&reactors, "lower", &base, io_timeout);
+    let (upper, upper_bdev) = raid_over(&reactors, "upper", &lower_bdev, io_timeout);
+    let handles = reactors.handles();
+    let remotes = [0, 1].map(|at: usize| Remote::open(&handles[at % handles.len()], &upper_bdev));
+    let bytes = Rng(8).bytes(1 << 20);
+    assert_eq!(remotes[0].write(0, &bytes), IoStatus::Ok);
+    mapped.suspend(SuspendMode::Flush, Duration::from_secs(5)).unwrap();
+    for remote in &remotes {
+        remote.submit(BdevIo::read(1, 0, IoBufMut::heap(1 << 20)));
+        remote.submit(BdevIo::write(2, 0, IoBufMut::heap_copy(&bytes).freeze(), false));
+    }
+    std::thread::park_timeout(3 * io_timeout);
+    assert!(remotes[0].try_answer().is_none(), "it is held up");
+    mapped.resume(None).unwrap();
+    for remote in &remotes {
+        for _ in 0..2 {
+            assert_eq!(remote.answer().status, IoStatus::Ok);
+        }
+        assert!(remote.read_all(1 << 20).unwrap() == bytes);
+    }
+    for array in [&lower, &upper] {
+        assert_eq!(array.snapshot().missing().count(), 0);
+    }
+    drop(remotes);
+    upper.stop().unwrap();
+    lower.stop().unwrap();
     reactors.stop();
 }

@@ -19,6 +19,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reactor::Cx;
 use uuid::Uuid;
@@ -164,6 +165,31 @@ impl BdevInfo {
     }
 }
 
+/// What whoever waits for a bdev's answers has to allow for. Of a bdev over others: what all of them need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leeway {
+    /// An array below gives up devices that do not answer, and answers in their place within this time;
+    /// zero: nobody below does, and what is not answered may never be.
+    pub answers_within: Duration,
+    /// Requests are held back on purpose for now, as by a device that is suspended: that they are not
+    /// answered says nothing of any device.
+    pub waits: bool,
+}
+
+impl Leeway {
+    /// That of a bdev over these.
+    #[must_use]
+    pub fn over<'a>(bases: impl IntoIterator<Item = &'a Arc<dyn Bdev>>) -> Self {
+        bases.into_iter().fold(Self::default(), |all, base| {
+            let Self { answers_within, waits } = base.leeway();
+            Self {
+                answers_within: all.answers_within.max(answers_within),
+                waits: all.waits || waits,
+            }
+        })
+    }
+}
+
 /// A block device: what any thread may know of it, and the way to its data path.
 pub trait Bdev: Send + Sync + Debug {
     /// What is known of it now. Control path: channels keep what they need.
@@ -189,6 +215,12 @@ pub trait Bdev: Send + Sync + Debug {
     /// keep it until they have ended ([`Lingering::keep`](crate::Lingering::keep)).
     fn ends_what_is_given_up(&self) -> bool {
         false
+    }
+
+    /// What whoever waits for its answers has to allow for, now. Bdevs over others hand on what those say.
+    /// Also called on reactors, now and then.
+    fn leeway(&self) -> Leeway {
+        Leeway::default()
     }
 
     /// Opens the data path on the reactor that `cx` belongs to. Control path: it may allocate and

@@ -9,7 +9,16 @@
 use std::io;
 use std::path::PathBuf;
 
+use uuid::Uuid;
+
 use crate::limits::BLOCK_SIZES_BYTES;
+
+/// The UUID of a new bdev: the one that was asked for, else one that is drawn. The nil UUID asks for none, as
+/// with SPDK: many bdevs would have it, and it tells none of them from the others.
+#[must_use]
+pub fn uuid_or_new(asked: Option<Uuid>) -> Uuid {
+    asked.filter(|uuid| !uuid.is_nil()).unwrap_or_else(Uuid::new_v4)
+}
 
 /// Why a bdev could not be created.
 #[derive(Debug, thiserror::Error)]
@@ -222,6 +231,15 @@ mod tests {
             assert_eq!(error.to_string(), text);
             assert_eq!(error.errno(), -libc::EINVAL);
         }
+    }
+
+    /// Goal: a UUID is what was asked for, and never nil.
+    #[test]
+    fn nil_is_no_uuid() {
+        let asked = Uuid::from_u128(1);
+        assert_eq!(uuid_or_new(Some(asked)), asked);
+        let drawn = [None, Some(Uuid::nil())].map(uuid_or_new);
+        assert!(drawn[0] != drawn[1] && !drawn.contains(&Uuid::nil()));
     }
 
     /// Goal: the error about a file's size gives both sizes that would be right.

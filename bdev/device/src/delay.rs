@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use reactor::{Cx, Ticks, TurnClock};
 use uuid::Uuid;
 
-use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, IoChannel, Leeway, OpenError};
 use crate::due::Due;
 use crate::io::{BdevIo, Completion, IoOp};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, DELAY_MICROS_MAX};
@@ -194,6 +194,10 @@ fn check_micros(name: &str, latency: Latency, micros: u64) -> Result<(), DelayEr
 impl Bdev for DelayBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::new(self.shared.likeness.of(&self.shared.base.info()))
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.shared.base.leeway()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

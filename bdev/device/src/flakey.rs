@@ -22,7 +22,7 @@ use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{Cx, Ticks, TurnClock, clock};
 use uuid::Uuid;
 
-use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, IoChannel, Leeway, OpenError};
 use crate::io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
 use crate::stacked::{Likeness, Slots};
@@ -123,6 +123,10 @@ impl FlakeyBdev {
 impl Bdev for FlakeyBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::new(self.shared.likeness.of(&self.shared.base.info()))
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.shared.base.leeway()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

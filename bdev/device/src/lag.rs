@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use reactor::{Cx, Ticks, TurnClock};
 use uuid::Uuid;
 
-use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, IoChannel, Leeway, OpenError};
 use crate::due::Due;
 use crate::io::{BdevIo, Completion, IoOp};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
@@ -134,6 +134,10 @@ impl LagBdev {
 impl Bdev for LagBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::clone(&self.shared.info)
+    }
+
+    fn leeway(&self) -> Leeway {
+        Leeway::over(self.shared.classes.iter().map(|class| &class.bdev))
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

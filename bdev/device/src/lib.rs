@@ -90,12 +90,14 @@ mod stacked;
 mod uring;
 
 pub use aio::{AioBdev, AioSpec};
-pub use bdev::{BackendDetail, Bdev, BdevInfo, ClientChannel, IoChannel, IoTypes, OpenError};
+pub use bdev::{
+    BackendDetail, Bdev, BdevInfo, ClientChannel, IoChannel, IoTypes, Leeway, OpenError,
+};
 pub use counted::{
     Counted, CountedChannel, Histogram, HistogramError, HistogramSpec, IoKind, IoStats, KindStats,
     Limits, Reset, StatusCounts,
 };
-pub use create::CreateError;
+pub use create::{CreateError, uuid_or_new};
 pub use delay::{DelayBdev, DelayError, DelaySpec, Latency};
 pub use error::{
     ErrorBdev, ErrorSnapshot, ErrorSpec, Fault, InjectError, Injection, InjectionView, Victims,

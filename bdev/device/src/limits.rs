@@ -20,8 +20,16 @@ pub const CHANNEL_IN_FLIGHT_MAX: usize = 256;
 
 /// Requests that one engine (the io_uring or the AIO context of one reactor) has with the kernel
 /// at most. It is also the size of the submission ring: a request has one entry in it at most,
-/// so the ring cannot be full while the engine has a free slot.
-pub const ENGINE_IN_FLIGHT_MAX: usize = 1024;
+/// so the ring cannot be full while the engine has a free slot. A power of two, as rings are.
+pub const ENGINE_IN_FLIGHT_MAX: usize = 8192;
+
+/// The same where the kernel does not give as much: then no channel has slots of its own.
+pub const ENGINE_IN_FLIGHT_LEAST: usize = 1024;
+
+/// Slots of an engine that are kept for each channel. What a device does not answer keeps its slot
+/// for ever, so devices that hang may take all those that are everybody's, and none of these: the
+/// others go on, if with less at a time.
+pub const CHANNEL_OWN_SLOTS: usize = 4;
 
 /// Channels that one engine serves at most; each holds one slot of the ring's file table.
 pub const ENGINE_CHANNELS_MAX: usize = 1024;
@@ -44,9 +52,13 @@ pub const SEGMENTS_PER_TRANSFER_MAX: usize = 1024;
 /// Segments that a request may have without an allocation.
 pub const SEGMENTS_RESERVED: usize = 16;
 
-/// Times that a request is tried again after `EAGAIN`, `EINTR`, `EBUSY` or `ENOMEM`, once a turn
-/// of the reactor, before it completes with `IoStatus::TimedOut`.
-pub const RETRIES_MAX: u32 = 1 << 16;
+/// How long a request is tried again after `EAGAIN`, `EINTR`, `EBUSY` or `ENOMEM`, once a turn of the
+/// reactor, before it completes with `IoStatus::TimedOut`. What is short has come back by then, or the
+/// system has other troubles; it is far less than an array waits for its members.
+pub const RETRY_TIME: Ticks = Ticks::from_secs(5);
+
+/// The least number of times, however long the process was stopped meanwhile.
+pub const RETRIES_LEAST: u32 = 16;
 
 /// Size of an engine's buffer of zeroes, in bytes, for write-zeroes where the kernel has no better
 /// way. Longer ranges take several writes.
@@ -107,8 +119,12 @@ pub const LIMIT_BURST_NS: u64 = 1_000_000;
 
 const _: () = assert!(CACHE_EVICT_BLOCKS <= CACHE_WRITE_BLOCKS_MAX);
 const _: () = assert!(CACHE_WRITE_BLOCKS_MAX <= CACHE_BLOCKS_MAX / 2);
-const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 4 <= ENGINE_IN_FLIGHT_MAX);
-const _: () = assert!(ENGINE_IN_FLIGHT_MAX.is_power_of_two());
+const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 4 <= ENGINE_IN_FLIGHT_LEAST);
+const _: () = assert!(
+    CHANNEL_IN_FLIGHT_MAX * 16 + ENGINE_CHANNELS_MAX * CHANNEL_OWN_SLOTS <= ENGINE_IN_FLIGHT_MAX
+);
+const _: () = assert!(ENGINE_IN_FLIGHT_MAX.is_power_of_two() && ENGINE_IN_FLIGHT_MAX <= 1 << 15);
+const _: () = assert!(ENGINE_IN_FLIGHT_LEAST.is_power_of_two());
 const _: () = assert!(ENGINE_CHANNELS_MAX <= u16::MAX as usize);
 const _: () = assert!(BUFFER_SLOTS_MAX <= u16::MAX as usize);
 const _: () = assert!(TRANSFER_BYTES_MAX <= 0x7fff_f000);

@@ -17,7 +17,7 @@ use reactor::Cx;
 use uuid::Uuid;
 
 use crate::bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
-use crate::create::{CreateError, check_size};
+use crate::create::{CreateError, check_size, uuid_or_new};
 use crate::io::{BdevIo, Completion, IoStatus};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
 use crate::resize::{Described, NewSize, Resize, ResizeError};
@@ -52,7 +52,7 @@ impl NullBdev {
         Ok(Arc::new(Self {
             described: Arc::new(Described::new(BdevInfo {
                 name: spec.name,
-                uuid: spec.uuid.unwrap_or_else(Uuid::new_v4),
+                uuid: uuid_or_new(spec.uuid),
                 product_name: "Null disk",
                 block_size_bytes: spec.block_size_bytes,
                 num_blocks: spec.num_blocks,

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use reactor::Cx;
 use uuid::{Builder, Uuid};
 
-use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, IoChannel, Leeway, OpenError};
 use crate::io::{BdevIo, Completion, IoOp};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
 use crate::stacked::{Likeness, scramble};
@@ -93,6 +93,7 @@ impl SplitBdev {
             let base = base.info().name.clone();
             return Err(SplitError::Outside { name, offset_blocks, num_blocks, base, base_blocks });
         }
+        let uuid = uuid.filter(|uuid| !uuid.is_nil());
         let uuid = uuid.unwrap_or_else(|| uuid_of(base.info().uuid, offset_blocks, num_blocks));
         let likeness = Likeness::new(name, Some(uuid), "Split Disk");
         let info = BdevInfo { num_blocks, ..likeness.of(&base.info()) };
@@ -124,6 +125,10 @@ fn uuid_of(base: Uuid, offset_blocks: u64, num_blocks: u64) -> Uuid {
 impl Bdev for SplitBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::clone(&self.info)
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.base.leeway()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

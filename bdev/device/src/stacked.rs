@@ -20,6 +20,7 @@ use reactor::Waker;
 use uuid::Uuid;
 
 use crate::bdev::{BackendDetail, BdevInfo};
+use crate::create::uuid_or_new;
 use crate::limits::CHANNEL_IN_FLIGHT_MAX;
 
 /// What is a bdev's own that otherwise is like its base, with the size that the base has now.
@@ -32,7 +33,7 @@ pub(crate) struct Likeness {
 
 impl Likeness {
     pub(crate) fn new(name: String, uuid: Option<Uuid>, product_name: &'static str) -> Self {
-        Self { name, uuid: uuid.unwrap_or_else(Uuid::new_v4), product_name }
+        Self { name, uuid: uuid_or_new(uuid), product_name }
     }
 
     /// The description of the bdev over `base`.

@@ -24,7 +24,6 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use crate::files::disk::FileDisk;
-use crate::limits::ENGINE_IN_FLIGHT_MAX;
 
 /// One call of fallocate.
 #[derive(Debug)]
@@ -48,16 +47,18 @@ pub(super) type Outcome = (u32, Result<(), Errno>);
 #[derive(Debug)]
 pub(super) struct Allocator {
     event: Arc<OwnedFd>,
+    jobs_max: usize,
     outcomes: Arc<ArrayQueue<Outcome>>,
     thread: Option<Sender<Job>>,
 }
 
 impl Allocator {
     /// An allocator that signals this eventfd when a job is done.
-    pub(super) fn new(event: &Arc<OwnedFd>) -> Self {
+    pub(super) fn new(event: &Arc<OwnedFd>, jobs_max: usize) -> Self {
         Self {
             event: Arc::clone(event),
-            outcomes: Arc::new(ArrayQueue::new(ENGINE_IN_FLIGHT_MAX)),
+            jobs_max,
+            outcomes: Arc::new(ArrayQueue::new(jobs_max)),
             thread: None,
         }
     }
@@ -89,7 +90,7 @@ impl Allocator {
         let thread = match self.thread.take() {
             Some(thread) => thread,
             None => {
-                let (sender, receiver) = bounded(ENGINE_IN_FLIGHT_MAX);
+                let (sender, receiver) = bounded(self.jobs_max);
                 let (outcomes, event) = (Arc::clone(&self.outcomes), Arc::clone(&self.event));
                 std::thread::Builder::new()
                     .name("aio_fallocate".to_owned())

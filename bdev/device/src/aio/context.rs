@@ -33,7 +33,7 @@ use crate::files::disk::FileDisk;
 use crate::files::engine::{Answer, Kernel};
 use crate::files::request::{Request, Step};
 use crate::files::slab::Slab;
-use crate::limits::{DRAIN_SECONDS_MAX, ENGINE_IN_FLIGHT_MAX, REAPED_PER_TURN_MAX};
+use crate::limits::{DRAIN_SECONDS_MAX, REAPED_PER_TURN_MAX};
 
 /// One reactor's AIO.
 pub(super) struct Aio {
@@ -52,22 +52,34 @@ pub(super) struct Aio {
     event: Arc<OwnedFd>,
 }
 
+/// A disk, and the open file by which one channel reaches it, if it has one of its own.
+pub(super) struct AioFile {
+    disk: Arc<FileDisk>,
+    own: Option<OwnedFd>,
+}
+
+impl AioFile {
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.own.as_ref().map_or(self.disk.backing.fd(), AsFd::as_fd)
+    }
+}
+
 impl Kernel for Aio {
     const NAME: &'static str = "aio";
     const HINT: &'static str = "if the limit on AIO requests is reached, raise fs.aio-max-nr";
-    type File = Arc<FileDisk>;
+    type File = AioFile;
 
-    fn create() -> io::Result<Self> {
+    fn create(slots: usize) -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         Ok(Self {
-            context: Context::set_up(ENGINE_IN_FLIGHT_MAX)?,
-            slab: Slab::new(ENGINE_IN_FLIGHT_MAX),
-            iocbs: vec![Iocb::default(); ENGINE_IN_FLIGHT_MAX].into_boxed_slice(),
-            staged: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
-            list: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
+            context: Context::set_up(slots)?,
+            slab: Slab::new(slots),
+            iocbs: vec![Iocb::default(); slots].into_boxed_slice(),
+            staged: Vec::with_capacity(slots),
+            list: Vec::with_capacity(slots),
             refused: Vec::new(),
             events: vec![IoEvent::default(); REAPED_PER_TURN_MAX].into_boxed_slice(),
-            allocator: Allocator::new(&event),
+            allocator: Allocator::new(&event, slots),
             event,
         })
     }
@@ -77,7 +89,7 @@ impl Kernel for Aio {
     }
 
     fn attach(&mut self, disk: &Arc<FileDisk>) -> io::Result<Self::File> {
-        Ok(Arc::clone(disk))
+        Ok(AioFile { own: disk.backing.open_again(), disk: Arc::clone(disk) })
     }
 
     fn detach(&mut self, file: Self::File) {
@@ -85,24 +97,24 @@ impl Kernel for Aio {
     }
 
     #[inline]
-    fn has_room(&self) -> bool {
-        self.slab.has_room()
+    fn in_flight(&self) -> usize {
+        self.slab.len()
     }
 
-    fn start(&mut self, request: Request, disk: &Arc<FileDisk>) {
+    fn start(&mut self, request: Request, file: &AioFile) {
         let mode = match request.step {
             Step::PunchHole => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
             Step::ZeroRange => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
             Step::Transfer | Step::ZeroFill(_) | Step::Sync => {
                 let index = self.slab.insert(request);
-                self.iocbs[index as usize] = self.describe(index, disk);
+                self.iocbs[index as usize] = self.describe(index, file.fd());
                 self.staged.push(index);
                 return;
             }
         };
         let (offset_bytes, len_bytes) = (request.offset_bytes(), request.left_bytes());
         let index = self.slab.insert(request);
-        let disk = Arc::clone(disk);
+        let disk = Arc::clone(&file.disk);
         self.allocator.push(Job { index, disk, mode, offset_bytes, len_bytes });
     }
 
@@ -171,11 +183,11 @@ impl Kernel for Aio {
 
 impl Aio {
     /// The iocb for a request's step.
-    fn describe(&mut self, index: u32, disk: &FileDisk) -> Iocb {
+    fn describe(&mut self, index: u32, file: BorrowedFd<'_>) -> Iocb {
         let (request, segments) = self.slab.get_mut(index);
         let mut iocb = Iocb {
             data: u64::from(index),
-            fd: disk.backing.fd().as_raw_fd() as u32,
+            fd: file.as_raw_fd() as u32,
             flags: FLAG_RESFD,
             resfd: self.event.as_raw_fd() as u32,
             offset: request.offset_bytes() as i64,
@@ -259,8 +271,8 @@ mod tests {
     /// with one that it cannot.
     #[test]
     fn both_ways_of_reaping_work() {
-        carries_requests_and_wakes(Aio::create().unwrap());
-        let mut aio = Aio::create().unwrap();
+        carries_requests_and_wakes(Aio::create(64).unwrap());
+        let mut aio = Aio::create(64).unwrap();
         aio.context.hide_ring();
         carries_requests_and_wakes(aio);
     }
@@ -269,14 +281,15 @@ mod tests {
     /// the requests behind it. Method: iocbs without a file between good ones.
     #[test]
     fn refused_submissions_are_answered() {
-        let mut aio = Aio::create().unwrap();
+        let mut aio = Aio::create(64).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(1 << 20).unwrap();
         let disk = Arc::new(crate::conformance::kernels::disk_over(&file));
+        let attached = aio.attach(&disk).unwrap();
         for token in 0..6 {
             let io = crate::BdevIo::flush(token);
             let zeroes = || unreachable!("a flush needs no zeroes");
-            aio.start(Request::begin(io, 0, &disk, zeroes), &disk);
+            aio.start(Request::begin(io, 0, &disk, zeroes), &attached);
         }
         for index in [0, 3, 4] {
             aio.iocbs[index].fd = u32::MAX;

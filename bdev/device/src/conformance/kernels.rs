@@ -1,10 +1,14 @@
 //! A kernel by itself, without channels: that it carries requests, and that its event tells a
 //! sleeper of every answer. Older kernels' ways are tested by this on new ones.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use reactor::memory::IoBufMut;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 
 use super::backends::plain_file;
 use super::rig::{buffer_of, contents};
@@ -55,7 +59,6 @@ fn finish<K: Kernel>(
     // Zeroes may be with a thread of the kernel's own already, which will tell.
     let staged = batch.iter().all(|io| !matches!(io.op, IoOp::WriteZeroes { .. }));
     for io in batch {
-        assert!(kernel.has_room());
         let zeroes = || IoBufMut::heap(4096).freeze();
         kernel.start(Request::begin(io, 0, disk, zeroes), file);
     }
@@ -77,6 +80,23 @@ fn finish<K: Kernel>(
 
 /// A disk over a file of any kind.
 pub(crate) fn disk_over(file: &tempfile::NamedTempFile) -> FileDisk {
+    disk_by(file, |path, flags| open(path, flags, Mode::empty()))
+}
+
+/// The same past no page cache.
+pub(crate) fn buffered_disk_over(file: &tempfile::NamedTempFile) -> FileDisk {
+    let disk = disk_by(file, |path, flags| match flags.contains(OFlags::DIRECT) {
+        true => Err(Errno::INVAL),
+        false => open(path, flags, Mode::empty()),
+    });
+    assert!(!disk.backing.is_direct());
+    disk
+}
+
+fn disk_by(
+    file: &tempfile::NamedTempFile,
+    open: impl FnMut(&Path, OFlags) -> Result<OwnedFd, Errno>,
+) -> FileDisk {
     let name = "kernel0".to_owned();
     let spec = BackingSpec {
         name: name.clone(),
@@ -87,5 +107,5 @@ pub(crate) fn disk_over(file: &tempfile::NamedTempFile) -> FileDisk {
     let (product_name, detail) = ("URING bdev", BackendDetail::None);
     let (readonly, fallocate) = (false, true);
     let disk = DiskSpec { name, uuid: None, product_name, readonly, fallocate, detail };
-    FileDisk::new(Backing::open(spec).unwrap(), disk)
+    FileDisk::new(Backing::open_by(spec, open).unwrap(), disk)
 }

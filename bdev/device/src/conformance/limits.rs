@@ -5,7 +5,8 @@ use reactor::memory::IoBufMut;
 use super::backends::{Backend, DEVICE_BYTES, File};
 use super::rig::{POOL_BYTES, Rig, buffer_of};
 use crate::limits::{
-    CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
+    CHANNEL_IN_FLIGHT_MAX, CHANNEL_OWN_SLOTS, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX,
+    ENGINE_IN_FLIGHT_MAX,
 };
 use crate::{BdevIo, IoOp, IoStatus, NullBdev, NullSpec, OpenError};
 
@@ -156,12 +157,14 @@ pub(super) fn engine_may_end_with_requests_in_flight(backend: Backend) {
 }
 
 /// Goal: channels that together ask for more than the engine takes are refused, not lost, and the
-/// engine takes them when it has room again. Method: one channel more than fill it.
+/// engine takes them when it has room again. Method: one channel more than fill what is everybody's,
+/// which has its own slots and no more.
 fn full_engine_hands_back(backend: Backend) {
     let subject = backend.make(4096).unwrap();
     let mut rig = Rig::new(&*subject.bdev);
     let mut fillers = Vec::new();
-    for _ in 0..ENGINE_IN_FLIGHT_MAX / CHANNEL_IN_FLIGHT_MAX {
+    let common = ENGINE_IN_FLIGHT_MAX - ENGINE_CHANNELS_MAX * CHANNEL_OWN_SLOTS;
+    for _ in 0..common / CHANNEL_IN_FLIGHT_MAX {
         let mut channel = subject.bdev.open_channel(rig.reactor.cx()).unwrap();
         for token in 0..CHANNEL_IN_FLIGHT_MAX as u64 {
             let buf = rig.buffer(4096, true);
@@ -169,15 +172,19 @@ fn full_engine_hands_back(backend: Backend) {
         }
         fillers.push(channel);
     }
-    let refused = rig.channel.submit(BdevIo::flush(5)).unwrap_err();
-    assert_eq!(refused.token, 5);
+    for token in 0..CHANNEL_OWN_SLOTS as u64 {
+        rig.channel.submit(BdevIo::flush(token)).unwrap();
+    }
+    let refused = rig.channel.submit(BdevIo::flush(77)).unwrap_err();
+    assert_eq!(refused.token, 77);
+    assert!(rig.finish(CHANNEL_OWN_SLOTS).iter().all(|done| done.status.is_ok()));
     assert_eq!(rig.run(refused).status, IoStatus::Ok);
     let mut done = Vec::new();
     rig.reactor.run_until(reactor::Ticks::from_secs(20), |_| {
         fillers.iter_mut().for_each(|channel| {
             channel.poll(&mut done);
         });
-        done.len() == ENGINE_IN_FLIGHT_MAX
+        done.len() == common
     });
     assert!(done.iter().all(|done| done.status.is_ok()));
 }

@@ -8,6 +8,8 @@
 //! | `limits` | full channels, bad requests, dropped channels, engines that end |
 //! | `waking` | reactors that sleep while the kernel works |
 //! | `kernels` | the two engines' lower halves by themselves |
+//! | `hung` | disks that do not answer, beside others on the same engine; what bdevs say of it |
+//! | `syncs` | syncs that fail, beside others on the same disk |
 //! | `faults` | files that shrink, devices that go, files that cannot be opened |
 //!
 //! Tests are named `conformance::<backend>::<property>`. What a machine cannot offer (loop devices
@@ -16,9 +18,11 @@
 pub(crate) mod backends;
 pub(crate) mod data;
 mod faults;
+mod hung;
 pub(crate) mod kernels;
 mod limits;
 pub(crate) mod rig;
+mod syncs;
 mod waking;
 
 use backends::Backend;

@@ -29,7 +29,7 @@ pub use histogram::{Histogram, HistogramError, HistogramSpec};
 pub use limit::Limits;
 pub use stats::{IoKind, IoStats, KindStats, Reset, StatusCounts};
 
-use crate::bdev::{Bdev, BdevInfo, ClientChannel, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, ClientChannel, IoChannel, Leeway, OpenError};
 use crate::resize::{Resize, ResizeError};
 use crate::stacked::lock;
 use limit::Gate;
@@ -206,6 +206,10 @@ impl Bdev for Counted {
 
     fn ends_what_is_given_up(&self) -> bool {
         self.inner.ends_what_is_given_up()
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.inner.leeway()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex};
 use reactor::Cx;
 use uuid::Uuid;
 
-use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, IoChannel, Leeway, OpenError};
 use crate::stacked::{Likeness, Wakers, lock};
 use cache::CacheBdev;
 use channel::ErrorChannel;
@@ -256,6 +256,10 @@ impl ErrorBdev {
 impl Bdev for ErrorBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::new(self.shared.likeness.of(&self.shared.lower.info()))
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.shared.lower.leeway()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

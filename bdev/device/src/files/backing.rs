@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
     AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags, fallocate,
     fcntl_getfl, fcntl_setfl, fstat, ioctl_blksszget, major, minor, open, seek, statx,
@@ -67,6 +67,8 @@ pub(crate) struct Backing {
     zero_range: AtomicBool,
     /// Set when a block device turned out to have been removed.
     gone: AtomicBool,
+    /// Set when a sync has failed: something that was written before may be lost.
+    lost_writes: AtomicBool,
 }
 
 /// How bytes get from a buffer to the file.
@@ -123,6 +125,7 @@ impl Backing {
             punch_hole,
             zero_range: AtomicBool::new(true),
             gone: AtomicBool::new(false),
+            lost_writes: AtomicBool::new(false),
         })
     }
 
@@ -142,6 +145,43 @@ impl Backing {
     /// The open file.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The same file, opened once more for one user: what the kernel could not write it tells to one sync of
+    /// each open file, so that users who share one would hear of it one instead of the other. None where
+    /// the way is barred (no /proc, no more descriptors): then they do share it.
+    pub(crate) fn open_again(&self) -> Option<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        let flags = fcntl_getfl(&self.fd);
+        let opened = flags.and_then(|flags| open(path, flags | OFlags::CLOEXEC, Mode::empty()));
+        opened
+            .inspect_err(|errno| {
+                tracing::warn!(
+                    filename = %self.filename.display(),
+                    %errno,
+                    "the file could not be opened once more: its users share what is said of syncs"
+                );
+            })
+            .ok()
+    }
+
+    /// A sync has failed. The kernel has told of what it could not write, and forgets it: no sync of this
+    /// disk can be believed any more.
+    #[cold]
+    pub(crate) fn lose_writes(&self, errno: Errno) {
+        if !self.lost_writes.swap(true, Ordering::AcqRel) {
+            tracing::error!(
+                filename = %self.filename.display(),
+                %errno,
+                "a sync failed: what was written before may be lost; every sync of this bdev fails from now on"
+            );
+        }
+    }
+
+    /// Whether a sync has failed.
+    #[inline]
+    pub(crate) fn has_lost_writes(&self) -> bool {
+        self.lost_writes.load(Ordering::Acquire)
     }
 
     /// Whether the page cache is bypassed.
@@ -397,6 +437,31 @@ fn queue_attribute(stat: &Stat, attribute: &str) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Goal: every user of a file has an open file of his own, of the very file that is open, by the same
+    /// flags. Method: its position, after the file has lost its name to another one.
+    #[test]
+    fn a_file_is_opened_again_as_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(8192).unwrap();
+        let spec = BackingSpec {
+            name: "u0".into(),
+            filename: file.path().into(),
+            block_size_bytes: Some(512),
+            readonly: false,
+        };
+        let backing = Backing::open(spec).unwrap();
+        let other = tempfile::NamedTempFile::new().unwrap();
+        fs::rename(other.path(), file.path()).unwrap();
+        let again = backing.open_again().unwrap();
+        let inode = |fd: BorrowedFd<'_>| fstat(fd).unwrap().st_ino;
+        assert_eq!(inode(again.as_fd()), inode(backing.fd()));
+        assert_eq!(fcntl_getfl(&again), fcntl_getfl(backing.fd()));
+        seek(backing.fd(), SeekFrom::Start(0)).unwrap();
+        seek(&again, SeekFrom::Start(512)).unwrap();
+        assert_eq!(seek(backing.fd(), SeekFrom::Current(0)), Ok(0), "positions are apart");
+        assert_eq!(fs::metadata(file.path()).unwrap().len(), 0, "the name is another file's");
+    }
 
     /// Goal: an empty file is a wrong parameter, and a block device of no size one that is gone, which may
     /// come back.

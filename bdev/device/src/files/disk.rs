@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::backing::Backing;
 use crate::bdev::{BackendDetail, BdevInfo, IoTypes};
+use crate::create::uuid_or_new;
 use crate::io::{BdevIo, IoOp, IoStatus};
 use crate::resize::{Described, NewSize, Resize, ResizeError};
 
@@ -46,7 +47,7 @@ impl FileDisk {
         };
         let info = BdevInfo {
             name: spec.name,
-            uuid: spec.uuid.unwrap_or_else(Uuid::new_v4),
+            uuid: uuid_or_new(spec.uuid),
             product_name: spec.product_name,
             block_size_bytes: backing.block_size_bytes,
             num_blocks: backing.num_blocks,

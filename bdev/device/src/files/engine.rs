@@ -17,11 +17,22 @@
 //! A turn: `poll` reaps answers and either puts completions into the channels' queues or starts
 //! the next step; users submit, which stages; `unplug` kicks: one system call for all channels.
 //!
+//! Of files in the page cache some answers wait for others first (`syncs.rs`).
+//!
 //! A dropped channel closes. Its entry stays until the kernel has answered its last request, so
 //! that neither its file nor its index is used for anything else before.
 //!
+//! What a device does not answer stays with the kernel, also when its channel was given up. So that
+//! devices that hang take no healthy one with them, a part of the slots is kept for each channel:
+//!
+//! ```text
+//!   | everybody's, first come first served | channel 0's | channel 1's | ...
+//!     then full, maybe for ever              CHANNEL_OWN_SLOTS each, always to be had
+//! ```
+//!
 //! Invariants: R6: a channel holds `CHANNEL_IN_FLIGHT_MAX` requests at most, an engine
-//! `ENGINE_IN_FLIGHT_MAX`; full hands back.
+//! `ENGINE_IN_FLIGHT_MAX`; full hands back. Where the kernel gives an engine its full size, a channel
+//! that has fewer than `CHANNEL_OWN_SLOTS` requests with it is never full.
 //!
 //! Not here: system calls (`uring`, `aio`), the course of one request (`request.rs`).
 
@@ -32,17 +43,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use reactor::memory::{IoBuf, IoBufMut};
-use reactor::{Cx, Interest, Layer, Poller, WatchId};
+use reactor::{Cx, Interest, Layer, Poller, Ticks, WatchId};
 use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 
 use super::disk::FileDisk;
 use super::request::{Next, Request};
+use super::syncs::Syncs;
 use crate::bdev::{IoChannel, OpenError};
-use crate::io::{BdevIo, Completion};
+use crate::io::{BdevIo, Completion, IoStatus};
 use crate::limits::{
-    CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
-    ZERO_BUFFER_BYTES,
+    CHANNEL_IN_FLIGHT_MAX, CHANNEL_OWN_SLOTS, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX,
+    ENGINE_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX, ZERO_BUFFER_BYTES,
 };
 
 /// One way of handing requests to Linux.
@@ -57,8 +69,8 @@ pub(crate) trait Kernel: Sized + 'static {
     /// How the kernel knows an attached file.
     type File;
 
-    /// Sets the engine up for the calling thread.
-    fn create() -> io::Result<Self>;
+    /// Sets the engine up for the calling thread, with so many slots.
+    fn create(slots: usize) -> io::Result<Self>;
 
     /// The descriptor that becomes readable when something may be reaped, provided that
     /// [`Self::may_sleep`] has said yes.
@@ -70,10 +82,10 @@ pub(crate) trait Kernel: Sized + 'static {
     /// Forgets a file that no request uses.
     fn detach(&mut self, file: Self::File);
 
-    /// Whether `start` may be called.
-    fn has_room(&self) -> bool;
+    /// How many slots are taken.
+    fn in_flight(&self) -> usize;
 
-    /// Takes a request and stages its step.
+    /// Takes a request and stages its step. There is a free slot for it.
     fn start(&mut self, request: Request, file: &Self::File);
 
     /// Hands over what is staged: one system call, none when there is nothing to do.
@@ -99,6 +111,7 @@ pub(crate) struct Answer {
 /// One reactor's engine.
 pub(crate) struct Engine<K: Kernel> {
     kernel: K,
+    shares: Shares,
     channels: Vec<Option<Channel<K::File>>>,
     answers: Vec<Answer>,
     zeroes: Zeroes,
@@ -108,8 +121,74 @@ struct Channel<F> {
     disk: Arc<FileDisk>,
     file: F,
     done: VecDeque<Completion>,
+    /// Of a file in the page cache.
+    syncs: Option<Syncs>,
     in_kernel: usize,
     open: bool,
+}
+
+impl<F> Channel<F> {
+    /// Requests between `submit` and `poll`.
+    #[inline]
+    fn held(&self) -> usize {
+        let kept = self.syncs.as_ref().map_or(0, Syncs::kept);
+        self.in_kernel + self.done.len() + kept
+    }
+
+    /// The kernel is done with a request.
+    #[inline]
+    fn finish(&mut self, request: Request, status: IoStatus) {
+        self.in_kernel -= 1;
+        let Request { io, sync, .. } = request;
+        match (&mut self.syncs, sync) {
+            (Some(syncs), Some(number)) => {
+                syncs.end(number);
+                match status {
+                    IoStatus::Ok => syncs.keep(io.complete(status)),
+                    _ => self.done.push_back(io.complete(status)),
+                }
+                while let Some(mut completion) = syncs.pop() {
+                    if self.disk.backing.has_lost_writes() {
+                        completion.status = IoStatus::MediaError;
+                    }
+                    self.done.push_back(completion);
+                }
+            }
+            _ => self.done.push_back(io.complete(status)),
+        }
+    }
+}
+
+/// Whose an engine's slots are.
+///
+/// Of the requests that a channel has beyond its own slots there are never more than `common` in all:
+/// such a one is taken only while that many slots are not in use altogether. So what is in flight
+/// fits, whoever has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shares {
+    /// Everybody's.
+    common: usize,
+    /// Kept for each channel.
+    own: usize,
+}
+
+impl Shares {
+    const fn of(slots: usize) -> Self {
+        let kept = ENGINE_CHANNELS_MAX * CHANNEL_OWN_SLOTS;
+        match slots.checked_sub(kept) {
+            Some(common) if common >= ENGINE_IN_FLIGHT_LEAST => {
+                Self { common, own: CHANNEL_OWN_SLOTS }
+            }
+            _ => Self { common: slots, own: 0 },
+        }
+    }
+
+    /// Whether a channel with `of_channel` requests in flight may have one more, when there are
+    /// `in_flight` altogether.
+    #[inline]
+    fn admit(self, in_flight: usize, of_channel: usize) -> bool {
+        in_flight < self.common || of_channel < self.own
+    }
 }
 
 /// The engine's buffer of zeroes, made when it is first needed.
@@ -147,11 +226,12 @@ fn engine_of_reactor<K: Kernel>(
         source,
         hint: K::HINT,
     };
-    let kernel = K::create().map_err(failed)?;
+    let (kernel, slots) = create::<K>(reactor).map_err(failed)?;
     let watch = cx.try_watch_fd(kernel.event(), Interest::Readable).map_err(failed)?;
     let engine = cx.local(0, |_| {
         RefCell::new(Engine {
             kernel,
+            shares: Shares::of(slots),
             channels: Vec::new(),
             answers: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
             zeroes: Zeroes::default(),
@@ -159,6 +239,28 @@ fn engine_of_reactor<K: Kernel>(
     });
     cx.add_poller(Box::new(EnginePoller { engine: Rc::clone(&engine), _watch: watch }));
     Ok(engine)
+}
+
+/// A kernel of the full size, or of the least one where the system has no more to give: locked memory,
+/// `fs.aio-max-nr`.
+fn create<K: Kernel>(reactor: usize) -> io::Result<(K, usize)> {
+    match K::create(ENGINE_IN_FLIGHT_MAX) {
+        Ok(kernel) => Ok((kernel, ENGINE_IN_FLIGHT_MAX)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN)) => {
+            let kernel = K::create(ENGINE_IN_FLIGHT_LEAST)?;
+            tracing::warn!(
+                reactor,
+                engine = K::NAME,
+                slots = ENGINE_IN_FLIGHT_LEAST,
+                wanted = ENGINE_IN_FLIGHT_MAX,
+                %error,
+                "fewer slots than there should be: a device that hangs may hold up others; {}",
+                K::HINT
+            );
+            Ok((kernel, ENGINE_IN_FLIGHT_LEAST))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl<K: Kernel> Engine<K> {
@@ -184,6 +286,7 @@ impl<K: Kernel> Engine<K> {
             disk: Arc::clone(disk),
             file,
             done: VecDeque::with_capacity(CHANNEL_IN_FLIGHT_MAX),
+            syncs: (!disk.backing.is_direct()).then(Syncs::new),
             in_kernel: 0,
             open: true,
         };
@@ -196,15 +299,19 @@ impl<K: Kernel> Engine<K> {
 
     fn submit(&mut self, index: u16, io: BdevIo) -> Result<(), BdevIo> {
         let channel = open_channel_of(&mut self.channels, index);
-        let held = channel.in_kernel + channel.done.len();
-        if held == CHANNEL_IN_FLIGHT_MAX || !self.kernel.has_room() {
+        let held = channel.held();
+        let admitted = self.shares.admit(self.kernel.in_flight(), channel.in_kernel);
+        if held == CHANNEL_IN_FLIGHT_MAX || !admitted {
             return Err(io);
         }
         if let Err(refused) = channel.disk.admit(&io) {
             channel.done.push_back(io.complete(refused));
             return Ok(());
         }
-        let request = Request::begin(io, index, &channel.disk, || self.zeroes.get());
+        let mut request = Request::begin(io, index, &channel.disk, || self.zeroes.get());
+        if let Some(syncs) = channel.syncs.as_mut().filter(|_| request.is_sync()) {
+            request.sync = Some(syncs.begin());
+        }
         channel.in_kernel += 1;
         self.kernel.start(request, &channel.file);
         Ok(())
@@ -218,7 +325,7 @@ impl<K: Kernel> Engine<K> {
     }
 
     /// Reaps, and carries every request on. Returns the number of answers.
-    fn poll(&mut self) -> usize {
+    fn poll(&mut self, now: Ticks) -> usize {
         let mut answers = std::mem::take(&mut self.answers);
         self.kernel.reap(&mut answers);
         let count = answers.len();
@@ -227,16 +334,14 @@ impl<K: Kernel> Engine<K> {
             let channel = open_channel_of(&mut self.channels, index);
             if !channel.open {
                 channel.in_kernel -= 1;
-                drop(request);
+                // A sync that has failed counts, whoever hears of it.
+                drop(request.answer(result, &channel.disk.backing, now, || self.zeroes.get()));
                 self.release_if_unused(index);
                 continue;
             }
-            match request.answer(result, &channel.disk.backing, || self.zeroes.get()) {
+            match request.answer(result, &channel.disk.backing, now, || self.zeroes.get()) {
                 Next::Again(request) => self.kernel.start(request, &channel.file),
-                Next::Done(request, status) => {
-                    channel.in_kernel -= 1;
-                    channel.done.push_back(request.io.complete(status));
-                }
+                Next::Done(request, status) => channel.finish(request, status),
             }
         }
         self.answers = answers;
@@ -247,6 +352,7 @@ impl<K: Kernel> Engine<K> {
         let channel = open_channel_of(&mut self.channels, index);
         channel.open = false;
         channel.done.clear();
+        channel.syncs.iter_mut().for_each(Syncs::forget);
         self.release_if_unused(index);
     }
 
@@ -298,8 +404,8 @@ impl<K: Kernel> Poller for EnginePoller<K> {
         K::NAME
     }
 
-    fn poll(&mut self, _cx: &mut Cx) -> usize {
-        self.engine.borrow_mut().poll()
+    fn poll(&mut self, cx: &mut Cx) -> usize {
+        self.engine.borrow_mut().poll(cx.now())
     }
 
     fn unplug(&mut self, _cx: &mut Cx) {
@@ -312,5 +418,47 @@ impl<K: Kernel> Poller for EnginePoller<K> {
 
     fn layer(&self) -> Layer {
         Layer::Engine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// Goal: whatever channels take and give back, what is in flight fits, and a channel gets its own
+    /// slots. Method: every state that three channels can come to with few slots.
+    #[test]
+    fn shares_fit_and_are_kept() {
+        let shares = Shares { common: 5, own: 2 };
+        let mut seen = BTreeSet::from([[0_usize; 3]]);
+        let mut next: Vec<[usize; 3]> = seen.iter().copied().collect();
+        while let Some(state) = next.pop() {
+            let in_flight: usize = state.iter().sum();
+            assert!(in_flight <= shares.common + 3 * shares.own, "{state:?}");
+            for channel in 0..3 {
+                let admitted = shares.admit(in_flight, state[channel]);
+                assert!(admitted || state[channel] >= shares.own, "{state:?}");
+                let (mut more, mut less) = (state, state);
+                more[channel] += usize::from(admitted);
+                less[channel] = less[channel].saturating_sub(1);
+                next.extend([more, less].into_iter().filter(|&state| seen.insert(state)));
+            }
+        }
+        let most = seen.iter().map(|state| state.iter().sum::<usize>()).max();
+        assert!(most > Some(shares.common), "{most:?}");
+    }
+
+    /// Goal: the shares of an engine of each size are what the limits say, and never more than it has.
+    #[test]
+    fn shares_of_both_sizes() {
+        let of = |slots| {
+            let Shares { common, own } = Shares::of(slots);
+            assert_eq!(common + own * ENGINE_CHANNELS_MAX, slots);
+            (common, own)
+        };
+        assert_eq!(of(ENGINE_IN_FLIGHT_MAX), (4096, CHANNEL_OWN_SLOTS));
+        assert_eq!(of(ENGINE_IN_FLIGHT_LEAST), (ENGINE_IN_FLIGHT_LEAST, 0));
+        assert_eq!(of(64), (64, 0));
     }
 }

@@ -8,6 +8,7 @@
 //! | `errno` | what error numbers mean |
 //! | `request` | the course of one request, as a pure machine |
 //! | `slab` | requests that the kernel has |
+//! | `syncs` | which answers to syncs may be told |
 //! | `engine` | channels, queues and the poller, over any `Kernel` |
 //!
 //! Not here: `unsafe`. The two implementations of `Kernel` hold it.
@@ -18,3 +19,4 @@ pub(crate) mod engine;
 pub(crate) mod errno;
 pub(crate) mod request;
 pub(crate) mod slab;
+pub(crate) mod syncs;

@@ -11,14 +11,17 @@
 //!   Flush ----------> Sync -----------------------------------> Done
 //! ```
 //!
-//! Any step that meets a passing shortage (`EAGAIN`, `EINTR`, ...) is tried again, a bounded number
-//! of times. The machine is pure: it sees numbers and decides; engines carry them to the kernel.
+//! Any step that meets a passing shortage (`EAGAIN`, `EINTR`, ...) is tried again, for a bounded
+//! time. The machine is pure: it sees numbers and a clock and decides; engines carry them to the
+//! kernel.
 //!
 //! Invariants: a request owns every buffer that its step lets the kernel touch, also the zeroes of
-//! `ZeroFill`. A failed flush is reported and never tried again (R9).
+//! `ZeroFill`. R9: what fails while it syncs is reported and never tried again, and from then on nothing
+//! that promises to be durable succeeds on that disk (`Backing::lose_writes`).
 //!
 //! Not here: ownership while the kernel has it (`slab.rs`), queues (`engine.rs`).
 
+use reactor::Ticks;
 use reactor::memory::{IoBuf, RegionId};
 use rustix::io::Errno;
 
@@ -26,7 +29,7 @@ use super::backing::Backing;
 use super::disk::FileDisk;
 use super::errno::{Verdict, judge};
 use crate::io::{BdevIo, IoOp, IoStatus, Sgl};
-use crate::limits::{RETRIES_MAX, SEGMENTS_PER_TRANSFER_MAX, TRANSFER_BYTES_MAX};
+use crate::limits::{RETRIES_LEAST, RETRY_TIME, SEGMENTS_PER_TRANSFER_MAX, TRANSFER_BYTES_MAX};
 
 /// A request and how far it has come.
 #[derive(Debug)]
@@ -39,7 +42,16 @@ pub(crate) struct Request {
     pub(crate) step: Step,
     /// Bytes that the step has moved so far.
     pub(crate) done_bytes: u64,
-    retries: u32,
+    /// Its number among the syncs of its channel, where those are counted.
+    pub(crate) sync: Option<u64>,
+    shortage: Option<Shortage>,
+}
+
+/// That a step has not come on for want of something.
+#[derive(Clone, Copy, Debug)]
+struct Shortage {
+    since: Ticks,
+    tries: u32,
 }
 
 /// One thing that the kernel does.
@@ -83,7 +95,7 @@ impl Request {
             }
             IoOp::WriteZeroes { .. } => Step::ZeroFill(zeroes()),
         };
-        Self { io, channel, step, done_bytes: 0, retries: 0 }
+        Self { io, channel, step, done_bytes: 0, sync: None, shortage: None }
     }
 
     /// First byte on the device that the step has yet to reach.
@@ -104,15 +116,58 @@ impl Request {
         matches!(self.io.op, IoOp::Write { fua: true, .. } | IoOp::WriteZeroes { fua: true })
     }
 
+    /// Whether its success says that data are durable.
+    #[inline]
+    pub(crate) fn is_sync(&self) -> bool {
+        matches!(self.io.op, IoOp::Flush) || self.fua()
+    }
+
+    /// Whether the step makes data durable: its own, or with that all that was written before.
+    #[inline]
+    fn syncs(&self) -> bool {
+        match self.step {
+            Step::Sync => true,
+            Step::Transfer | Step::ZeroFill(_) => self.writes() && self.fua(),
+            Step::PunchHole | Step::ZeroRange => false,
+        }
+    }
+
     /// Takes the kernel's answer to the step: bytes moved (0 for steps that move none) or an error.
+    ///
+    /// The kernel tells of pages that it could not write once for each open file, to whichever sync
+    /// asks first, also a write's with `RWF_DSYNC`; after that it has forgotten them. So one sync that
+    /// fails stands for all: those that are on their way fail as well when they come back.
     pub(crate) fn answer(
+        self,
+        result: Result<usize, Errno>,
+        backing: &Backing,
+        now: Ticks,
+        zeroes: impl FnOnce() -> IoBuf,
+    ) -> Next {
+        let syncs = self.syncs();
+        if let Err(errno) = result
+            && syncs
+            && may_tell_of_lost_pages(errno)
+        {
+            backing.lose_writes(errno);
+        }
+        match self.step_on(result, backing, now, zeroes) {
+            Next::Done(request, IoStatus::Ok) if syncs && backing.has_lost_writes() => {
+                Next::Done(request, IoStatus::MediaError)
+            }
+            next => next,
+        }
+    }
+
+    fn step_on(
         mut self,
         result: Result<usize, Errno>,
         backing: &Backing,
+        now: Ticks,
         zeroes: impl FnOnce() -> IoBuf,
     ) -> Next {
         match result {
-            Ok(bytes) => self.advance(bytes, backing),
+            Ok(bytes) => self.advance(bytes, backing, now),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) if matches!(self.step, Step::ZeroRange) => {
                 backing.forget_zero_range();
                 self.step = Step::ZeroFill(zeroes());
@@ -120,17 +175,17 @@ impl Request {
             }
             Err(errno) => match judge(errno) {
                 // A sync that was not even begun may be begun again; one that has failed may not
-                // (R9): the kernel has forgotten which pages it could not write.
-                Verdict::Retry if matches!(self.step, Step::Sync) && !not_begun(errno) => {
+                // (R9).
+                Verdict::Retry if self.syncs() && !not_begun(errno) => {
                     Next::Done(self, IoStatus::MediaError)
                 }
-                Verdict::Retry => self.retry(),
+                Verdict::Retry => self.retry(now),
                 Verdict::Fail(status) => Next::Done(self, backing.refine(status)),
             },
         }
     }
 
-    fn advance(mut self, bytes: usize, backing: &Backing) -> Next {
+    fn advance(mut self, bytes: usize, backing: &Backing, now: Ticks) -> Next {
         match self.step {
             Step::Transfer | Step::ZeroFill(_) => {
                 // The kernel counts no more than it was asked for; a device that lies must not
@@ -145,10 +200,10 @@ impl Request {
                 }
                 let resumed_bytes = moved_bytes - moved_bytes % backing.resume_align_bytes();
                 if resumed_bytes == 0 {
-                    return self.retry();
+                    return self.retry(now);
                 }
                 self.done_bytes += resumed_bytes;
-                self.retries = 0;
+                self.shortage = None;
                 Next::Again(self)
             }
             Step::ZeroRange if self.fua() => {
@@ -159,11 +214,12 @@ impl Request {
         }
     }
 
-    fn retry(mut self) -> Next {
-        if self.retries == RETRIES_MAX {
+    fn retry(mut self, now: Ticks) -> Next {
+        let shortage = self.shortage.get_or_insert(Shortage { since: now, tries: 0 });
+        if shortage.tries >= RETRIES_LEAST && now - shortage.since >= RETRY_TIME {
             return Next::Done(self, IoStatus::TimedOut);
         }
-        self.retries += 1;
+        shortage.tries = shortage.tries.saturating_add(1);
         Next::Again(self)
     }
 
@@ -239,6 +295,17 @@ fn not_begun(errno: Errno) -> bool {
     matches!(errno, Errno::INTR | Errno::AGAIN)
 }
 
+/// Errors of a sync that may be about pages that were to be written: all but those that say that the request
+/// was not begun, or is one that the file can never serve. `EROFS` is what a file system says that has given
+/// up.
+fn may_tell_of_lost_pages(errno: Errno) -> bool {
+    let refused = matches!(
+        errno,
+        Errno::INVAL | Errno::FAULT | Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS
+    );
+    !(refused || not_begun(errno))
+}
+
 /// What still fits into one transfer.
 struct Room {
     skip_bytes: u64,
@@ -303,20 +370,38 @@ mod tests {
         Request::begin(io, 0, disk, zeroes)
     }
 
-    /// Answers a request and expects that it goes on.
-    fn again(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> Request {
-        match request.answer(result, &disk.backing, zeroes) {
+    /// Answers a request at a time and expects that it goes on.
+    fn again_at(
+        now: Ticks,
+        request: Request,
+        result: Result<usize, Errno>,
+        disk: &FileDisk,
+    ) -> Request {
+        match request.answer(result, &disk.backing, now, zeroes) {
             Next::Again(request) => request,
             Next::Done(_, status) => panic!("over with {status} after {result:?}"),
         }
     }
 
-    /// Answers a request and expects that it is over.
-    fn over(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> IoStatus {
-        match request.answer(result, &disk.backing, zeroes) {
+    fn again(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> Request {
+        again_at(Ticks::ZERO, request, result, disk)
+    }
+
+    /// Answers a request at a time and expects that it is over.
+    fn over_at(
+        now: Ticks,
+        request: Request,
+        result: Result<usize, Errno>,
+        disk: &FileDisk,
+    ) -> IoStatus {
+        match request.answer(result, &disk.backing, now, zeroes) {
             Next::Done(_, status) => status,
             Next::Again(request) => panic!("goes on after {result:?}: {:?}", request.step),
         }
+    }
+
+    fn over(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> IoStatus {
+        over_at(Ticks::ZERO, request, result, disk)
     }
 
     /// Goal: a short transfer goes on exactly where the kernel stopped, rounded down to what it
@@ -371,8 +456,9 @@ mod tests {
         assert_eq!(segments.len(), SEGMENTS_PER_TRANSFER_MAX);
     }
 
-    /// Goal: passing shortages are tried again a bounded number of times, and progress starts the
-    /// count anew. Method: `EAGAIN` until it gives up.
+    /// Goal: passing shortages are tried again for a bounded time, however often that is; progress starts
+    /// the time anew, and one in which the process stood still is not enough. Method: errors on a clock by
+    /// hand, until it gives up.
     #[test]
     fn shortages_are_bounded() {
         let disk = disk(true);
@@ -380,12 +466,27 @@ mod tests {
         for errno in [Errno::AGAIN, Errno::INTR, Errno::BUSY, Errno::NOMEM] {
             request = again(request, Err(errno), &disk);
         }
-        request = again(request, Ok(4096), &disk);
-        for _ in 0..RETRIES_MAX {
-            request = again(request, Err(Errno::AGAIN), &disk);
+        for turn in 0..100_000 {
+            request = again_at(Ticks(turn), request, Err(Errno::NOMEM), &disk);
         }
+        let start = RETRY_TIME + RETRY_TIME;
+        request = again_at(start, request, Ok(4096), &disk);
         assert_eq!(request.done_bytes, 4096);
-        assert_eq!(over(request, Err(Errno::AGAIN), &disk), IoStatus::TimedOut);
+        request = again_at(start, request, Err(Errno::AGAIN), &disk);
+        let almost = start + Ticks(RETRY_TIME.0 - 1);
+        for _ in 0..RETRIES_LEAST {
+            request = again_at(almost, request, Err(Errno::AGAIN), &disk);
+        }
+        let end = start + RETRY_TIME;
+        assert_eq!(over_at(end, request, Err(Errno::AGAIN), &disk), IoStatus::TimedOut);
+
+        let mut request = begin(BdevIo::read(1, 0, IoBufMut::heap(8192)), &disk);
+        for step in 0..RETRIES_LEAST {
+            let now = Ticks(RETRY_TIME.0 * 10 * u64::from(step.min(1)));
+            request = again_at(now, request, Err(Errno::AGAIN), &disk);
+        }
+        let end = Ticks(RETRY_TIME.0 * 10);
+        assert_eq!(over_at(end, request, Err(Errno::AGAIN), &disk), IoStatus::TimedOut);
     }
 
     /// Goal: the end of the file inside of the device ends the request. Method: a transfer of 0.
@@ -397,17 +498,60 @@ mod tests {
         assert_eq!(over(request, Ok(0), &disk), IoStatus::MediaError);
     }
 
-    /// Goal (R9): a sync that has failed is never tried again, one that was not begun is. Method:
-    /// errors of both kinds.
+    fn write(fua: bool) -> BdevIo {
+        BdevIo::write(1, 0, IoBufMut::heap(4096).freeze(), fua)
+    }
+
+    /// Goal (R9): a sync that has failed is never tried again, whether it is a flush or a part of a write;
+    /// one that was not begun is. Method: errors of both kinds.
     #[test]
     fn failed_sync_is_final() {
-        let disk = disk(true);
         for errno in [Errno::IO, Errno::NOMEM, Errno::BUSY, Errno::NOSPC] {
-            let request = begin(BdevIo::flush(1), &disk);
-            assert!(!over(request, Err(errno), &disk).is_ok(), "{errno}");
+            for io in [BdevIo::flush(1), write(true)] {
+                let disk = disk(true);
+                assert!(!over(begin(io, &disk), Err(errno), &disk).is_ok(), "{errno}");
+            }
         }
-        let request = again(begin(BdevIo::flush(1), &disk), Err(Errno::AGAIN), &disk);
-        assert_eq!(over(request, Ok(0), &disk), IoStatus::Ok);
+        let disk = disk(true);
+        for io in [BdevIo::flush(1), write(true), write(false)] {
+            let moved = io.len_bytes as usize;
+            let request = again(begin(io, &disk), Err(Errno::AGAIN), &disk);
+            assert_eq!(over(request, Ok(moved), &disk), IoStatus::Ok);
+        }
+        let request = again(begin(write(false), &disk), Err(Errno::NOMEM), &disk);
+        assert_eq!(over(request, Ok(4096), &disk), IoStatus::Ok);
+    }
+
+    /// Goal (R9): the kernel tells of what it could not write once, so a sync that fails stands for every
+    /// other one of that disk, before and after; what promises nothing goes on. Method: two of every kind
+    /// on their way, of which the first fails; then one more. An error that is about the request only
+    /// changes nothing.
+    #[test]
+    fn failed_sync_stands_for_all() {
+        let syncs = || [BdevIo::flush(1), write(true), BdevIo::write_zeroes(1, 0, 4096, true)];
+        for errno in [Errno::IO, Errno::NOSPC, Errno::ROFS, Errno::NOMEM] {
+            for (first, second) in (0..3).flat_map(|a| (0..3).map(move |b| (a, b))) {
+                let disk = disk(false);
+                let [failing, other] = [first, second].map(|kind| {
+                    let io = syncs().into_iter().nth(kind).unwrap();
+                    begin(io, &disk)
+                });
+                assert!(!over(failing, Err(errno), &disk).is_ok());
+                let moved = other.left_bytes() as usize;
+                assert_eq!(over(other, Ok(moved), &disk), IoStatus::MediaError, "{errno}");
+                for io in syncs() {
+                    let moved = io.len_bytes as usize;
+                    assert_eq!(over(begin(io, &disk), Ok(moved), &disk), IoStatus::MediaError);
+                }
+                assert_eq!(over(begin(write(false), &disk), Ok(4096), &disk), IoStatus::Ok);
+            }
+        }
+        let disk = disk(false);
+        for errno in [Errno::INVAL, Errno::OPNOTSUPP] {
+            assert!(!over(begin(write(true), &disk), Err(errno), &disk).is_ok());
+        }
+        assert!(!over(begin(write(false), &disk), Err(Errno::IO), &disk).is_ok());
+        assert_eq!(over(begin(BdevIo::flush(1), &disk), Ok(0), &disk), IoStatus::Ok);
     }
 
     /// Goal: write-zeroes takes the best way that works: fallocate, then a sync for FUA; where
@@ -494,7 +638,7 @@ mod tests {
                     pieces.iter().flat_map(|&(base, len)| base..base + len).collect();
                 let moved = (*answer).min(named.len());
                 met[first..first + moved].copy_from_slice(&named[..moved]);
-                match request.answer(Ok(moved), &disk.backing, zeroes) {
+                match request.answer(Ok(moved), &disk.backing, Ticks::ZERO, zeroes) {
                     Next::Again(next) => request = next,
                     Next::Done(_, status) => {
                         proptest::prop_assert_eq!(status, IoStatus::Ok);

@@ -46,12 +46,6 @@ impl Slab {
         self.len() == 0
     }
 
-    /// Whether another request fits.
-    #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        self.len() < self.slots_max
-    }
-
     /// Takes a request and names it.
     ///
     /// # Panics

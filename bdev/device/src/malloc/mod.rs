@@ -33,7 +33,7 @@ use reactor::Cx;
 use uuid::Uuid;
 
 use crate::bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
-use crate::create::{CreateError, check_size};
+use crate::create::{CreateError, check_size, uuid_or_new};
 use crate::io::{BdevIo, Completion, IoOp, IoStatus};
 use crate::limits::{
     CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX, MALLOC_POLL_BYTES_MAX, MALLOC_ZERO_STEP_BYTES,
@@ -86,7 +86,7 @@ impl MallocBdev {
         })?;
         let info = BdevInfo {
             name: spec.name,
-            uuid: spec.uuid.unwrap_or_else(Uuid::new_v4),
+            uuid: uuid_or_new(spec.uuid),
             product_name: "Malloc disk",
             block_size_bytes: spec.block_size_bytes,
             num_blocks: spec.num_blocks,

@@ -55,8 +55,9 @@ use uuid::Uuid;
 
 pub use table::{MappedTable, Segment, SegmentTarget, TableError};
 
-use crate::bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, OpenError};
+use crate::bdev::{BackendDetail, Bdev, BdevInfo, IoChannel, IoTypes, Leeway, OpenError};
 use crate::blocking::{self, BlockingError};
+use crate::create::uuid_or_new;
 use crate::io::BdevIo;
 use crate::stacked::lock;
 use channel::{Core, MappedChannel};
@@ -215,7 +216,7 @@ impl MappedBdev {
         let MappedSpec { name, uuid, read_only } = spec;
         let info = BdevInfo {
             name,
-            uuid: uuid.unwrap_or_else(Uuid::new_v4),
+            uuid: uuid_or_new(uuid),
             product_name: "Mapped device",
             block_size_bytes: 512,
             num_blocks: 0,
@@ -450,6 +451,16 @@ fn until(end: Ticks) -> Duration {
 impl Bdev for MappedBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::clone(&lock(&self.state).info)
+    }
+
+    fn leeway(&self) -> Leeway {
+        let (phase, table) = {
+            let state = lock(&self.state);
+            let table = state.active.as_ref().map(|loaded| Arc::clone(&loaded.table));
+            (state.phase, table)
+        };
+        let below = Leeway::over(table.iter().flat_map(|table| table.bdevs()));
+        Leeway { waits: below.waits || phase == MappedState::Suspended, ..below }
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

@@ -48,8 +48,7 @@ use crate::files::engine::{Answer, Kernel};
 use crate::files::request::{Piece, Request, Step};
 use crate::files::slab::Slab;
 use crate::limits::{
-    BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
-    REAPED_PER_TURN_MAX,
+    BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, REAPED_PER_TURN_MAX,
 };
 
 /// One reactor's io_uring.
@@ -78,8 +77,8 @@ impl Kernel for Ring {
                                 and a seccomp filter that lets io_uring_setup through";
     type File = FileSlot;
 
-    fn create() -> io::Result<Self> {
-        Self::over(set_up(&builders())?)
+    fn create(slots: usize) -> io::Result<Self> {
+        Self::over(set_up(&builders(), slots)?, slots)
     }
 
     fn event(&self) -> BorrowedFd<'_> {
@@ -89,8 +88,10 @@ impl Kernel for Ring {
     fn attach(&mut self, disk: &Arc<FileDisk>) -> io::Result<FileSlot> {
         let slot = self.files.iter().position(|taken| !taken);
         let slot = slot.ok_or_else(|| io::Error::from(Errno::MFILE))?;
-        let fd = disk.backing.fd().as_raw_fd();
-        self.ring.submitter().register_files_update(slot as u32, &[fd])?;
+        // The table keeps it open.
+        let own = disk.backing.open_again();
+        let file = own.as_ref().map_or(disk.backing.fd(), AsFd::as_fd);
+        self.ring.submitter().register_files_update(slot as u32, &[file.as_raw_fd()])?;
         self.files[slot] = true;
         Ok(FileSlot(slot as u32))
     }
@@ -106,8 +107,8 @@ impl Kernel for Ring {
     }
 
     #[inline]
-    fn has_room(&self) -> bool {
-        self.slab.has_room()
+    fn in_flight(&self) -> usize {
+        self.slab.len()
     }
 
     fn start(&mut self, request: Request, &FileSlot(slot): &FileSlot) {
@@ -179,7 +180,7 @@ impl Kernel for Ring {
 
 impl Ring {
     /// Gives a ring its tables and its eventfd.
-    fn over(ring: IoUring) -> io::Result<Self> {
+    fn over(ring: IoUring, slots: usize) -> io::Result<Self> {
         let submitter = ring.submitter();
         let files = register_file_table(&submitter)?;
         let has_buffer_table = submitter.register_buffers_sparse(BUFFER_SLOTS_MAX as u32).is_ok();
@@ -187,7 +188,7 @@ impl Ring {
         submitter.register_eventfd(event.as_raw_fd())?;
         let mut ring = Self {
             ring,
-            slab: Slab::new(ENGINE_IN_FLIGHT_MAX),
+            slab: Slab::new(slots),
             event,
             signal: Signal::Armed,
             files: vec![false; files],
@@ -290,11 +291,11 @@ fn builders() -> [Builder; 4] {
     [without_array, deferred, cooperative, IoUring::builder()]
 }
 
-/// The first ring that the kernel knows how to set up.
-fn set_up(builders: &[Builder]) -> io::Result<IoUring> {
+/// The first ring that the kernel knows how to set up, with so many entries for submissions.
+fn set_up(builders: &[Builder], entries: usize) -> io::Result<IoUring> {
     let mut refused = io::Error::from(Errno::INVAL);
     for builder in builders {
-        match builder.build(ENGINE_IN_FLIGHT_MAX as u32) {
+        match builder.build(entries as u32) {
             Ok(ring) if ring.params().is_feature_ext_arg() => return Ok(ring),
             // Before 5.11 there is no wait with a time limit, and the CQ has no flags.
             Ok(_) => return Err(Errno::NOSYS.into()),
@@ -396,8 +397,8 @@ mod tests {
     #[test]
     fn every_way_of_setting_up_works() {
         for (way, builder) in builders().into_iter().enumerate() {
-            match set_up(&[builder]) {
-                Ok(ring) => carries_requests_and_wakes(Ring::over(ring).unwrap()),
+            match set_up(&[builder], 64) {
+                Ok(ring) => carries_requests_and_wakes(Ring::over(ring, 64).unwrap()),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                     println!("skipped, this kernel is too old for way {way}");
                 }
@@ -409,7 +410,7 @@ mod tests {
     /// Goal: a ring without a buffer table works with plain addresses.
     #[test]
     fn works_without_registered_buffers() {
-        let mut ring = Ring::create().unwrap();
+        let mut ring = Ring::create(64).unwrap();
         ring.buffers = BufferTable::new(false);
         carries_requests_and_wakes(ring);
     }

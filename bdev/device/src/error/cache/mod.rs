@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex};
 use reactor::Cx;
 use reactor::memory::{IoBuf, IoBufMut};
 
-use crate::bdev::{Bdev, BdevInfo, IoChannel, OpenError};
+use crate::bdev::{Bdev, BdevInfo, IoChannel, Leeway, OpenError};
 use crate::io::{BdevIo, Completion, IoOp, IoStatus, Sgl};
 use crate::limits::{CACHE_WRITE_BLOCKS_MAX, CHANNEL_IN_FLIGHT_MAX, COMPLETIONS_PER_POLL_MAX};
 use crate::stacked::{Slots, Wakers, lock};
@@ -86,6 +86,10 @@ impl CacheBdev {
 impl Bdev for CacheBdev {
     fn info(&self) -> Arc<BdevInfo> {
         Arc::new(self.cache.info())
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.cache.base.leeway()
     }
 
     fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {

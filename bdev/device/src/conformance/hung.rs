@@ -1,0 +1,256 @@
+//! Disks that do not answer, and others on the same engine; what bdevs over others say of the time that those
+//! take. The kernel is made up: the real one always answers in the end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reactor::{Cx, LocalReactor, Ticks};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use tempfile::NamedTempFile;
+
+use super::backends::memory;
+use super::kernels::disk_over;
+use crate::files::disk::FileDisk;
+use crate::files::engine::{Answer, Kernel, open_channel};
+use crate::files::request::Request;
+use crate::limits::{CHANNEL_IN_FLIGHT_MAX, ENGINE_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX};
+use crate::{
+    Bdev, BdevInfo, BdevIo, Counted, DelayBdev, DelaySpec, ErrorBdev, ErrorSpec, FlakeyBdev,
+    FlakeyFeatures, FlakeySpec, IoChannel, LagBdev, LagClass, LagSpec, Leeway, MappedBdev,
+    MappedSpec, MappedTable, OpenError, Segment, SegmentTarget, SplitBdev, SplitSpec, SuspendMode,
+};
+
+/// A kernel that does everything at once, and never answers for files whose names say that they hang. The
+/// system has no more than `SLOTS_MAX` slots to give.
+struct Silent<const SLOTS_MAX: usize> {
+    event: OwnedFd,
+    done: Vec<Request>,
+    kept: Vec<Request>,
+}
+
+/// Whether a file answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Temper {
+    Well,
+    Hung,
+}
+
+impl<const SLOTS_MAX: usize> Kernel for Silent<SLOTS_MAX> {
+    const NAME: &'static str = "silent";
+    const HINT: &'static str = "this is a test";
+    type File = Temper;
+
+    fn create(slots: usize) -> io::Result<Self> {
+        if slots > SLOTS_MAX {
+            return Err(Errno::AGAIN.into());
+        }
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { event, done: Vec::new(), kept: Vec::new() })
+    }
+
+    fn event(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+
+    fn attach(&mut self, disk: &Arc<FileDisk>) -> io::Result<Temper> {
+        let hung = disk.backing.filename.to_string_lossy().contains("hung-");
+        Ok(if hung { Temper::Hung } else { Temper::Well })
+    }
+
+    fn detach(&mut self, _: Temper) {}
+
+    fn in_flight(&self) -> usize {
+        self.done.len() + self.kept.len()
+    }
+
+    fn start(&mut self, request: Request, temper: &Temper) {
+        assert!(self.in_flight() < SLOTS_MAX, "it has a slot for what it is given");
+        match temper {
+            Temper::Well => self.done.push(request),
+            Temper::Hung => self.kept.push(request),
+        }
+    }
+
+    fn kick(&mut self) {}
+
+    fn reap(&mut self, answers: &mut Vec<Answer>) {
+        let done = self.done.drain(..);
+        answers.extend(done.map(|request| {
+            let result = Ok(request.left_bytes() as usize);
+            Answer { request, result }
+        }));
+    }
+
+    fn may_sleep(&mut self) -> bool {
+        self.done.is_empty()
+    }
+}
+
+/// A reactor with channels to a disk that hangs, which have all that the engine gives them. Half of them have
+/// been given up.
+struct Stuck {
+    _channels: Vec<Box<dyn IoChannel>>,
+    reactor: LocalReactor,
+    disks: [Arc<FileDisk>; 2],
+    _files: [NamedTempFile; 2],
+}
+
+impl Stuck {
+    fn new<K: Kernel>() -> Self {
+        let files = ["hung-", "well-"].map(|prefix| NamedTempFile::with_prefix(prefix).unwrap());
+        files.iter().for_each(|file| file.as_file().set_len(1 << 20).unwrap());
+        let disks = [&files[0], &files[1]].map(|file| Arc::new(disk_over(file)));
+        let mut reactor = LocalReactor::new(1 << 20);
+        let mut channels = Vec::new();
+        let mut taken = CHANNEL_IN_FLIGHT_MAX;
+        while taken == CHANNEL_IN_FLIGHT_MAX {
+            let mut channel = open_channel::<K>(&disks[0], reactor.cx()).unwrap();
+            taken = (0..).take_while(|&token| channel.submit(BdevIo::flush(token)).is_ok()).count();
+            reactor.turn();
+            channels.push(channel);
+        }
+        assert!(channels.len() > 4, "four are full");
+        channels.truncate(channels.len() / 2);
+        Self { _channels: channels, reactor, disks, _files: files }
+    }
+}
+
+/// Goal: a disk that hangs, however many users it had, keeps no other one on its reactor from its work: it has
+/// no healthy member of an array fail for it. Method: channels to it fill the engine, and some are dropped,
+/// of which the kernel keeps the requests; a channel to another disk does a thousand.
+#[test]
+fn a_hung_disk_leaves_room_for_the_others() {
+    type Full = Silent<ENGINE_IN_FLIGHT_MAX>;
+    let mut stuck = Stuck::new::<Full>();
+    let mut channel = open_channel::<Full>(&stuck.disks[1], stuck.reactor.cx()).unwrap();
+    let (mut next, mut done) = (0, Vec::new());
+    stuck.reactor.run_until(Ticks::from_secs(20), |_| {
+        while next < 1000 && channel.submit(BdevIo::flush(next)).is_ok() {
+            next += 1;
+        }
+        channel.poll(&mut done);
+        done.len() == 1000
+    });
+    assert!(done.iter().all(|done| done.status.is_ok()));
+}
+
+/// Goal: where the system gives an engine less it works, with what it has: what does not fit is handed back,
+/// and nothing is taken that has no slot. Method: the same with a small kernel.
+#[test]
+fn a_small_engine_hands_back() {
+    type Small = Silent<ENGINE_IN_FLIGHT_LEAST>;
+    let mut stuck = Stuck::new::<Small>();
+    let mut channel = open_channel::<Small>(&stuck.disks[1], stuck.reactor.cx()).unwrap();
+    assert_eq!(channel.submit(BdevIo::flush(7)).unwrap_err().token, 7);
+}
+
+/// Memory that needs a leeway, as an array does.
+#[derive(Debug)]
+struct Leisurely(Arc<dyn Bdev>, Leeway);
+
+impl Bdev for Leisurely {
+    fn info(&self) -> Arc<BdevInfo> {
+        self.0.info()
+    }
+
+    fn leeway(&self) -> Leeway {
+        self.1
+    }
+
+    fn open_channel(&self, cx: &mut Cx) -> Result<Box<dyn IoChannel>, OpenError> {
+        self.0.open_channel(cx)
+    }
+}
+
+/// One of each kind of bdev over these, of which most use the first only.
+fn over(bases: [&Arc<dyn Bdev>; 2]) -> Vec<Arc<dyn Bdev>> {
+    let ([first, second], name) = (bases.map(Arc::clone), || "above".to_owned());
+    let base = || Arc::clone(&first);
+    let error = |volatile_cache| {
+        ErrorBdev::create(ErrorSpec { name: name(), uuid: None, base: base(), volatile_cache })
+    };
+    let delay = DelaySpec { name: name(), uuid: None, base: base(), latencies_us: [0; 4] };
+    let (offset_blocks, num_blocks) = (0, 8);
+    let split = SplitSpec { name: name(), uuid: None, base: base(), offset_blocks, num_blocks };
+    let features = FlakeyFeatures::default();
+    let flakey =
+        FlakeySpec { name: name(), uuid: None, base: base(), up_s: 0, down_s: 0, features };
+    let class = |bdev| LagClass { bdev, offset_bytes: 0, delay_ms: 0 };
+    let lag = LagSpec {
+        name: name(),
+        uuid: None,
+        size_bytes: 4096,
+        read: class(base()),
+        write: Some(class(Arc::clone(&second))),
+        flush: None,
+    };
+    let segment = |start_bytes, bdev| Segment {
+        start_bytes,
+        len_bytes: 4096,
+        target: SegmentTarget::Bdev { bdev, offset_bytes: 0 },
+        boundary_bytes: None,
+    };
+    let table = MappedTable::new(vec![segment(0, base()), segment(4096, Arc::clone(&second))]);
+    let mapped = MappedBdev::create(MappedSpec { name: name(), uuid: None, read_only: false });
+    mapped.resume(Some(table.unwrap())).unwrap();
+    vec![
+        Counted::over(base()),
+        error(false),
+        error(true),
+        DelayBdev::create(delay).unwrap(),
+        SplitBdev::create(split).unwrap(),
+        FlakeyBdev::create(flakey),
+        LagBdev::create(lag).unwrap(),
+        mapped,
+    ]
+}
+
+/// Goal: who stands on a bdev hands on what it says of its answers, through any number of layers; who stands
+/// on several says the most of it. Method: every kind over every kind.
+#[test]
+fn leeways_are_handed_on() {
+    let (answers_within, waits) = (Duration::from_secs(40), true);
+    let leeway = Leeway { answers_within, waits };
+    let slow: Arc<dyn Bdev> = Arc::new(Leisurely(memory(512), leeway));
+    let plain = memory(512);
+    assert_eq!(plain.leeway(), Leeway::default());
+    for middle in over([&slow, &plain]) {
+        assert_eq!(middle.leeway(), leeway, "{middle:?}");
+        for top in over([&middle, &plain]) {
+            assert_eq!(top.leeway(), leeway, "{top:?}");
+        }
+    }
+    for (at, above) in over([&plain, &slow]).iter().enumerate() {
+        let expected = if at < 6 { Leeway::default() } else { leeway };
+        assert_eq!(above.leeway(), expected, "{above:?}");
+    }
+}
+
+/// Goal: a mapped device says that it waits as long as it is suspended, and so does who stands on it.
+#[test]
+fn a_suspended_device_says_that_it_waits() {
+    let plain = memory(512);
+    let mapped = MappedBdev::create(MappedSpec { name: "d".into(), uuid: None, read_only: false });
+    let whole = Segment {
+        start_bytes: 0,
+        len_bytes: 1 << 20,
+        target: SegmentTarget::Bdev { bdev: Arc::clone(&plain), offset_bytes: 0 },
+        boundary_bytes: None,
+    };
+    let base: Arc<dyn Bdev> = Arc::clone(&mapped) as Arc<dyn Bdev>;
+    assert!(!base.leeway().waits, "without a table requests fail");
+    mapped.resume(Some(MappedTable::new(vec![whole]).unwrap())).unwrap();
+    let above = over([&base, &plain]);
+    let waits = |expected: bool| {
+        assert_eq!(base.leeway(), Leeway { waits: expected, ..Leeway::default() });
+        assert!(above.iter().all(|above| above.leeway() == base.leeway()));
+    };
+    waits(false);
+    mapped.suspend(SuspendMode::NoFlush, Duration::from_secs(5)).unwrap();
+    waits(true);
+    mapped.resume(None).unwrap();
+    waits(false);
+}
