@@ -167,6 +167,8 @@
 //! - Deleting a bdev that is a member is refused (-16); SPDK takes it out of the array as if it had been
 //!   pulled. `bdev_raid_remove_base_bdev` does that here, when it is asked for.
 //! - Members have to be equal in size; SPDK silently uses the smallest.
+//! - A bdev with anything on it that is known to be somebody's is no member or spare unless by `force` (-17); SPDK
+//!   refuses those with a superblock of its own, in the same way, and has no `force`.
 //! - Keys that a method does not know are ignored with a warning in the log; SPDK refuses them.
 //! - Entries of a configuration for subsystems that are not there are errors; SPDK skips them. Entries for
 //!   devices that are not there are kept and tried again; SPDK ends the start.

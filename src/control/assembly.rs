@@ -19,7 +19,8 @@
 //! again when another bdev appears, or by force. Nothing is written to the members of an array that is
 //! refused.
 //!
-//! Not here: the rules (`raid::assemble`), starting an array (crate `array`), spares (`spares`).
+//! Not here: the rules (`raid::assemble`), starting an array (crate `array`), spares (`spares`), bdevs that are asked
+//! for (`occupied`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -71,7 +72,7 @@ impl Known {
         self.found.iter().map(|read| &read.candidate)
     }
 
-    fn add(&mut self, candidate: Candidate, standing: Standing) {
+    pub(super) fn add(&mut self, candidate: Candidate, standing: Standing) {
         self.forget(&candidate.name);
         self.found.push(Read { candidate, standing });
     }
@@ -266,15 +267,13 @@ impl Control {
             Err(NoValidCopy::None) => return Sight::Nothing,
             Err(error) => return Sight::Unusable(error.to_string()),
         };
-        if found.slot.is_some() {
-            return Sight::Superblock(found);
-        }
-        // A spare has nothing on it that would say that it has become something else.
-        match array::stranger(reactor, bdev) {
+        // It may have become something else, with a copy left that says nothing of that.
+        match array::replaced_by(reactor, bdev, &found) {
             Ok(None) => Sight::Superblock(found),
             Ok(Some(whose)) => {
+                let what = if found.slot.is_some() { "member" } else { "spare" };
                 let array = found.array_name;
-                Sight::Unusable(format!("it was a spare of array {array:?}, and carries {whose}"))
+                Sight::Unusable(format!("it was a {what} of array {array:?}, and carries {whose}"))
             }
             Err(error) => Sight::Unusable(error.to_string()),
         }
@@ -320,53 +319,10 @@ impl Control {
         }
         match self.try_assemble(state, uuid, Patience::Wait) {
             Ok(()) => {}
-            Err(error @ ControlError::Incomplete { .. }) => {
+            Err(error @ (ControlError::Incomplete { .. } | ControlError::LogMissing { .. })) => {
                 tracing::debug!(array = %uuid, %error, "not assembled yet");
             }
             Err(error) => tracing::error!(array = %uuid, %error, "not assembled"),
-        }
-    }
-
-    /// Reads the superblock of a bdev that an array is about to use again, and returns the state in which
-    /// it is known what is on it. Nothing is read of what others use.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such bdev or array.
-    pub(super) fn recall(
-        &self,
-        name: &str,
-        array: &str,
-    ) -> Result<MutexGuard<'_, State>, ControlError> {
-        loop {
-            let state = self.state();
-            let array = state.registry.get(array)?.name();
-            let entry = state.registry.get(name)?;
-            let is_free = match &entry.claim {
-                None => true,
-                Some(Claim::Member(membership)) => membership.array == array,
-                Some(_) => false,
-            };
-            if !is_free {
-                return Ok(state);
-            }
-            let (bdev, standing) = (Arc::clone(&entry.bdev), state.registry.standing(name));
-            drop(state);
-            let found = self.probe(&bdev);
-            let mut state = self.state();
-            state.registry.get(name)?;
-            if state.registry.standing(name) != standing {
-                // Somebody had it meanwhile.
-                continue;
-            }
-            let (name, size_bytes) = (bdev.info().name.clone(), bdev.info().size_bytes());
-            match found {
-                Sight::Superblock(found) => {
-                    state.known.add(Candidate { name, size_bytes, found }, standing);
-                }
-                Sight::Nothing | Sight::Unusable(_) => state.known.forget(&name),
-            }
-            return Ok(state);
         }
     }
 
@@ -507,12 +463,12 @@ impl Control {
         };
         let log = assembly.superblock.log.as_ref().and_then(|record| find_log(state, record));
         let log = log.filter(|log| self.may_be_log(log, &assembly.superblock.array_name));
-        if patience == Patience::Wait && log.is_none() && assembly.superblock.log.is_some() {
+        if patience == Patience::Wait
+            && log.is_none()
+            && let Some(record) = &assembly.superblock.log
+        {
             let array = assembly.superblock.array_name.clone();
-            return Err(ControlError::Incomplete {
-                array,
-                missing: "none, but for its log".into(),
-            });
+            return Err(ControlError::LogMissing { array, log: record.name.clone() });
         }
         self.start_known(state, &candidates, assembly, log, patience == Patience::Force)
     }
@@ -579,7 +535,8 @@ impl Control {
             state.registry.claim_one(log, Claim::Log { array: name.clone() });
         }
         for spare in &spares {
-            state.registry.claim_one(spare, Claim::Spare { array: Some(name.clone()) });
+            let claim = Claim::Spare { array: Some(name.clone()), forced: false };
+            state.registry.claim_one(spare, claim);
         }
         for out in &left_out {
             tracing::warn!(array = name, reason = %out, "left out");
@@ -595,7 +552,8 @@ impl Control {
     fn take_back(&self, state: &mut State, raid: &Arc<RaidBdev>) {
         let Returning { left_out, spares } = returning(state, raid);
         for spare in &spares {
-            state.registry.claim_one(spare, Claim::Spare { array: Some(raid.info().name.clone()) });
+            let claim = Claim::Spare { array: Some(raid.info().name.clone()), forced: false };
+            state.registry.claim_one(spare, claim);
             tracing::info!(array = raid.info().name, bdev = spare.info().name, "spare found");
         }
         for left_out in left_out {

@@ -25,7 +25,7 @@ pub enum ControlError {
         /// As given.
         name: String,
     },
-    /// The bdev is there, and is of another kind than the command is for.
+    /// The bdev is there, and is of another kind than the command deletes.
     #[error(
         "bdev {name:?} is {} bdev and not {} bdev: use {}",
         .kind.with_article(), .wanted.with_article(), .kind.deleted_with()
@@ -35,7 +35,7 @@ pub enum ControlError {
         name: String,
         /// What it is.
         kind: Kind,
-        /// What the command is for.
+        /// What the command deletes.
         wanted: Kind,
     },
     /// The name is in use, as a name or as an alias.
@@ -73,7 +73,7 @@ pub enum ControlError {
         /// Name of the new bdev.
         name: String,
     },
-    /// Another bdev uses the bdev, so it can be neither deleted...
+    /// Somebody uses the bdev, so that it cannot be deleted or taken.
     #[error("bdev {name:?} is {claim}: {}", .claim.remedy())]
     InUse {
         /// The bdev.
@@ -81,7 +81,7 @@ pub enum ControlError {
         /// Who uses it.
         claim: Claim,
     },
-    /// ... nor used a second time.
+    /// Somebody uses the bdev that is to be a member.
     #[error("base bdev {name:?} for slot {slot} is {claim}: give a bdev that nobody uses")]
     Claimed {
         /// The bdev.
@@ -101,7 +101,7 @@ pub enum ControlError {
         /// Requests.
         requests: usize,
     },
-    /// Likewise, for a bdev that is to stand on it.
+    /// Somebody uses the bdev on which another one is to stand.
     #[error("base bdev {name:?} is {claim}: give a bdev that nobody uses")]
     BaseClaimed {
         /// The bdev.
@@ -167,6 +167,14 @@ pub enum ControlError {
         /// What can be done instead.
         instead: &'static str,
     },
+    /// Something is on the bdev, and nobody has said that it may go.
+    #[error("bdev {name:?} carries {what}: clear it first, or force to overwrite it")]
+    Occupied {
+        /// The bdev.
+        name: String,
+        /// What was found on it.
+        what: String,
+    },
     /// A backend refused.
     #[error(transparent)]
     Device(#[from] device::CreateError),
@@ -188,7 +196,7 @@ pub enum ControlError {
         /// As given.
         name: String,
     },
-    /// The bdev is there, and is of another kind than the command is for.
+    /// The bdev is there, and is of another kind than the command changes.
     #[error(
         "bdev {name:?} is {} bdev and not {} bdev: give one of that kind",
         .kind.with_article(), .wanted.with_article()
@@ -198,7 +206,7 @@ pub enum ControlError {
         name: String,
         /// What it is.
         kind: Kind,
-        /// What the command is for.
+        /// What the command changes.
         wanted: Kind,
     },
     /// The bdev was deleted, and its cache could not be emptied.
@@ -238,6 +246,16 @@ pub enum ControlError {
         array: String,
         /// Slots of members that are not there.
         missing: String,
+    },
+    /// The members of a known array are there, and its log is still to come.
+    #[error(
+        "array {array:?} waits for its log bdev {log:?}: create it, or force to start without it"
+    )]
+    LogMissing {
+        /// The array.
+        array: String,
+        /// Name of the log bdev.
+        log: String,
     },
     /// No array of that name waits.
     #[error("array {name:?}: none of that name or UUID is known: bdev_raid_get_bdevs lists them")]
@@ -293,7 +311,10 @@ impl ControlError {
             | Self::NoSuchMember { .. }
             | Self::NoSuchBase { .. }
             | Self::NotAMember { .. } => errno::ENODEV,
-            Self::NameTaken { .. } | Self::UuidTaken { .. } => errno::EEXIST,
+            // SPDK's answer for a base bdev with another array's superblock, too.
+            Self::NameTaken { .. } | Self::UuidTaken { .. } | Self::Occupied { .. } => {
+                errno::EEXIST
+            }
             Self::BadName { .. } | Self::Layout(_) | Self::BadValue { .. } => errno::EINVAL,
             Self::TooMany { .. } => errno::ENOSPC,
             Self::InUse { .. } | Self::Lingering { .. } => errno::EBUSY,
@@ -308,7 +329,7 @@ impl ControlError {
             Self::Remove(error) => error.errno().abs(),
             Self::Add(error) => error.errno().abs(),
             Self::Assemble(_) => errno::EINVAL,
-            Self::Incomplete { .. } | Self::Action { .. } => errno::EBUSY,
+            Self::Incomplete { .. } | Self::LogMissing { .. } | Self::Action { .. } => errno::EBUSY,
             Self::NoSuchArray { .. } => errno::ENODEV,
             Self::Blocking(_) => errno::EIO,
             Self::Resize(error) => error.errno().abs(),

@@ -82,8 +82,8 @@ pub(crate) struct Unrecorded {
 }
 
 impl Unrecorded {
-    /// The state says so, durably.
-    pub(crate) fn is_recorded(&self) {
+    /// The state says so, durably: writes that have waited for that go on.
+    pub(crate) fn release_writes(&self) {
         self.raid.recorded(self.missing, self.log_failed);
     }
 }

@@ -36,6 +36,7 @@ mod mapped;
 mod new_file;
 mod notices;
 mod nvmf;
+mod occupied;
 mod permits;
 mod raid;
 mod recipe;

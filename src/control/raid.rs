@@ -15,7 +15,9 @@ use uuid::Uuid;
 
 use super::error::ControlError;
 use super::keeping::OnFailure;
+use super::occupied::{Asker, Terms, admit};
 use super::registry::{Backing, Claim, Entry};
+use super::spares::spare_of;
 use super::{Control, Kind, Lifecycle, RaidDefaults, State};
 
 /// What an array can be told.
@@ -83,8 +85,8 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// A name or UUID that is taken; members that are not there, are in use or do not fit each
-    /// other; whatever the geometry refuses. Nothing has changed then.
+    /// A name or UUID that is taken; members or spares that are not there, are in use, carry something or do not
+    /// fit each other; whatever the geometry refuses. Nothing has changed then.
     pub fn create_raid(&self, request: RaidRequest) -> Result<String, ControlError> {
         let mut state = self.state();
         let name = request.name.clone();
@@ -106,26 +108,26 @@ impl Control {
         let spares = request.spares.iter().map(|spare| state.registry.base(spare));
         let spares = spares.collect::<Result<Vec<_>, _>>()?;
         check_distinct(&members, log.as_ref(), &spares)?;
-        let force = request.force;
         let policy = self.policy(&request.on_failure());
         let asked = (!request.superblock).then(|| request.clone());
         let mut spec = request.into_spec(state.registry.as_used(&members), self.defaults())?;
         spec.options.log = log.clone();
         spec.options.policy = policy;
         spec.options.events = Some(self.event_sender());
+        let terms = self.check_spares(&spec, &spares)?;
         let raid = RaidBdev::create(self.reactors(), spec)?;
         self.add(&mut state, Arc::clone(&raid) as Arc<dyn Bdev>, Backing::Raid(Arc::clone(&raid)));
         state.registry.claim(&name, &members);
         if let Some(log) = &log {
             state.registry.claim_one(log, Claim::Log { array: name.clone() });
         }
-        for spare in &spares {
-            if let Err(error) = self.mark_spare(&raid, spare, force) {
+        for (spare, terms) in spares.iter().zip(terms) {
+            if let Err(error) = self.mark_spare(&raid, spare) {
                 tracing::warn!(array = name, %error, "spare is not marked as one");
             }
-            state.registry.claim_one(spare, Claim::Spare { array: Some(name.clone()) });
+            state.registry.claim_one(spare, spare_of(Some(&raid), terms));
         }
-        for member in members.iter().flatten() {
+        for member in members.iter().flatten().chain(&spares) {
             state.known.forget(&member.info().name);
         }
         state.requests.extend(asked.map(|request| (name.clone(), request)));
@@ -145,7 +147,7 @@ impl Control {
     pub fn remove_base_bdev(&self, name: &str, array: Option<&str>) -> Result<(), ControlError> {
         let mut state = self.state();
         state.admit_change(name)?;
-        if let Some(Claim::Spare { array: of }) = state.registry.get(name)?.claim.clone() {
+        if let Some(Claim::Spare { array: of, .. }) = state.registry.get(name)?.claim.clone() {
             let asked = array.map(|array| state.registry.get(array)).transpose()?;
             if asked.is_some_and(|asked| Some(asked.name()) != of) {
                 let (name, array) = (name.to_owned(), array.map(str::to_owned));
@@ -196,6 +198,23 @@ impl Control {
             true => Err(ControlError::NoSuchArray { name: name.to_owned() }),
             false => Ok(raids),
         }
+    }
+
+    /// Refuses what an array that is about to be made could not have as spares, or may not write over.
+    fn check_spares(
+        &self,
+        spec: &RaidSpec,
+        spares: &[Arc<dyn Bdev>],
+    ) -> Result<Vec<Terms>, ControlError> {
+        if spares.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (geometry, asker) = (spec.geometry()?, Asker::new(spec.options.force));
+        let check = |spare: &Arc<dyn Bdev>| {
+            array::check_spare(&spec.name, &geometry, spare)?;
+            admit(Some(&spec.name), spare, asker, self.occupant(spare))
+        };
+        spares.iter().map(check).collect()
     }
 
     /// Refuses members that carry superblocks of known arrays.

@@ -30,7 +30,8 @@ pub struct Recipe {
     pub kind: Kind,
     /// The bdev as it is.
     pub view: BdevView,
-    /// How the array was asked for, with its members of now; `None` for arrays with superblocks.
+    /// How the array was asked for, with its members and spares of now; `None` for arrays with superblocks. Spares
+    /// that take force are not among them: who has the force for one of them need not have it for all.
     pub raid: Option<RaidRequest>,
     /// How a mapped device is made.
     pub mapped: Option<Remade>,
@@ -65,7 +66,7 @@ impl Control {
         };
         let mut spares: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for Seen { view, .. } in &seen {
-            if let Some(Claim::Spare { array: Some(array) }) = &view.claim {
+            if let Some(Claim::Spare { array: Some(array), forced: false }) = &view.claim {
                 spares.entry(array.clone()).or_default().push(view.bdev.info().name.clone());
             }
         }

@@ -123,6 +123,9 @@ pub enum Claim {
     Spare {
         /// Of which array; `None`: of any.
         array: Option<String>,
+        /// Whether something is on it in spite of which it was taken, and still is: asked for again, it takes
+        /// force.
+        forced: bool,
     },
     /// It stands in tables of mapped devices.
     Mapped {
@@ -160,7 +163,7 @@ impl Claim {
             // They come and go together.
             Self::Split { parts } => parts.first().map_or("", String::as_str),
             Self::Log { array } => array,
-            Self::Spare { array } => array.as_deref().unwrap_or(POOL),
+            Self::Spare { array, .. } => array.as_deref().unwrap_or(POOL),
             Self::Namespace { nqn, .. } => nqn,
             Self::Mapped { devices, .. } => devices.first().map_or("", String::as_str),
             Self::Removal => "",
@@ -180,12 +183,12 @@ impl Claim {
         match self {
             Self::Member(Membership { array, .. })
             | Self::Log { array }
-            | Self::Spare { array: Some(array) } => vec![array],
+            | Self::Spare { array: Some(array), .. } => vec![array],
             Self::Base { above, .. } => vec![above],
             Self::Split { parts: users } | Self::Mapped { devices: users, .. } => {
                 users.iter().map(String::as_str).collect()
             }
-            Self::Spare { array: None } | Self::Removal | Self::Namespace { .. } => Vec::new(),
+            Self::Spare { array: None, .. } | Self::Removal | Self::Namespace { .. } => Vec::new(),
         }
     }
 
@@ -224,10 +227,10 @@ impl fmt::Display for Claim {
                 write!(f, "split into {} parts, {:?} and so on", parts.len(), self.holder())
             }
             Self::Log { array } => write!(f, "claimed by array {array:?} as its log"),
-            Self::Spare { array: Some(array) } => {
+            Self::Spare { array: Some(array), .. } => {
                 write!(f, "claimed by array {array:?} as a spare")
             }
-            Self::Spare { array: None } => f.write_str("claimed as a spare of any array"),
+            Self::Spare { array: None, .. } => f.write_str("claimed as a spare of any array"),
             Self::Mapped { devices, .. } => {
                 write!(f, "claimed by the tables of mapped devices {}", devices.join(", "))
             }
@@ -284,6 +287,17 @@ pub(crate) struct Entry {
     touched: u64,
     /// Whether it has been claimed.
     was_claimed: bool,
+    /// The array whose member or spare it was last.
+    served: Option<Served>,
+}
+
+/// That a bdev was a member or spare of an array.
+#[derive(Debug)]
+struct Served {
+    /// UUID of the array.
+    array: Uuid,
+    /// What the bdev was then.
+    standing: Standing,
 }
 
 impl Entry {
@@ -443,6 +457,7 @@ impl Registry {
             claim: None,
             touched,
             was_claimed: false,
+            served: None,
         });
     }
 
@@ -557,8 +572,25 @@ impl Registry {
     /// Marks one bdev as used.
     pub(crate) fn claim_one(&mut self, bdev: &Arc<dyn Bdev>, claim: Claim) {
         let touched = self.next_touch();
-        let entry = self.entries.iter_mut().find(|entry| Arc::ptr_eq(&entry.bdev, bdev));
-        entry.expect("it comes from this registry").set_claim(Some(claim), touched);
+        let whose = match &claim {
+            Claim::Member(Membership { array, .. }) | Claim::Spare { array: Some(array), .. } => {
+                self.find(array).map(|entry| entry.bdev.info().uuid)
+            }
+            _ => None,
+        };
+        let place = self.entries.iter().position(|entry| Arc::ptr_eq(&entry.bdev, bdev));
+        let place = place.expect("it comes from this registry");
+        self.entries[place].set_claim(Some(claim), touched);
+        // With this claim: as long as nobody has another one, the bdev is what the array has left.
+        let standing = self.standing(&self.entries[place].name());
+        self.entries[place].served = whose.map(|array| Served { array, standing });
+    }
+
+    /// Whether a bdev was a member or spare of that array last, with nobody else since who could have written
+    /// to it, or to what it is made of.
+    pub(crate) fn had_last(&self, array: Uuid, name: &str) -> bool {
+        let served = self.find(name).and_then(|entry| entry.served.as_ref());
+        served.is_some_and(|it| it.array == array && it.standing == self.standing(name))
     }
 
     /// Frees whoever is in a slot of an array.
@@ -583,7 +615,7 @@ impl Registry {
 
     fn spares_of(&self, whose: Option<&str>) -> impl Iterator<Item = Arc<dyn Bdev>> {
         let is_its = move |entry: &&Entry| match &entry.claim {
-            Some(Claim::Spare { array }) => array.as_deref() == whose,
+            Some(Claim::Spare { array, .. }) => array.as_deref() == whose,
             _ => false,
         };
         self.entries.iter().filter(is_its).map(|entry| Arc::clone(&entry.bdev))

@@ -11,7 +11,8 @@
 //! Of a member that has failed the keeper of the state hears first: writes may wait for it (`keeping`). It
 //! takes as long as a command that holds the state of the control plane.
 //!
-//! Not here: which events there are (`raid::coordinator`), assembling (`assembly`).
+//! Not here: which events there are (`raid::coordinator`), assembling (`assembly`), what may be written over
+//! (`occupied`).
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, Weak};
@@ -23,38 +24,54 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use device::Bdev;
 use raid::coordinator::{RaidEvent, Scope};
 use raid::member::MemberState;
+use raid::units::Slot;
 use reactor::clock;
 use uuid::Uuid;
 
 use super::error::ControlError;
 use super::notices::NoticeKind;
-use super::registry::{Claim, Membership};
-use super::{Control, State};
+use super::occupied::{Asker, Found, Terms, admit};
+use super::registry::{Claim, Entry, Membership};
+use super::{Control, Lifecycle, State};
 
 impl Control {
-    /// Adds a spare: for one array, or for any.
+    /// Adds a spare: for one array, or for any. What is on it is overwritten only if it is that array's own, or by
+    /// `force`.
     ///
     /// # Errors
     ///
-    /// When there is no such bdev or array, or the bdev is in use.
-    pub fn add_spare(&self, name: &str, array: Option<&str>) -> Result<(), ControlError> {
-        let mut state = self.state();
-        state.admit_change(name)?;
-        state.registry.check_rest(name)?;
-        let bdev = state.registry.base(name)?;
-        let raid = match array {
-            None => None,
-            Some(array) => {
-                let raid = state.registry.get(array)?.raid().cloned();
-                Some(raid.ok_or_else(|| ControlError::NoSuchArray { name: array.to_owned() })?)
+    /// When there is no such bdev or array, the bdev is in use, does not fit the array or carries something.
+    pub fn add_spare(
+        &self,
+        name: &str,
+        array: Option<&str>,
+        force: bool,
+    ) -> Result<(), ControlError> {
+        {
+            let state = self.state();
+            if state.lifecycle == Lifecycle::Starting && serves_already(&state, name, array) {
+                // A configuration that adds a spare adds it once; after that it is found, or has been needed.
+                tracing::info!(bdev = name, "it is a spare or a member already");
+                return Ok(());
             }
-        };
-        if let Some(raid) = &raid {
-            self.mark_spare(raid, &bdev, false)?;
+            // Nothing is read of what could not be one anyway.
+            check_spare(&state, name, array)?;
         }
+        let (mut state, found) = self.recall(name, array)?;
+        let (bdev, raid) = check_spare(&state, name, array)?;
+        let asker = match &raid {
+            Some(raid) => Asker::array(&state, raid, name, false, force),
+            None => Asker::new(force),
+        };
         let array = raid.as_ref().map(|raid| raid.info().name.clone());
-        state.registry.claim_one(&bdev, Claim::Spare { array: array.clone() });
-        tracing::info!(bdev = name, array = array.as_deref().unwrap_or("any"), "spare added");
+        let terms = admit(array.as_deref(), &bdev, asker, found)?;
+        if let Some(raid) = &raid {
+            self.mark_spare(raid, &bdev)?;
+        }
+        state.registry.claim_one(&bdev, spare_of(raid.as_ref(), terms));
+        state.known.forget(&bdev.name());
+        let array = array.as_deref().unwrap_or("any");
+        tracing::info!(bdev = name, array, ?terms, "spare added");
         match raid {
             Some(raid) => self.activate_spares(&mut state, &raid),
             None => {
@@ -71,20 +88,10 @@ impl Control {
         &self,
         raid: &Arc<RaidBdev>,
         bdev: &Arc<dyn Bdev>,
-        force: bool,
     ) -> Result<(), ControlError> {
         let (Some(reactor), Some(superblock)) = (self.reactors().first(), raid.superblock()) else {
             return Ok(());
         };
-        let uuid = superblock.array_uuid;
-        let own = array::probe(reactor, bdev).is_ok_and(|pair| pair.superblock.array_uuid == uuid);
-        if !force
-            && !own
-            && let Some(what) = array::occupant(reactor, bdev)?
-        {
-            let (name, member) = (raid.info().name.clone(), bdev.info().name.clone());
-            return Err(array::CreateError::InUse { name, member, what }.into());
-        }
         Ok(array::mark_spare(reactor, bdev, &superblock)?)
     }
 
@@ -110,29 +117,30 @@ impl Control {
     }
 
     /// Puts a bdev into a slot of an array. One that was a member before is rebuilt only where something
-    /// has changed since.
+    /// has changed since. What is on it is overwritten only if it is the array's own, or by `force`.
     ///
     /// # Errors
     ///
-    /// When there is no such bdev or array, the bdev is in use, or it does not fit.
-    pub fn add_base_bdev(&self, array: &str, name: &str) -> Result<(), ControlError> {
-        let mut state = self.recall(name, array)?;
+    /// When there is no such bdev or array, the bdev is in use, it does not fit, or carries something.
+    pub fn add_base_bdev(&self, array: &str, name: &str, force: bool) -> Result<(), ControlError> {
+        let (mut state, found) = self.recall(name, Some(array))?;
         state.admit_change(name)?;
         let raid = state.registry.get(array)?.raid().cloned();
         let raid = raid.ok_or_else(|| ControlError::NoSuchArray { name: array.to_owned() })?;
         // One that has failed still has its claim, until it is let go of or is back.
         let before = failed_member(&state, &raid, name);
+        let bdev = Arc::clone(&state.registry.get(name)?.bdev);
         if before.is_some() {
             state.registry.release(name);
         }
-        let bdev = state.registry.base(name)?;
-        let (slot, scope, uuid) = Self::scope_of(&state, &raid, &bdev.info().name);
-        let slot = match (raid.add_member(&bdev, slot, scope, uuid), before) {
-            (Ok(slot), _) => slot,
-            (Err(error), None) => return Err(error.into()),
+        let asker = Asker::array(&state, &raid, name, before.is_some(), force);
+        let joined = join(&state, &raid, name, asker, found);
+        let (slot, scope) = match (joined, before) {
+            (Ok(joined), _) => joined,
+            (Err(error), None) => return Err(error),
             (Err(error), Some(claim)) => {
                 state.registry.claim_one(&bdev, claim);
-                return Err(error.into());
+                return Err(error);
             }
         };
         self.seat(&mut state, &raid, &bdev, slot);
@@ -141,13 +149,7 @@ impl Control {
     }
 
     /// The registry learns who is in a slot now; who was there before is free.
-    fn seat(
-        &self,
-        state: &mut State,
-        raid: &Arc<RaidBdev>,
-        bdev: &Arc<dyn Bdev>,
-        slot: raid::units::Slot,
-    ) {
+    fn seat(&self, state: &mut State, raid: &Arc<RaidBdev>, bdev: &Arc<dyn Bdev>, slot: Slot) {
         let array = raid.info().name.clone();
         state.registry.release_slot(&array, slot);
         state.registry.claim_one(bdev, Claim::Member(Membership { array, slot }));
@@ -287,6 +289,60 @@ fn handle(control: &Arc<Control>, event: &ArrayEvent) {
     if let Some(raid) = raid {
         control.activate_spares(&mut state, &raid);
     }
+}
+
+/// Whether a bdev is a spare of that array, or of any, or has become a member.
+fn serves_already(state: &State, name: &str, array: Option<&str>) -> bool {
+    let array = array.map(|array| state.registry.find(array).map(Entry::name));
+    match state.registry.find(name).and_then(|entry| entry.claim.as_ref()) {
+        Some(Claim::Member(_)) => true,
+        Some(Claim::Spare { array: whose, .. }) => match array {
+            None => whose.is_none(),
+            Some(asked) => asked.is_some() && asked == *whose,
+        },
+        _ => false,
+    }
+}
+
+/// A bdev that could be a spare, and the array that it is for, if not any.
+type Candidate = (Arc<dyn Bdev>, Option<Arc<RaidBdev>>);
+
+/// The bdev of that name, if it can be a spare of that array, or of any.
+fn check_spare(state: &State, name: &str, array: Option<&str>) -> Result<Candidate, ControlError> {
+    state.admit_change(name)?;
+    state.registry.check_rest(name)?;
+    let bdev = state.registry.base(name)?;
+    let Some(array) = array else { return Ok((bdev, None)) };
+    let raid = state.registry.get(array)?.raid().cloned();
+    let raid = raid.ok_or_else(|| ControlError::NoSuchArray { name: array.to_owned() })?;
+    array::check_spare(&raid.info().name, raid.geometry(), &bdev)?;
+    Ok((bdev, Some(raid)))
+}
+
+/// The claim of a spare that is taken on these terms, for that array or for any. One that gets a superblock carries
+/// nothing else any more.
+pub(super) fn spare_of(raid: Option<&Arc<RaidBdev>>, terms: Terms) -> Claim {
+    let is_marked = raid.is_some_and(|raid| raid.superblock().is_some());
+    Claim::Spare {
+        array: raid.map(|raid| raid.info().name.clone()),
+        forced: terms != Terms::Blank && !is_marked,
+    }
+}
+
+/// Has a bdev take a slot of an array. What an array could not use is refused whatever is on it.
+fn join(
+    state: &State,
+    raid: &Arc<RaidBdev>,
+    name: &str,
+    asker: Asker,
+    found: Found,
+) -> Result<(Slot, Scope), ControlError> {
+    let bdev = state.registry.base(name)?;
+    let (slot, scope, uuid) = Control::scope_of(state, raid, &bdev.info().name);
+    raid.check_member(&bdev, slot)?;
+    // What is not the array's own is not known of it either, so that all of it is rebuilt.
+    admit(Some(&raid.info().name), &bdev, asker, found)?;
+    Ok((raid.add_member(&bdev, slot, scope, uuid)?, scope))
 }
 
 /// The claim of a bdev that is a member of the array, and has failed.

@@ -104,7 +104,7 @@ impl Survey {
     /// Names of the spares that an array has to itself, and of those that any array may have.
     pub fn spares(&self, array: Option<&str>) -> impl Iterator<Item = &str> {
         let is_its = move |bdev: &&BdevSurvey| match &bdev.claim {
-            Some(Claim::Spare { array: whose }) => whose.as_deref() == array,
+            Some(Claim::Spare { array: whose, .. }) => whose.as_deref() == array,
             _ => false,
         };
         self.bdevs.iter().filter(is_its).map(|bdev| bdev.info.name.as_str())

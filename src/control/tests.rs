@@ -7,6 +7,7 @@
 //! | `marks` | what is left on bdevs, and what is written over |
 //! | `lingering` | devices that are reached another way while they still have requests |
 //! | `names` | bdevs that are just being made |
+//! | `occupied` | bdevs that carry something, and whose that is |
 //!
 //! Not here: one command at a time, refusals word for word (`tests/blackbox`).
 
@@ -14,6 +15,7 @@ mod lingering;
 mod marks;
 mod memory;
 mod names;
+mod occupied;
 
 use std::thread;
 

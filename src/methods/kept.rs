@@ -3,7 +3,8 @@
 //! ```text
 //!   config: refused --+-- a device is not there, or does not answer --------------+--> kept
 //!                     +-- no such bdev, and one may come (a kept device, an array +
-//!                     |   that waits for members)
+//!                     |   that waits for members)                                  |
+//!                     +-- a spare that is a member of an array that waits --------+
 //!                     `-- anything else --> ends the start
 //!   state:  refused -----------------------------------------------------------------> kept
 //!
@@ -15,10 +16,10 @@
 //! A start with a disk that is gone is the moment that redundancy is for, so it is no reason not to serve.
 //! What is wrong in itself ends it as ever: nothing that comes later could make it right.
 //!
-//! Invariants: a call that is tried again overwrites nothing. An array with superblocks that is known is
-//! assembled, never made anew, and none is made by force over what its members carry; one without
-//! superblocks is not made over bdevs that somebody has used meanwhile, of which one that was away may be
-//! stale (**R8**).
+//! Invariants: a call that is tried again overwrites nothing, but for a spare that was given up for that by force. An
+//! array with superblocks that is known is assembled, never made anew, and none is made by force over what its
+//! members carry; one without superblocks is not made over bdevs that somebody has used meanwhile, of which one
+//! that was away may be stale (**R8**).
 //!
 //! Not here: the list (`control::kept`), the files (`replay`, `state`).
 
@@ -59,6 +60,13 @@ pub(super) fn may_come(control: &Control, method: &str, call: &Value, error: &Rp
     let is_one_of = |numbers: &[i32]| numbers.iter().any(|n| error.code == -i64::from(*n));
     if OPENING.contains(&method) {
         return is_one_of(&ABSENT);
+    }
+    if method == p::BdevRaidAddSpare::METHOD.name && is_one_of(&[errno::EEXIST]) {
+        // One that has been needed is a member of an array that waits for another one.
+        let spare = call["params"]["base_bdev"].as_str();
+        let waiting = control.waiting_raids();
+        let mut members = waiting.iter().flat_map(|raid| raid.members.iter().flatten());
+        return members.any(|member| Some(member.as_str()) == spare);
     }
     // The target answers as SPDK's does, and gives the number in words.
     let in_words = || error.message.contains(&*errno_text(errno::ENODEV));

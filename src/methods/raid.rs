@@ -148,7 +148,8 @@ impl Call for BdevRaidRemoveBaseBdev {
 
 impl Call for BdevRaidAddBaseBdev {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        context.control.add_base_bdev(&self.raid_bdev, &self.base_bdev).map_err(|error| {
+        let Self { raid_bdev, base_bdev, force } = self;
+        context.control.add_base_bdev(&raid_bdev, &base_bdev, force).map_err(|error| {
             let text = errno_text(error.errno());
             let message = format!("Failed to add base bdev to RAID bdev: {text}: {error}");
             RpcError::new(-i64::from(error.errno()), message)
@@ -159,7 +160,8 @@ impl Call for BdevRaidAddBaseBdev {
 
 impl Call for BdevRaidAddSpare {
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
-        let added = context.control.add_spare(&self.base_bdev, self.raid_bdev.as_deref());
+        let Self { base_bdev, raid_bdev, force } = self;
+        let added = context.control.add_spare(&base_bdev, raid_bdev.as_deref(), force);
         added.map_err(|error| refused(&error))?;
         Ok(Value::from(true))
     }

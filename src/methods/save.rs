@@ -1,7 +1,8 @@
 //! The bdevs that there are as calls that would make them again: what `save_config` saves.
 //!
 //! ```text
-//!   creations, bases first --> bdev_wait_for_examine --> limits and rates, which need the bdevs
+//!   creations, bases first --> spares that take force --> bdev_wait_for_examine --> limits and rates,
+//!   which need the bdevs
 //! ```
 //!
 //! Parameters are those of the methods' own types, so that what is saved can be loaded.
@@ -30,10 +31,11 @@ pub(super) fn calls(control: &Control, wanted: impl Fn(&str) -> bool) -> Vec<Val
     for recipe in recipes.iter().filter(is_wanted) {
         calls.extend(creation(recipe));
         let name = recipe.view.bdev.info().name.clone();
-        if let Some(Claim::Spare { array: None }) = recipe.view.claim {
-            calls.push(call(p::BdevRaidAddSpare { base_bdev: name, raid_bdev: None }));
+        if let Some(Claim::Spare { array: None, forced: force }) = recipe.view.claim {
+            calls.push(call(p::BdevRaidAddSpare { base_bdev: name, raid_bdev: None, force }));
         }
     }
+    calls.extend(recipes.iter().filter_map(|recipe| forced_spare(recipe, &wanted)));
     let settings = recipes.iter().filter(is_wanted).flat_map(settings).collect::<Vec<_>>();
     if !calls.is_empty() || !settings.is_empty() {
         calls.push(call(p::BdevWaitForExamine {}));
@@ -109,6 +111,16 @@ fn creation(recipe: &Recipe) -> Option<Value> {
             })
         }
     })
+}
+
+/// The call for a spare of an array that is wanted, if it takes force.
+fn forced_spare(recipe: &Recipe, wanted: impl Fn(&str) -> bool) -> Option<Value> {
+    let Some(Claim::Spare { array: Some(array), forced: true }) = &recipe.view.claim else {
+        return None;
+    };
+    let (base_bdev, raid_bdev) = (recipe.view.bdev.name(), Some(array.clone()));
+    let params = p::BdevRaidAddSpare { base_bdev, raid_bdev, force: true };
+    wanted(array).then(|| call(params))
 }
 
 /// A call with these parameters and the defaults of the others.

@@ -137,7 +137,7 @@ impl Store {
             replace(&self.path, text.as_bytes())?;
             inner.written = text;
         }
-        unrecorded.iter().for_each(Unrecorded::is_recorded);
+        unrecorded.iter().for_each(Unrecorded::release_writes);
         Ok(())
     }
 

@@ -13,6 +13,7 @@
 //! | new array: somebody's data, no room for a superblock, region size | daemon, files | `known` |
 //! | member taken out: the last one that may be, an array that is not in sync | daemon, files | here |
 //! | member added: every slot taken, too small | daemon, files | `known` |
+//! | member or spare added, spare of a new array: somebody's data, too small, other blocks | daemon, files | `occupied` |
 //! | member added: other blocks, one rebuild at a time | daemon, files | here |
 //! | member added: requests from before it failed; broken array | service in the test | `failing` |
 //! | action: another one runs | daemon | `known` |

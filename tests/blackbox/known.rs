@@ -145,8 +145,7 @@ fn an_array_waits_for_all_of_it() {
     shelf.plug(&daemon, "m3");
     assert_eq!(
         raid(&daemon)["reason"],
-        "array \"r0\" waits for its members in slots none, but for its log: create them, or force to \
-         start without them"
+        "array \"r0\" waits for its log bdev \"log\": create it, or force to start without it"
     );
     shelf.plug(&daemon, "log");
     assert_eq!(raid(&daemon)["state"], "online");

@@ -31,6 +31,7 @@
 //! | `tools` | programs that a machine may not have |
 //! | `known` | known arrays, and why one is not put together |
 //! | `nvmf` | the NVMe/TCP target, asked by our initiator and by a Linux kernel |
+//! | `occupied` | what is on a bdev that is to be a member or spare, and what does not fit |
 //! | `old_log` | log bdevs that were of an earlier array, or cannot be read |
 //! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
@@ -55,6 +56,7 @@ mod known;
 mod lifecycle;
 mod nvmf;
 mod observe;
+mod occupied;
 mod old_log;
 mod packaging;
 mod page;

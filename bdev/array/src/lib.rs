@@ -14,6 +14,7 @@
 //!   seats     (control thread): members that come and go
 //!   look      what shards and coordinator know, put together
 //!   start     (control thread): what an array starts with: superblocks and log are read
+//!   occupant  (control thread): what is on a device before
 //! ```
 //!
 //! An array has one shard on every reactor; each stripe belongs to one of them. An array is a bdev like
@@ -34,6 +35,7 @@ pub mod limits;
 mod look;
 mod member;
 mod message;
+mod occupant;
 mod patience;
 mod piece;
 mod raid_bdev;
@@ -47,12 +49,15 @@ mod trace;
 mod tuning;
 
 pub use look::ShardLook;
+pub use occupant::{
+    Occupant, describe, log_occupant, mark_spare, occupant, probe, replaced_by, wipe,
+};
 pub use raid_bdev::RaidBdev;
+pub use seats::check_spare;
 pub use shard::ShellCounters;
 pub use snapshot::{MemberErrors, MemberSnapshot, RaidSnapshot, ShardSnapshot};
 pub use spec::{
     AddError, ArrayEvent, Before, CreateError, KnownRaid, LastEnd, RaidOptions, RaidSpec,
     RemoveError, RestError,
 };
-pub use start::{describe, log_occupant, mark_spare, occupant, probe, stranger, wipe};
 pub use tuning::Tuning;

@@ -16,10 +16,12 @@ use crate::limits::QUIESCE_TIMEOUT_S;
 use crate::member::Member;
 use crate::raid_bdev::{Local, RaidBdev};
 use crate::shard::ArrayShard;
+use crate::snapshot::RaidSnapshot;
 use crate::spec::{AddError, RemoveError, RestError};
 use device::{Bdev, OpenError, still_lingering};
 use raid::coordinator::{AddRefusal, Input, RemoveRefusal, Scope};
 use raid::event::FailCause;
+use raid::geometry::Geometry;
 use raid::member::MemberState;
 use raid::units::Slot;
 use reactor::Ticks;
@@ -105,14 +107,8 @@ impl RaidBdev {
         let name = || self.common.info.name.clone();
         let snapshot = self.snapshot();
         let _command = self.lock();
-        let slot = match slot {
-            Some(slot) => slot,
-            None => snapshot.missing().next().ok_or_else(|| AddError::NoSlot { name: name() })?,
-        };
-        self.check_fits(bdev, slot)?;
-        // Asked before channels are opened too: they would take the place of those of a device that is
-        // just joining.
-        self.check_add(slot)?;
+        // Before channels are opened: they would take the place of those of a device that is just joining.
+        let slot = self.check_free(&snapshot, bdev, slot)?;
         self.open_everywhere(bdev, slot)?;
         let asked = self.on_shard(0, move |shard, now| {
             shard.command(now, |core, orders| {
@@ -144,6 +140,31 @@ impl RaidBdev {
         }
         self.check_joined(bdev, slot)?;
         self.seats()[slot.index()] = Some(bdev.clone());
+        Ok(slot)
+    }
+
+    /// Whether a device could be put into that slot, the first empty or failed one if none is given. Returns
+    /// the slot. What is on the device is not looked at.
+    ///
+    /// # Errors
+    /// As [`add_member`](Self::add_member).
+    pub fn check_member(&self, bdev: &Arc<dyn Bdev>, slot: Option<Slot>) -> Result<Slot, AddError> {
+        let snapshot = self.snapshot();
+        let _command = self.lock();
+        self.check_free(&snapshot, bdev, slot)
+    }
+
+    fn check_free(
+        &self,
+        snapshot: &RaidSnapshot,
+        bdev: &Arc<dyn Bdev>,
+        slot: Option<Slot>,
+    ) -> Result<Slot, AddError> {
+        let Some(slot) = slot.or_else(|| snapshot.missing().next()) else {
+            return Err(AddError::NoSlot { name: self.common.info.name.clone() });
+        };
+        self.check_fits(bdev, slot)?;
+        self.check_add(slot)?;
         Ok(slot)
     }
 
@@ -185,21 +206,12 @@ impl RaidBdev {
     }
 
     fn check_fits(&self, bdev: &Arc<dyn Bdev>, slot: Slot) -> Result<(), AddError> {
-        let (name, info) = (|| self.common.info.name.clone(), bdev.info());
-        let needed_bytes = self.geometry.data_offset_bytes(slot) + self.geometry.component_bytes();
-        let size_bytes = info.size_bytes();
-        if size_bytes < needed_bytes {
-            let member = info.name.clone();
-            return Err(AddError::TooSmall { name: name(), member, size_bytes, needed_bytes });
-        }
-        let right = self.geometry.block_size_bytes();
-        if info.block_size_bytes > right {
-            let (member, block_size_bytes) = (info.name.clone(), info.block_size_bytes);
-            return Err(AddError::Blocks { name: name(), member, block_size_bytes, right });
-        }
+        let (name, info) = (&self.common.info.name, bdev.info());
+        check_shape(name, &self.geometry, bdev, self.geometry.data_offset_bytes(slot))?;
         let requests = still_lingering(info.uuid);
         if requests > 0 {
-            return Err(AddError::Lingering { name: name(), member: info.name.clone(), requests });
+            let (name, member) = (name.clone(), info.name.clone());
+            return Err(AddError::Lingering { name, member, requests });
         }
         Ok(())
     }
@@ -236,6 +248,41 @@ impl RaidBdev {
     fn close_everywhere(&self) {
         self.on_every_shard(|shard, _| shard.unprepare());
     }
+}
+
+/// Refuses a device that could not take a slot of an array: that is too small for what the largest slot takes,
+/// or has larger blocks than the array.
+///
+/// # Errors
+/// What is wrong with it, in the words in which a slot would be refused to it.
+pub fn check_spare(name: &str, geometry: &Geometry, bdev: &Arc<dyn Bdev>) -> Result<(), AddError> {
+    let slots = (0u8..).take(geometry.members()).map(Slot);
+    let offset_bytes = slots.map(|slot| geometry.data_offset_bytes(slot)).max().unwrap_or_default();
+    check_shape(name, geometry, bdev, offset_bytes)
+}
+
+/// The same for the slot in which the data begins there.
+fn check_shape(
+    name: &str,
+    geometry: &Geometry,
+    bdev: &Arc<dyn Bdev>,
+    offset_bytes: u64,
+) -> Result<(), AddError> {
+    let info = bdev.info();
+    let (name, member) = (|| name.to_owned(), || info.name.clone());
+    let needed_bytes = offset_bytes.saturating_add(geometry.component_bytes());
+    let size_bytes = info.size_bytes();
+    if size_bytes < needed_bytes {
+        let (name, member) = (name(), member());
+        return Err(AddError::TooSmall { name, member, size_bytes, needed_bytes });
+    }
+    let right = geometry.block_size_bytes();
+    if info.block_size_bytes > right {
+        let (name, member) = (name(), member());
+        let block_size_bytes = info.block_size_bytes;
+        return Err(AddError::Blocks { name, member, block_size_bytes, right });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -641,6 +641,16 @@ pub enum RestError {
     },
 }
 
+impl RaidSpec {
+    /// The geometry that it asks for.
+    ///
+    /// # Errors
+    /// When its members do not fit it, or each other; nothing was read then.
+    pub fn geometry(&self) -> Result<Geometry, CreateError> {
+        geometry(self)
+    }
+}
+
 /// The geometry that a spec asks for, once its members are found fit.
 pub(crate) fn geometry(spec: &RaidSpec) -> Result<Geometry, CreateError> {
     let name = || spec.name.clone();

@@ -10,8 +10,10 @@
 //! Nothing is written here: the coordinator writes the log and the superblocks when the array starts, so
 //! a refusal leaves everything as it was.
 //!
-//! Not here: who belongs together and what the rules are (`raid::assemble`).
+//! Not here: what is on a device before (`occupant`); who belongs together and what the rules are
+//! (`raid::assemble`).
 
+use crate::occupant::{log_occupant, occupant};
 use crate::spec::{Before, CreateError, KnownRaid, LastEnd, RaidOptions, RaidSpec};
 use device::blocking::{self, BlockingError};
 use device::{Bdev, BdevInfo, still_lingering};
@@ -19,20 +21,17 @@ use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
 use raid::bitmap::Bitmap;
 use raid::dirty_log::{
     DirtyLog, DiskArea, Found, Initially, Loaded, Loader, Regions, SyncOption, check_regions,
-    is_log,
 };
 use raid::geometry::Geometry;
 use raid::layout::Level;
 use raid::limits::LOG_IO_BYTES_MAX;
 use raid::member::{MemberMap, MemberState};
 use raid::superblock::{
-    self, COPY_OFFSETS_BYTES, DATA_OFFSET_BYTES_MIN, FOREIGN_BYTES, IN_SYNC_EVERYWHERE, LogRecord,
-    MemberRecord, MemberRecordState, NoValidCopy, Pair, ReadFailed, SUPERBLOCK_BYTES, Shape,
-    Shutdown, Superblock,
+    self, DATA_OFFSET_BYTES_MIN, IN_SYNC_EVERYWHERE, LogRecord, MemberRecord, MemberRecordState,
+    Shape, Shutdown, Superblock,
 };
 use raid::units::{Slot, SlotSet};
 use reactor::ReactorHandle;
-use reactor::memory::IoBufMut;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;
@@ -51,7 +50,7 @@ const REGIONS_LIMIT: u64 = 100_000_000;
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The same for a device that may have to give up others first.
-fn start_timeout(bdev: &Arc<dyn Bdev>) -> Duration {
+pub(crate) fn start_timeout(bdev: &Arc<dyn Bdev>) -> Duration {
     START_TIMEOUT.max(bdev.leeway().answers_within)
 }
 
@@ -66,129 +65,6 @@ pub(crate) struct Foundation {
     pub(crate) superblock: Option<Superblock>,
     /// Whether parity is right wherever it was written ([`Superblock::fresh`]).
     pub(crate) fresh: bool,
-}
-
-/// Looks for the superblock of a bdev.
-///
-/// # Errors
-/// [`NoValidCopy`] says what is there instead.
-pub fn probe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Pair, NoValidCopy> {
-    let size_bytes = bdev.info().size_bytes();
-    let copies = COPY_OFFSETS_BYTES.map(|offset_bytes| {
-        if offset_bytes + SUPERBLOCK_BYTES as u64 > size_bytes {
-            return Ok(None);
-        }
-        blocking::read(reactor, bdev, offset_bytes, SUPERBLOCK_BYTES, start_timeout(bdev))
-            .map(Some)
-            .map_err(|error| ReadFailed { reason: error.to_string() })
-    });
-    let view = |index: usize| match &copies[index] {
-        Ok(Some(bytes)) => Ok(&bytes[..]),
-        Ok(None) => Err(ReadFailed { reason: "the device is too small".to_owned() }),
-        Err(error) => Err(error.clone()),
-    };
-    superblock::decode_pair(view(0), view(1))
-}
-
-/// Writes zeroes over both copies of a bdev's superblock.
-///
-/// # Errors
-/// What the device said.
-pub fn wipe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<(), BlockingError> {
-    for offset_bytes in COPY_OFFSETS_BYTES {
-        let zeroes = IoBufMut::heap_copy(&[0; SUPERBLOCK_BYTES]).freeze();
-        blocking::write_durably(reactor, bdev, offset_bytes, zeroes, start_timeout(bdev))?;
-    }
-    Ok(())
-}
-
-/// Writes the superblock of a spare to a bdev, so that it is found as one at the next start. What stands
-/// before it goes: nobody else's signature is on a spare ([`stranger`]).
-///
-/// # Errors
-/// What the device said.
-pub fn mark_spare(
-    reactor: &ReactorHandle,
-    bdev: &Arc<dyn Bdev>,
-    superblock: &Superblock,
-) -> Result<(), BlockingError> {
-    let mut bytes = IoBufMut::heap(SUPERBLOCK_BYTES);
-    let target: &mut [u8; SUPERBLOCK_BYTES] =
-        (&mut bytes[..]).try_into().expect("it was allocated so");
-    let mut spare = superblock.carried_by(Uuid::new_v4(), None);
-    // An array that has just been made has not written its first update yet.
-    spare.events = spare.events.max(1);
-    spare.encode(target).expect("the array's own superblock can be written");
-    let bytes = bytes.freeze();
-    let before = usize::try_from(COPY_OFFSETS_BYTES[0]).expect("a few blocks");
-    let zeroes = IoBufMut::heap_copy(&vec![0; before]).freeze();
-    blocking::write_durably(reactor, bdev, 0, zeroes, start_timeout(bdev))?;
-    for offset_bytes in COPY_OFFSETS_BYTES {
-        blocking::write_durably(reactor, bdev, offset_bytes, bytes.clone(), start_timeout(bdev))?;
-    }
-    Ok(())
-}
-
-/// Whose signature stands at the start of a bdev, which none of our superblocks leaves there; `None` if it is
-/// nobody's that is known.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn stranger(
-    reactor: &ReactorHandle,
-    bdev: &Arc<dyn Bdev>,
-) -> Result<Option<&'static str>, BlockingError> {
-    Ok(superblock::foreign(&first_bytes(reactor, bdev)?))
-}
-
-fn first_bytes(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Box<[u8]>, BlockingError> {
-    let len = FOREIGN_BYTES.min(usize::try_from(bdev.info().size_bytes()).unwrap_or(usize::MAX));
-    Ok(blocking::read(reactor, bdev, 0, len, start_timeout(bdev))?[..].into())
-}
-
-/// What a bdev carries that a dirty log would overwrite; `None` if that is a dirty log or nothing that is
-/// known. What cannot be read is left to whoever reads the log.
-#[must_use]
-pub fn log_occupant(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Option<String> {
-    let first = first_bytes(reactor, bdev).ok()?;
-    if is_log(&first) {
-        return None;
-    }
-    match probe(reactor, bdev) {
-        // Logs are small: there may be no room for a second copy.
-        Err(NoValidCopy::None | NoValidCopy::Unreadable(_)) => {
-            superblock::foreign(&first).map(str::to_owned)
-        }
-        Ok(pair) => Some(describe(&pair.superblock)),
-        Err(error) => Some(ours(&error)),
-    }
-}
-
-/// What a bdev carries that would be overwritten; `None` if nothing that is known.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn occupant(
-    reactor: &ReactorHandle,
-    bdev: &Arc<dyn Bdev>,
-) -> Result<Option<String>, BlockingError> {
-    match probe(reactor, bdev) {
-        Ok(pair) => return Ok(Some(describe(&pair.superblock))),
-        Err(NoValidCopy::None) => {}
-        Err(error) => return Ok(Some(ours(&error))),
-    }
-    Ok(stranger(reactor, bdev)?.map(str::to_owned))
-}
-
-/// What a bdev with that superblock carries.
-#[must_use]
-pub fn describe(superblock: &Superblock) -> String {
-    let Superblock { array_name, array_uuid, events, .. } = superblock;
-    format!("a member of array {array_name:?} ({array_uuid}, event {events})")
-}
-
-fn ours(error: &NoValidCopy) -> String {
-    format!("something that may be ours: {error}")
 }
 
 /// Refuses to begin a log on what may be somebody's.
@@ -358,9 +234,9 @@ fn check_members(reactor: &ReactorHandle, spec: &RaidSpec) -> Result<(), CreateE
     }
     for member in spec.members.iter().flatten() {
         let found = occupant(reactor, member).map_err(|source| blocked(&spec.name, source))?;
-        if let Some(what) = found {
+        if let Some(found) = found {
             let (name, member) = (spec.name.clone(), member.info().name.clone());
-            return Err(CreateError::InUse { name, member, what });
+            return Err(CreateError::InUse { name, member, what: found.to_string() });
         }
     }
     Ok(())

@@ -66,7 +66,7 @@ params! {
         /// For an array without superblocks that has run before: whether its log had failed, so that what is
         /// on the log bdev is not believed, and begun anew.
         log_failed: bool = false,
-        /// The names of bdevs that take the place of members that fail.
+        /// The names of bdevs that take the place of members that fail. They carry nothing, unless by force, and fit.
         spares: Option<BaseBdevs>,
     }
 }
@@ -109,25 +109,34 @@ params! {
 
 params! {
     /// Puts a bdev into an empty or failed slot of an array, and rebuilds it.
-    /// One that was a member before is rebuilt only where something has changed since.
+    /// One that was a member before is rebuilt only where something has changed since. One that carries something
+    /// else is refused (-17), unless by force.
     #[method("bdev_raid_add_base_bdev", Runtime, "true")]
     pub struct BdevRaidAddBaseBdev {
         /// The array's name.
         raid_bdev: String,
         /// The name of the bdev.
         base_bdev: String,
+        /// Whether to overwrite what is on it, whatever that is. Without it that is done only to what is this
+        /// array's own: it carries the array's superblock, however old; it has failed as its member; or the array
+        /// has no superblocks, and this service has seen it in the array, and nobody else with it since.
+        force: bool = false,
     }
 }
 
 params! {
     /// Adds a hot spare: a bdev that takes the place of a member that fails.
-    /// bdev_raid_remove_base_bdev takes it back.
+    /// bdev_raid_remove_base_bdev takes it back. One that carries something is refused (-17), unless by force,
+    /// and so is one that is too small for the array, or has larger blocks (-22).
     #[method("bdev_raid_add_spare", Runtime, "true")]
     pub struct BdevRaidAddSpare {
         /// The name of the bdev.
         base_bdev: String,
         /// The array that may use it; any array if absent.
         raid_bdev: Option<String>,
+        /// Whether to overwrite what is on it, whatever that is. Without it that is done only to what is this
+        /// array's own, as with bdev_raid_add_base_bdev. To any array nothing is its own.
+        force: bool = false,
     }
 }
 

@@ -232,7 +232,8 @@ const EXTENSIONS: &[(&str, &[&str])] = &[
             "spares",
         ],
     ),
-    ("bdev_raid_add_spare", &["base_bdev", "raid_bdev"]),
+    ("bdev_raid_add_base_bdev", &["force"]),
+    ("bdev_raid_add_spare", &["base_bdev", "raid_bdev", "force"]),
     (
         "dm_create",
         &["name", "table", "uuid", "bdev_uuid", "minor", "readonly", "dirty", "log_failed"],

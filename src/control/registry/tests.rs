@@ -171,7 +171,7 @@ fn names_of_others_are_no_bdevs() {
     let nqn = "nqn.2014-08.org.nvmexpress:a";
     let mut registry = with(&["m", "s", nqn, POOL]);
     let exported = Claim::Namespace { nqn: nqn.to_owned(), nsid: 1 };
-    let spare = Claim::Spare { array: None };
+    let spare = Claim::Spare { array: None, forced: false };
     registry.claim_named("m", exported.clone());
     registry.claim_named("s", spare.clone());
     for name in [nqn, POOL] {

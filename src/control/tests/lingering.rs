@@ -29,7 +29,7 @@ fn nobody_gets_round_a_device_that_lingers() {
         control.create_error("d", None, false).err(),
         control.create_delay(delay).err(),
         control.create_split("d", 2, 0).err(),
-        control.add_spare("d", None).err(),
+        control.add_spare("d", None, false).err(),
         control.dm_create("f", device).err(),
     ];
     for (index, error) in refusals.into_iter().enumerate() {

@@ -6,25 +6,25 @@ use device::{Fault, Injection, Victims};
 use super::*;
 
 /// Where GPT begins on disks with blocks of 512 bytes.
-const GPT: (u64, &[u8]) = (512, b"EFI PART");
+pub(super) const GPT: (u64, &[u8]) = (512, b"EFI PART");
 
 /// Where ext4 says so.
-const EXT4: (u64, &[u8]) = (1080, &[0x53, 0xef]);
+pub(super) const EXT4: (u64, &[u8]) = (1080, &[0x53, 0xef]);
 
 impl Plane {
     /// Leaves somebody's signature on a disk.
-    fn sign(&self, name: &str, (at, signature): (u64, &[u8])) {
+    pub(super) fn sign(&self, name: &str, (at, signature): (u64, &[u8])) {
         let mut first = self.read(name, 0, 4096);
         first[at as usize..][..signature.len()].copy_from_slice(signature);
         self.write(name, 0, &first);
     }
 
     /// All of a disk.
-    fn contents(&self, name: &str) -> Vec<u8> {
+    pub(super) fn contents(&self, name: &str) -> Vec<u8> {
         self.read(name, 0, DISK_BYTES as usize)
     }
 
-    fn fail_writes(&self, name: &str) {
+    pub(super) fn fail_writes(&self, name: &str) {
         let failing = Injection::next(Victims::Write, Fault::Failure, Injection::FOR_EVER);
         self.control.inject_error(name, &failing).unwrap();
     }
@@ -40,12 +40,12 @@ fn a_spare_that_is_taken_back_is_none_any_more() {
     plane.array(&["a", "b", "c"], |_| {});
     plane.control.create_error("t", None, false).unwrap();
     for spare in ["s", "EE_t"] {
-        plane.control.add_spare(spare, Some(ARRAY)).unwrap();
+        plane.control.add_spare(spare, Some(ARRAY), false).unwrap();
         assert!(plane.is_marked(spare));
     }
     plane.sign("pool", EXT4);
     let before = plane.contents("pool");
-    plane.control.add_spare("pool", None).unwrap();
+    plane.control.add_spare("pool", None, true).unwrap();
 
     let error = plane.control.remove_base_bdev("pool", Some(ARRAY)).unwrap_err();
     assert_eq!(
@@ -86,9 +86,10 @@ fn a_spare_that_has_become_something_else_is_not_taken() {
     plane.examine(&["s", "forced", "a", "b", "c"]);
     assert!(plane.runs());
     assert_eq!(plane.claim("s"), None);
-    assert_eq!(plane.claim("forced"), Some(Claim::Spare { array: Some(ARRAY.to_owned()) }));
+    let spare = Claim::Spare { array: Some(ARRAY.to_owned()), forced: false };
+    assert_eq!(plane.claim("forced"), Some(spare));
     plane.control.remove_base_bdev("c", None).unwrap();
-    plane.control.add_spare("c", None).unwrap();
+    plane.control.add_spare("c", None, true).unwrap();
     plane.settle();
     let names: Vec<_> = plane.snapshot().members.into_iter().filter_map(|m| m.name).collect();
     assert!(!names.contains(&"s".to_owned()), "{names:?}");
@@ -226,7 +227,9 @@ fn a_log_is_not_begun_on_somebodys_data() {
     plane.sign("log", EXT4);
     let before = plane.contents("log");
     plane.examine(&["a", "b", "c"]);
-    assert!(plane.reason().contains("none, but for its log"), "{}", plane.reason());
+    let waits =
+        "array \"r0\" waits for its log bdev \"log\": create it, or force to start without it";
+    assert_eq!(plane.reason(), waits);
     plane.control.assemble_raid(ARRAY, false).unwrap();
     plane.settle();
     assert!(plane.contents("log") == before, "it was taken for the log");

@@ -125,7 +125,7 @@ fn a_member_that_was_let_go_is_not_taken_back_from_memory() {
     plane.wipe("EE_c");
     plane.control.assemble_raid(ARRAY, false).unwrap();
     assert_eq!(plane.states()[2], MemberState::Faulty);
-    plane.control.add_base_bdev(ARRAY, "EE_c").unwrap();
+    plane.control.add_base_bdev(ARRAY, "EE_c", false).unwrap();
     plane.settle();
     assert_eq!(plane.states(), [MemberState::InSync; 3]);
     plane.stop();
