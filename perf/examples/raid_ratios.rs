@@ -16,7 +16,7 @@
 use array::{RaidBdev, RaidSpec};
 use clap::Parser;
 use device::{Bdev, MallocBdev, MallocSpec, NullBdev, NullSpec};
-use perf::bench::fill;
+use perf::bench::{fill, machine};
 use perf::ratio::{Case, Rounds, Samples, alternate};
 use perf::{Job, Pattern, units};
 use raid::layout::{Layout, Level};
@@ -411,18 +411,5 @@ fn command(args: &Args) -> String {
         "cargo run --release -p perf --example raid_ratios -- --core {} --rounds {} --window-ms {} \
          --member-mib {}",
         args.core, args.rounds, args.window_ms, args.member_mib
-    )
-}
-
-fn machine() -> String {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    format!(
-        "{}, {cores} cores, Linux {}, parity kernel {}",
-        model.map_or("unknown processor", |(_, model)| model),
-        read("/proc/sys/kernel/osrelease").trim(),
-        std::env::var("RAID456_PARITY").unwrap_or_else(|_| "chosen by the CPU".to_owned())
     )
 }

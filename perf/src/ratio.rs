@@ -20,6 +20,7 @@ use crate::run::{RunError, run};
 use crate::window::CLEAN_SHARE_MIN;
 use reactor::{ReactorHandle, Ticks};
 use serde::Serialize;
+use std::fmt;
 
 /// A job with a name.
 #[derive(Clone, Debug)]
@@ -79,20 +80,20 @@ pub struct Spread {
 impl Samples {
     /// Windows that count.
     pub fn counted(&self) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().filter(|sample| sample.clean_share >= CLEAN_SHARE_MIN)
+        self.samples.iter().filter(|sample| sample.counts())
     }
 
     /// Spread of a figure over the windows that count.
     pub fn spread(&self, figure: impl Fn(&Sample) -> f64) -> Spread {
-        let mut values: Vec<_> = self.counted().map(figure).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(0.0);
-        let (low, high) = (values.len().saturating_sub(1) / 2, values.len() / 2);
-        Spread {
-            min: at(0),
-            median: f64::midpoint(at(low), at(high)),
-            max: at(values.len().saturating_sub(1)),
-        }
+        Spread::of(self.counted().map(figure))
+    }
+
+    /// Spread of the ratios of a figure to that of another case, over the rounds in which both windows
+    /// count.
+    pub fn ratio_to(&self, other: &Self, figure: impl Fn(&Sample) -> f64) -> Spread {
+        let rounds = self.samples.iter().zip(&other.samples);
+        let counted = rounds.filter(|(own, other)| own.counts() && other.counts());
+        Spread::of(counted.map(|(own, other)| figure(own) / figure(other)))
     }
 
     /// Median of the requests per second.
@@ -142,8 +143,30 @@ pub fn alternate(
     Ok(all)
 }
 
+impl Spread {
+    /// Of these figures; of none, zeroes.
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Self {
+        let mut figures: Vec<_> = figures.into_iter().collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        let at = |index: usize| figures.get(index).copied().unwrap_or(0.0);
+        let last = figures.len().saturating_sub(1);
+        let median = f64::midpoint(at(last / 2), at(figures.len() / 2));
+        Self { min: at(0), median, max: at(last) }
+    }
+}
+
+/// `1.01 (0.98 to 1.03)`, with as many decimals as asked for: none unless they are.
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { min, median, max } = self;
+        let decimals = f.precision().unwrap_or(0);
+        write!(f, "{median:.decimals$} ({min:.decimals$} to {max:.decimals$})")
+    }
+}
+
 impl Sample {
-    fn of(report: &Report) -> Self {
+    /// What a window has brought.
+    pub fn of(report: &Report) -> Self {
         let latency = report.clean.latency;
         Self {
             iops: report.clean.iops,
@@ -152,6 +175,11 @@ impl Sample {
             p99_ns: latency.map_or(0, |latency| latency.p99_ns),
             clean_share: report.clean.time_share,
         }
+    }
+
+    /// Whether enough of the window was undisturbed.
+    fn counts(&self) -> bool {
+        self.clean_share >= CLEAN_SHARE_MIN
     }
 }
 
@@ -179,5 +207,17 @@ mod tests {
         assert_eq!(samples(&[(2.0, 1.0), (4.0, 1.0)]).iops(), 3.0);
         let none = samples(&[(1.0, 0.0)]);
         assert_eq!((none.counted().count(), none.iops()), (0, 0.0));
+    }
+    /// Goal: a ratio is one of two windows of the same round, and a round counts if both do. Method: a case
+    /// whose figures change more from round to round than the ratio does, and one disturbed window of each.
+    #[test]
+    fn ratios_are_of_one_round() {
+        let fast = samples(&[(100.0, 1.0), (10.0, 1.0), (60.0, 0.0), (8.0, 1.0)]);
+        let slow = samples(&[(50.0, 1.0), (4.0, 1.0), (1.0, 1.0), (1.0, 0.0)]);
+        let ratio = slow.ratio_to(&fast, |sample| sample.iops);
+        assert_eq!(ratio, Spread { min: 0.4, median: 0.45, max: 0.5 });
+        assert_eq!(format!("{ratio:.2}"), "0.45 (0.40 to 0.50)");
+        assert_eq!(format!("{}", Spread::of([7.0])), "7 (7 to 7)");
+        assert_eq!(Spread::of([]), Spread { min: 0.0, median: 0.0, max: 0.0 });
     }
 }
