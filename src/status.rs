@@ -21,7 +21,7 @@ use crate::control::survey::{ArraySurvey, Survey};
 use crate::control::{Control, KeptCall, WaitingRaid, unix_ms};
 use crate::limits::{NAMES_TOLD_MAX, STATUS_EVENTS_MAX};
 use crate::metrics::{
-    LOG_MISSING, array_state, is_delayed, log_of, log_word, member_word, sync_word,
+    ArrayState, LOG_MISSING, array_state, is_delayed, log_of, log_word, member_word, sync_word,
 };
 
 /// How well it is.
@@ -120,8 +120,8 @@ pub struct ArrayStatus {
     pub size_bytes: u64,
     /// Size of a strip.
     pub strip_bytes: u32,
-    /// online, degraded, failed or configuring.
-    pub state: String,
+    /// Its state.
+    pub state: ArrayState,
     /// Why it does not run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -350,7 +350,7 @@ fn running(
         layout: snapshot.layout.to_string(),
         size_bytes: info.size_bytes(),
         strip_bytes: snapshot.strip_bytes,
-        state: array_state(snapshot).to_owned(),
+        state: array_state(snapshot),
         reason: String::new(),
         writes_held: snapshot.waiting_for_owner,
         members: members.collect(),
@@ -410,7 +410,7 @@ fn waiting(raid: &WaitingRaid) -> ArrayStatus {
         layout: superblock.shape.layout.to_string(),
         size_bytes: 0,
         strip_bytes: superblock.shape.strip_bytes,
-        state: "configuring".to_owned(),
+        state: ArrayState::Configuring,
         reason: raid.reason.clone(),
         writes_held: false,
         members: raid.members.iter().map(member).collect(),
@@ -472,20 +472,21 @@ fn judge(
         let ArrayStatus { name, state, members, .. } = array;
         let out = members.iter().filter(|member| member.state != member_word(MemberState::InSync));
         let (out, all) = (out.count(), members.len());
-        match &**state {
-            "degraded" => {
-                note(Health::Warning, format!("array {name} is degraded: {out} of {all} members"));
+        let out = format!("{out} of {all} members not in sync");
+        match state {
+            ArrayState::Online => {}
+            ArrayState::Degraded => {
+                note(Health::Warning, format!("array {name} is degraded: {out}"));
             }
-            "failed" => {
+            ArrayState::Failed => {
                 let what = "has lost more than parity can stand for";
-                note(Health::Critical, format!("array {name} {what}: {out} of {all} members"));
+                note(Health::Critical, format!("array {name} {what}: {out}"));
             }
-            "configuring" => {
+            ArrayState::Configuring => {
                 let why =
                     if array.reason.is_empty() { "members are missing" } else { &array.reason };
                 note(Health::Critical, format!("array {name} does not run: {why}"));
             }
-            _ => {}
         }
         if array.writes_held {
             let what = "holds writes until the message allow_writes";

@@ -73,7 +73,7 @@ struct Seen<'a> {
 impl<'a> From<&'a ArrayStatus> for Seen<'a> {
     fn from(array: &'a ArrayStatus) -> Self {
         Self {
-            state: &array.state,
+            state: array.state.word(),
             action: &array.sync_action,
             checked_unix_ms: array.checked_unix_ms,
             mismatches: array.mismatches,

@@ -235,7 +235,7 @@ impl ArrayUse {
         });
         Self {
             name: now.name.clone(),
-            state: now.state.clone(),
+            state: now.state.to_string(),
             sync_action: now.sync_action.clone(),
             sync_delayed: now.sync_delayed,
             sync_ratio: now.sync.as_ref().map(crate::status::SyncStatus::ratio),

@@ -164,7 +164,11 @@ mod tests {
                     assert_eq!((policy.member, policy.recorded), (member, recorded), "{case}");
                     let goes_on = policy.log == Log::Continue;
                     let by_itself = superblock || recorded || member == Member::Continue;
-                    assert_eq!(goes_on, said.map_or(by_itself, |log| log == Log::Continue), "{case}");
+                    assert_eq!(
+                        goes_on,
+                        said.map_or(by_itself, |log| log == Log::Continue),
+                        "{case}"
+                    );
                 }
             }
         }

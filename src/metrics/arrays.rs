@@ -3,6 +3,7 @@
 //! Not here: what is done with the array as a bdev, and with its members (`bdevs`).
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use array::{RaidSnapshot, ShardSnapshot};
 use raid::coordinator::Action;
@@ -10,13 +11,13 @@ use raid::dirty_log::LogHealth;
 use raid::event::{FailCause, ShardCounters};
 use raid::member::MemberState;
 use raid::plan::WriteKind;
+use serde::{Deserialize, Serialize};
 
 use super::families::{Families, Family};
 use super::seconds;
 use crate::control::survey::ArraySurvey;
 use crate::control::{Survey, action_word};
 
-const ARRAY_STATES: [&str; 4] = ["online", "degraded", "failed", "configuring"];
 const MEMBER_STATES: [&str; 4] = ["in_sync", "rebuilding", "faulty", "missing"];
 const ACTIONS: [&str; 6] = ["idle", "frozen", "resync", "recover", "check", "repair"];
 const LOG_STATES: [&str; 5] = ["alive", "read_failed", "write_failed", "flush_failed", LOG_MISSING];
@@ -27,6 +28,41 @@ const WRITE_KINDS: [(WriteKind, &str); 5] = [
     (WriteKind::RecoverWrite, "degraded"),
     (WriteKind::DataOnly, "data_only"),
 ];
+
+/// The state of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArrayState {
+    /// Every member is in sync.
+    Online,
+    /// It is at work without some members, or before they are rebuilt.
+    Degraded,
+    /// It has lost more than parity can stand for.
+    Failed,
+    /// It is known, and does not run.
+    Configuring,
+}
+
+impl ArrayState {
+    const ALL: [Self; 4] = [Self::Online, Self::Degraded, Self::Failed, Self::Configuring];
+
+    /// As metrics and documents have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Configuring => "configuring",
+        }
+    }
+}
+
+impl fmt::Display for ArrayState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
 
 /// Words for the states of members.
 pub(crate) fn member_word(state: MemberState) -> &'static str {
@@ -86,12 +122,12 @@ pub(crate) fn log_word(health: LogHealth) -> &'static str {
 }
 
 /// The state of an array that runs.
-pub(crate) fn array_state(snapshot: &RaidSnapshot) -> &'static str {
+pub(crate) fn array_state(snapshot: &RaidSnapshot) -> ArrayState {
     let optimal = snapshot.members.iter().all(|member| member.state == MemberState::InSync);
     match (snapshot.broken, optimal) {
-        (true, _) => "failed",
-        (false, false) => "degraded",
-        (false, true) => "online",
+        (true, _) => ArrayState::Failed,
+        (false, false) => ArrayState::Degraded,
+        (false, true) => ArrayState::Online,
     }
 }
 
@@ -140,16 +176,18 @@ fn identity(survey: &Survey, families: &mut Families) {
     let help = "The state of an array: degraded is at work without some members, failed has lost more \
                 than parity can stand for, configuring is known and does not run.";
     families.gauge("raid_state", help, |family| {
+        let words = ArrayState::ALL.map(ArrayState::word);
+        let mut tell = |name: &str, state: ArrayState| {
+            family.states(&[("array", name)], "state", &words, |word| word == state.word());
+        };
         for array in &survey.arrays {
-            let state = array_state(&array.snapshot);
-            family.states(&[("array", name(array))], "state", &ARRAY_STATES, |s| s == state);
+            tell(name(array), array_state(&array.snapshot));
         }
         // Superblocks may be found of arrays that have one name.
         let mut named: BTreeSet<&str> = survey.arrays.iter().map(name).collect();
         let waiting = survey.waiting.iter().map(|waiting| &*waiting.superblock.array_name);
         for waiting in waiting.filter(|waiting| named.insert(waiting)) {
-            let labels = [("array", waiting)];
-            family.states(&labels, "state", &ARRAY_STATES, |state| state == "configuring");
+            tell(waiting, ArrayState::Configuring);
         }
     });
     families.gauge("raid_size_bytes", "Size of an array.", |family| {

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use reactor::{Ticks, clock};
 
+pub use arrays::ArrayState;
 pub(crate) use arrays::{
     LOG_MISSING, array_state, is_delayed, log_of, log_word, member_word, sync_word,
 };

@@ -254,13 +254,16 @@ fn arrays_of_mapped_devices_are_seen() {
     assert_eq!(families["raid456_raid_member_state"].samples[member], 1.0);
 
     let status = crate::status::of(&control);
-    let arrays: Vec<_> =
-        status.arrays.iter().map(|array| (&*array.name, &*array.state, array.size_bytes)).collect();
+    let arrays: Vec<_> = status
+        .arrays
+        .iter()
+        .map(|array| (&*array.name, array.state.word(), array.size_bytes))
+        .collect();
     let size = 16384 * 512;
     let expected =
         [("one", "online", size), ("pair/0", "online", size), ("pair/1'", "degraded", size)];
     assert_eq!(arrays, expected);
-    assert_eq!(status.reasons, ["array pair/1' is degraded: 1 of 3 members"]);
+    assert_eq!(status.reasons, ["array pair/1' is degraded: 1 of 3 members not in sync"]);
     for name in ["one", "pair"] {
         ask("bdev_raid_set_trace", json!({ "name": name, "enable": true }));
     }

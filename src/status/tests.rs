@@ -9,14 +9,14 @@ use super::*;
 use crate::control::Options;
 use crate::methods::{Boot, Methods};
 
-fn array(state: &str) -> ArrayStatus {
+fn array(state: ArrayState) -> ArrayStatus {
     let member = |state: &str| MemberStatus {
         name: Some("m".to_owned()),
         state: state.to_owned(),
         errors: 0,
         io: IoStatus::default(),
     };
-    let last = if state == "online" { "in_sync" } else { "faulty" };
+    let last = if state == ArrayState::Online { "in_sync" } else { "faulty" };
     ArrayStatus {
         name: "r".to_owned(),
         uuid: String::new(),
@@ -24,7 +24,7 @@ fn array(state: &str) -> ArrayStatus {
         layout: "left-symmetric".to_owned(),
         size_bytes: 1,
         strip_bytes: 65536,
-        state: state.to_owned(),
+        state,
         reason: String::new(),
         writes_held: false,
         members: vec![member("in_sync"), member("in_sync"), member(last)],
@@ -46,7 +46,7 @@ fn array(state: &str) -> ArrayStatus {
 fn health_is_the_worst_of_everything() {
     let reactor =
         |answers| ReactorStatus { core: 3, answers, busy_ns: 0, idle_ns: 0, asleep_ns: 0 };
-    let fine = || array("online");
+    let fine = || array(ArrayState::Online);
     let logged = |state: &str| LogStatus {
         bdev: Some("l".to_owned()),
         state: state.to_owned(),
@@ -54,15 +54,23 @@ fn health_is_the_worst_of_everything() {
     };
     assert_eq!(judge(&[reactor(true)], &[fine()], &[]), (Health::Healthy, Vec::new()));
     for (array, health, reason) in [
-        (array("degraded"), Health::Warning, "array r is degraded: 1 of 3 members"),
         (
-            array("failed"),
-            Health::Critical,
-            "array r has lost more than parity can stand for: 1 of 3 members",
+            array(ArrayState::Degraded),
+            Health::Warning,
+            "array r is degraded: 1 of 3 members not in sync",
         ),
-        (array("configuring"), Health::Critical, "array r does not run: members are missing"),
         (
-            ArrayStatus { reason: "split".to_owned(), ..array("configuring") },
+            array(ArrayState::Failed),
+            Health::Critical,
+            "array r has lost more than parity can stand for: 1 of 3 members not in sync",
+        ),
+        (
+            array(ArrayState::Configuring),
+            Health::Critical,
+            "array r does not run: members are missing",
+        ),
+        (
+            ArrayStatus { reason: "split".to_owned(), ..array(ArrayState::Configuring) },
             Health::Critical,
             "array r does not run: split",
         ),
@@ -89,7 +97,7 @@ fn health_is_the_worst_of_everything() {
     ] {
         assert_eq!(judge(&[], &[fine(), array], &[]), (health, vec![reason.to_owned()]));
     }
-    let both = judge(&[reactor(false)], &[array("degraded")], &[]);
+    let both = judge(&[reactor(false)], &[array(ArrayState::Degraded)], &[]);
     assert_eq!((both.0, both.1.len()), (Health::Critical, 2));
     assert_eq!(both.1[0], "the reactor on core 3 does not answer");
     let alive = judge(&[], &[ArrayStatus { log: logged("alive"), ..fine() }], &[]);
@@ -105,7 +113,7 @@ fn calls_that_cannot_be_made_are_critical() {
         bdev: bdev.to_owned(),
         reason: "no such file".to_owned(),
     };
-    let (health, reasons) = judge(&[], &[array("online")], &[kept("d3")]);
+    let (health, reasons) = judge(&[], &[array(ArrayState::Online)], &[kept("d3")]);
     assert_eq!(health, Health::Critical);
     assert_eq!(reasons, ["bdev_uring_create d3 of the config is not made: no such file"]);
     let many: Vec<_> = (0..NAMES_TOLD_MAX + 3).map(|n| kept(&format!("d{n}"))).collect();

@@ -9,26 +9,39 @@
 //! | superblock: checksum, version, a field, in both copies | daemon, files | here |
 //! | superblock: every field and its bounds, length, magic, unreadable copies | library | `raid::superblock` |
 //! | log: too small for its regions; of another number of regions, for a new array | daemon, files | here, `known` |
-//! | new array: members missing, given twice, unequal, too small, in use, dirty and degraded; its name, UUID | daemon, files | here |
+//! | new array: members missing, given twice, unequal, too small, in use, unreadable, dirty and degraded; its name, UUID | daemon, files | here |
+//! | new array: somebody's data on its log, data offsets, parity kernel | daemon, files | here |
 //! | new array: somebody's data, no room for a superblock, region size | daemon, files | `known` |
+//! | new array: a device that still works for one that is gone | service in the test, files | `causes` |
+//! | new array: a slot to be rebuilt without a member, a component larger than a member, a bdev in two slots, no reactor | library (tables and the registry are checked before) | `array::spec` |
 //! | member taken out: the last one that may be, an array that is not in sync | daemon, files | here |
 //! | member added: every slot taken, too small | daemon, files | `known` |
 //! | member or spare added, spare of a new array: somebody's data, too small, other blocks | daemon, files | `occupied` |
 //! | member added: other blocks, one rebuild at a time | daemon, files | here |
-//! | member added: requests from before it failed; broken array | service in the test | `failing` |
+//! | member added: requests from before it failed; broken array | service in the test, files | `failing` |
+//! | member added: another one cannot be rebuilt | service in the test, files | `causes` |
+//! | member added: failed as soon as it had its slot | service in the test, files; library | `causes`, `array::seats` |
+//! | member added: a slot that is taken, or whose last member still has an answer to give; array that is stopped | library (nobody can ask for a slot) | `array::seats` |
+//! | member taken out: no member in the slot | library (asking by name is refused before) | `array::seats` |
+//! | array deleted: writes that are held | service in the test, files | `causes` |
+//! | array deleted: requests, or a last flush, that do not end | library, with a second for the minute | `array::raid_bdev` |
+//! | array deleted: a superblock that cannot be wiped | daemon, files | here |
+//! | array stopped that is broken | service in the test, files | `failing` |
+//! | failures: every cause of a member's, each of a log's | service in the test, files | `causes` |
+//! | failures: reads that cannot be repaired, or are too many | service in the test | `unreadable` |
 //! | action: another one runs | daemon | `known` |
 //! | action: broken array | service in the test | `failing` |
 //! | array that waits for members; of an unknown name | daemon, files | `known` |
 //! | mapped devices' tables and messages | library, daemon | `raid456::dm`, `dm` |
 //! | parameters, names and sizes of other bdevs | daemon | `refusals` |
 //!
-//! Not reached by any test: that an array does not come to rest within a minute, that there is no memory for a
-//! shard, and what races alone bring about (a slot that is taken between a question and its answer, a reactor
-//! that stops meanwhile).
+//! Not reached by any test: that there is no memory for a shard; that a channel of a bdev cannot be opened; that a
+//! parity kernel is asked for which this CPU lacks; and what races alone bring about (a slot that is taken between a
+//! question and its answer, a reactor that stops meanwhile).
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, raid5};
+use crate::daemon::{Daemon, Place, malloc, raid5};
 use crate::known::{ALL, Shelf, raid, states};
 
 const CREATE: &str = "Failed to create RAID bdev r1: ";
@@ -51,7 +64,7 @@ fn refuse(
 }
 
 /// Changes to an array of `free0`, nobody and `free1`, the code, and the text behind [`CREATE`].
-const NO_ARRAY: [(&str, i64, &str); 11] = [
+const NO_ARRAY: [(&str, i64, &str); 14] = [
     (
         r#"{ "base_bdevs": ["free0", "none", "free1"] }"#,
         -19,
@@ -96,6 +109,22 @@ const NO_ARRAY: [(&str, i64, &str); 11] = [
         "Invalid argument: raid bdev r1: log device tiny too small: it has 512 bytes, need 1536 bytes for 64 \
          regions",
     ),
+    (
+        r#"{ "log_bdev": "ext4" }"#,
+        -17,
+        "File exists: raid bdev r1: log bdev ext4 carries ext2, ext3 or ext4: clear it first, or force to \
+         overwrite it",
+    ),
+    (
+        r#"{ "data_offset": [2048, 2048] }"#,
+        -22,
+        "Invalid argument: raid bdev r1: 2 data offsets for 3 members; give one for each",
+    ),
+    (
+        r#"{ "base_bdevs": ["free0", "EE_bad", "free1"] }"#,
+        -5,
+        "Input/output error: raid bdev r1: bdev EE_bad: a read of 8192 bytes at 0 failed: media error",
+    ),
     (r#"{ "log_bdev": "none" }"#, -19, "No such device: base bdev \"none\": create it first"),
     (
         r#"{ "superblock": false, "log_bdev": "dirty", "region_size_kb": 64 }"#,
@@ -122,10 +151,20 @@ fn arrays_that_cannot_be_made() {
         ("small", 1_110_016),
         ("large", 6 << 20),
         ("dirty", 1 << 20),
+        ("ext4", 1 << 20),
+        ("bad", 5 << 20),
     ] {
         shelf.place.file(name, bytes);
         shelf.plug(&daemon, name);
     }
+    shelf.patch("ext4", 1080, &[0x53, 0xef]);
+    // Where others have their signatures, and none of our superblocks is.
+    daemon.ask("bdev_error_create", json!({ "base_name": "bad" }));
+    let bad = json!({
+        "name": "EE_bad", "io_type": "read", "error_type": "failure", "offset_blocks": 0,
+        "num_blocks": 1, "num": 1_000_000,
+    });
+    daemon.ask("bdev_error_inject_error", bad);
     let mut header = [0; 16];
     header[..4].copy_from_slice(b"rRiM");
     header[4..8].copy_from_slice(&2_u32.to_le_bytes());
@@ -150,6 +189,57 @@ fn arrays_that_cannot_be_made() {
     let text = "Failed to create RAID bdev free0: File exists: bdev \"free0\": the name is taken by a uring bdev: \
                 choose another or delete that one";
     create(&json!({ "name": "free0" }), -17, text.to_owned());
+    daemon.stop();
+}
+
+/// Goal: a parity kernel that does not exist is refused, in exact words, where it is used. Method: the environment.
+#[test]
+fn a_kernel_that_does_not_exist() {
+    let place = Place::new();
+    let daemon = place.start_in(&[("RAID456_PARITY", "mmx")], &[]);
+    for name in ["m0", "m1", "m2"] {
+        daemon.ask("bdev_malloc_create", malloc(name, 4));
+    }
+    let error = daemon.refused("bdev_raid_create", raid5("r1", &["m0", "m1", "m2"]));
+    let text = "Invalid argument: raid bdev r1: RAID456_PARITY: parity kernel \"mmx\" does not exist: use one of \
+                reference, portable, neon, avx2, avx512-gfni";
+    assert_eq!((error.code, error.message), (-22, format!("{CREATE}{text}")));
+    assert_eq!(daemon.bdevs(), ["m0", "m1", "m2"]);
+    daemon.stop();
+}
+
+/// Goal: who deletes an array with its superblocks is told, in exact words, which of them may still be there; the
+/// others are wiped, and nothing is an array or a member any more. Method: a member whose writes fail.
+#[test]
+fn a_superblock_that_cannot_be_wiped() {
+    let shelf = Shelf::new("raid5", json!({ "log_bdev": Value::Null }));
+    let daemon = shelf.start(&["m0", "m1"]);
+    daemon.ask("bdev_error_create", json!({ "base_name": "m1" }));
+    for name in ["m2", "m3"] {
+        shelf.plug(&daemon, name);
+    }
+    assert_eq!(raid(&daemon)["state"], "online");
+    let fail =
+        json!({ "name": "EE_m1", "io_type": "write", "error_type": "failure", "num": 1_000_000 });
+    daemon.ask("bdev_error_inject_error", fail);
+    let device = |name: &str| std::fs::read(shelf.place.path(name)).unwrap();
+    let before = device("m1");
+    let delete = json!({ "name": "r0", "clear_sb": true });
+    let error = daemon.refused("bdev_raid_delete", delete);
+    let text = "Input/output error: bdev \"EE_m1\" is free, but its superblock may still be there: bdev EE_m1: a \
+                write of 16384 bytes at 4096 failed: media error; clear it before it is used";
+    assert_eq!((error.code, error.message.as_str()), (-5, text));
+    assert!(device("m1") == before);
+    for name in ["m0", "m2", "m3"] {
+        let bytes = device(name);
+        for copy in [4096, 512 << 10] {
+            assert!(bytes[copy..][..16 << 10].iter().all(|byte| *byte == 0), "{name} at {copy}");
+        }
+    }
+    assert_eq!(daemon.ask("bdev_raid_get_bdevs", Value::Null), json!([]));
+    for name in ["m0", "EE_m1", "m2", "m3"] {
+        assert_eq!(daemon.bdev(name)["claimed"], false, "{name}");
+    }
     daemon.stop();
 }
 
@@ -215,6 +305,13 @@ fn members_that_cannot_come_or_go() {
         daemon.ask("bdev_malloc_create", disk);
     }
     daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "m3" }));
+    daemon.wait_until("it is told", |daemon| {
+        let events = daemon.ask("notify_get_notifications", json!({}));
+        let left = events.as_array().unwrap().iter();
+        left.filter(|event| event["type"] == "raid_member_failed")
+            .map(|event| (&event["ctx"], &event["detail"]))
+            .eq([(&json!("r0"), &json!("slot 3: it was taken out"))])
+    });
     let text =
         "raid bdev r0: 1 of its members are missing; raid5 can do without 1 and not one more";
     let remove = |name: &str| json!({ "name": name });

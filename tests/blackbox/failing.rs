@@ -3,12 +3,17 @@
 //!
 //! Members are files under error bdevs, so that an array can be stopped and found again.
 //!
-//! Not here: crashes (`crash`), power (crate `array`).
+//! Not here: what is told of a failure, word for word (`causes`), sectors that cannot be read (`unreadable`), crashes
+//! (`crash`), power (crate `array`).
 
+use std::fs;
+
+use device::{IoStatus, lingering_requests};
 use raid::dirty_log::LogHealth;
 use raid::event::WorkKind;
 use raid::member::MemberState;
-use raid456::control::Claim;
+use raid::superblock::SUPERBLOCK_BYTES;
+use raid456::control::{Claim, NoticeKind};
 use serde_json::{Value, json};
 
 use crate::daemon::{Place, entry};
@@ -19,12 +24,15 @@ use MemberState::{Faulty, InSync, Missing};
 const MEMBER_BYTES: u64 = 5 << 20;
 const MEMBERS: usize = 4;
 const REGIONS: u64 = 16;
-const FOR_EVER: u32 = u32::MAX;
+const REGION_BYTES: u64 = 256 << 10;
+/// Bytes of a stripe's data: three strips of 64 KiB.
+const STRIPE_BYTES: u64 = 192 << 10;
+pub(crate) const FOR_EVER: u32 = u32::MAX;
 
 /// Members `EE_u0` to `EE_u3`, a spare `EE_u4`, a log `EE_log`, and an array of them.
-struct Bench {
+pub(crate) struct Bench {
     place: Place,
-    rig: Rig,
+    pub(crate) rig: Rig,
     /// Changes to the parameters of the array.
     changes: Value,
     data: Vec<u8>,
@@ -32,7 +40,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(changes: Value) -> Self {
+    pub(crate) fn new(changes: Value) -> Self {
         let place = Place::new();
         for name in names() {
             place.file(&name, MEMBER_BYTES);
@@ -53,6 +61,11 @@ impl Bench {
             entries.push(entry("bdev_uring_create", file));
             entries.push(entry("bdev_error_create", json!({ "base_name": name })));
         }
+        entries.push(entry("bdev_raid_create", self.array()));
+        entries
+    }
+
+    pub(crate) fn array(&self) -> Value {
         let mut array = json!({
             "name": ARRAY, "raid_level": "raid5", "strip_size_kb": 64, "superblock": true,
             "base_bdevs": ["EE_u0", "EE_u1", "EE_u2", "EE_u3"], "log_bdev": "EE_log",
@@ -61,28 +74,72 @@ impl Bench {
         for (key, value) in self.changes.as_object().unwrap() {
             array[key] = value.clone();
         }
-        entries.push(entry("bdev_raid_create", array));
-        entries
+        array
     }
 
     /// Writes all over the array, every write of which has to succeed.
-    fn write(&mut self) {
-        for stripe in (0..self.data.len() as u64 / (192 << 10)).step_by(3) {
-            self.version += 1;
+    pub(crate) fn write(&mut self) {
+        for stripe in (0..self.data.len() as u64 / STRIPE_BYTES).step_by(3) {
             let blocks = [1, 5, 48][(self.version % 3) as usize];
-            let at = (stripe * (192 << 10)) as usize;
-            let bytes = stamped((at / BLOCK) as u64, blocks, self.version);
-            self.rig.write(at as u64, &bytes).unwrap();
-            self.data[at..at + bytes.len()].copy_from_slice(&bytes);
+            self.write_at(stripe * STRIPE_BYTES, blocks);
         }
     }
 
-    fn verify(&self) {
+    fn write_at(&mut self, at: u64, blocks: usize) {
+        self.version += 1;
+        let bytes = stamped(at / BLOCK as u64, blocks, self.version);
+        self.rig.write(at, &bytes).unwrap();
+        self.data[at as usize..][..bytes.len()].copy_from_slice(&bytes);
+    }
+
+    /// Writes to these regions of the log, a block each.
+    fn write_regions(&mut self, regions: &[u64]) {
+        for region in regions {
+            // A region is as many bytes of every member: three of the four have data.
+            self.write_at(region * 3 * REGION_BYTES, 1);
+        }
+    }
+
+    /// No region is dirty any more: whoever fails from now on misses what is written from now on.
+    pub(crate) fn wait_clean(&self) {
+        self.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+    }
+
+    /// A bdev takes the slot of the member that is missing, and is rebuilt. Asserts that so many regions are
+    /// written to it and not a byte more, but for superblocks.
+    fn add_and_rebuild(&self, name: &str, regions: u64) {
+        let rig = &self.rig;
+        let (events, before) = (rig.snapshot().events, rig.written_bytes(name));
+        rig.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": ARRAY, "base_bdev": name }));
+        rig.settle();
+        assert_eq!(rig.states(), [InSync; MEMBERS]);
+        let written = rig.written_bytes(name) - before;
+        let superblocks = (rig.snapshot().events - events) * 2 * SUPERBLOCK_BYTES as u64;
+        let rebuilt = regions * REGION_BYTES;
+        assert!(
+            (rebuilt..=rebuilt + superblocks).contains(&written),
+            "{written} bytes for {regions} regions, {rebuilt} bytes, and superblocks of {superblocks}"
+        );
+    }
+
+    /// Requests that a device has kept since it was given up; there are some.
+    pub(crate) fn lingering(&self, name: &str) -> usize {
+        let requests = lingering_requests(self.rig.control.bdev(name).unwrap().info().uuid);
+        assert!(requests > 0, "{name} has let go of everything");
+        requests
+    }
+
+    /// What is on the device of a bdev.
+    pub(crate) fn contents(&self, name: &str) -> Vec<u8> {
+        fs::read(self.place.path(name)).unwrap()
+    }
+
+    pub(crate) fn verify(&self) {
         assert!(self.rig.read_all() == self.data, "other bytes are read");
     }
 
     /// Everything is there, and parity is right.
-    fn verify_all(&self) {
+    pub(crate) fn verify_all(&self) {
         self.verify();
         assert_eq!(self.rig.check(), 0);
     }
@@ -97,7 +154,7 @@ impl Bench {
         bench
     }
 
-    fn wait_for(&self, slot: usize, state: MemberState) {
+    pub(crate) fn wait_for(&self, slot: usize, state: MemberState) {
         self.rig.wait_until("the member's state", |rig| rig.states()[slot] == state);
     }
 }
@@ -168,15 +225,13 @@ fn a_spare_that_fails_at_once_is_none_any_more() {
 fn a_flush_error_costs_the_member() {
     let mut bench = Bench::new(json!({}));
     bench.write();
+    bench.wait_clean();
     bench.rig.inject("EE_u2", "flush", "failure", 1);
     bench.rig.flush().unwrap();
     bench.wait_for(2, Faulty);
-    bench.rig.write(0, &stamped(0, 1, 1 << 20)).unwrap();
-    bench.data[..BLOCK].copy_from_slice(&stamped(0, 1, 1 << 20));
+    bench.write_regions(&[0]);
     bench.verify();
-    bench.rig.ask("bdev_raid_add_base_bdev", json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u2" }));
-    bench.rig.settle();
-    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.add_and_rebuild("EE_u2", 1);
     bench.verify_all();
     bench.restart().rig.stop();
 }
@@ -193,17 +248,13 @@ fn a_hang_is_a_failure_and_what_lingers_keeps_it_out() {
     bench.verify();
     let back = json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u0" });
     let refusal = bench.rig.refused("bdev_raid_add_base_bdev", back.clone());
-    assert_eq!(refusal.code, -16);
-    let words = "Failed to add base bdev to RAID bdev: Device or resource busy: raid bdev r0: base bdev \
-                 EE_u0 still has ";
-    assert!(refusal.message.starts_with(words), "{refusal}");
-    assert!(
-        refusal.message.ends_with(
-            " requests from before it failed; what it writes late would be wrong, so it cannot come back \
-             before they end"
-        ),
-        "{refusal}"
+    let requests = bench.lingering("EE_u0");
+    let text = format!(
+        "Failed to add base bdev to RAID bdev: Device or resource busy: raid bdev r0: base bdev EE_u0 still has \
+         {requests} requests from before it failed; what it writes late would be wrong, so it cannot come back \
+         before they end"
     );
+    assert_eq!((refusal.code, refusal.message), (-16, text));
     bench.rig.heal("EE_u0");
     bench.rig.ask("bdev_error_resume_pending", json!({ "name": "EE_u0" }));
     bench.rig.wait_until("what lingers has ended", |rig| {
@@ -267,7 +318,7 @@ fn a_read_error_is_mended() {
 #[test]
 fn a_log_that_fails_is_done_without() {
     let mut bench = Bench::new(json!({ "on_log_failure": "continue" }));
-    bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+    bench.wait_clean();
     bench.rig.inject("EE_log", "write", "failure", 1);
     bench.write();
     let now = bench.rig.snapshot();
@@ -281,7 +332,7 @@ fn a_log_that_fails_is_done_without() {
     bench.write();
     bench.verify_all();
 
-    bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+    bench.wait_clean();
     bench.rig.inject("EE_log", "write", "failure", 1);
     bench.rig.inject("EE_u1", "write", "failure", 1);
     bench.write();
@@ -305,7 +356,7 @@ fn a_log_that_fails_blocks_writes() {
     let mut bench = Bench::new(json!({ "on_log_failure": "block" }));
     bench.write();
     // Regions that are marked already may be written.
-    bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+    bench.wait_clean();
     bench.rig.inject("EE_log", "flush", "failure", 1);
     let bytes = stamped(0, 1, 1 << 20);
     let later = bench.rig.write_later(0, bytes.clone());
@@ -329,7 +380,7 @@ fn without_a_superblock_a_log_that_fails_is_the_owners_to_record() {
     for (on_failure, waits) in [("hold", true), ("continue", false)] {
         let mut bench = Bench::new(json!({ "superblock": false, "on_failure": on_failure }));
         bench.write();
-        bench.rig.wait_until("all clean", |rig| rig.snapshot().regions_dirty == 0);
+        bench.wait_clean();
         bench.rig.inject("EE_log", "write", "failure", 1);
         let bytes = stamped(0, 1, 1 << 20);
         let later = bench.rig.write_later(0, bytes.clone());
@@ -413,32 +464,32 @@ fn more_failures_than_parity_break_the_array_and_nothing_is_lost() {
     for name in ["EE_u0", "EE_u1"] {
         bench.rig.inject(name, "write", "failure", FOR_EVER);
     }
-    let mut failed = 0;
-    for stripe in 0..bench.data.len() / (192 << 10) {
-        let at = stripe * (192 << 10);
-        // Full stripes: both members are written.
+    let members = || ["u0", "u1", "u2", "u3"].map(|name| bench.contents(name));
+    let mut broken_with = None;
+    for stripe in 0..bench.data.len() / STRIPE_BYTES as usize {
+        let at = stripe * STRIPE_BYTES as usize;
+        // Full stripes: both members are written. What the first one holds now is not known.
         let bytes = stamped((at / BLOCK) as u64, 48, (1 << 20) + stripe as u64);
-        match bench.rig.write(at as u64, &bytes) {
-            Ok(()) => bench.data[at..at + bytes.len()].copy_from_slice(&bytes),
-            Err(_) => {
-                failed += 1;
-                // What it holds now is not known.
-                bench.rig.wait_until("broken", |rig| rig.snapshot().broken);
-            }
-        }
+        assert_eq!(bench.rig.write(at as u64, &bytes), Err(IoStatus::MediaError), "{stripe}");
+        broken_with.get_or_insert_with(members);
     }
-    assert!(failed > 0);
-    let readable = (0..bench.data.len() / BLOCK)
-        .filter(|block| bench.rig.read((block * BLOCK) as u64, BLOCK).is_ok())
-        .count();
-    assert!(readable > bench.data.len() / BLOCK / 4, "{readable} blocks");
+    assert!(bench.rig.snapshot().broken);
+    assert_eq!(bench.rig.flush(), Err(IoStatus::MediaError));
+    let blocks = bench.data.len() / BLOCK;
+    let reads = (0..blocks).map(|block| bench.rig.read((block * BLOCK) as u64, BLOCK).map(drop));
+    let (readable, failed): (Vec<_>, Vec<_>) = reads.partition(Result::is_ok);
+    assert!(readable.len() > blocks / 4, "{} blocks", readable.len());
+    assert!(!failed.is_empty() && failed.iter().all(|read| *read == Err(IoStatus::MediaError)));
     a_broken_array_refuses(&bench.rig);
-    let Bench { place, rig, changes, mut data, version } = bench;
-    let stopped = rig.control.shutdown().unwrap_err().to_string();
-    assert!(
-        stopped.contains("raid bdev r0: more members have failed than parity can stand for"),
-        "{stopped}"
+    bench.rig.wait_until("told", |rig| rig.told(NoticeKind::RaidOffline) == [None]);
+    let stopped = bench.rig.control.shutdown().unwrap_err().to_string();
+    assert_eq!(
+        stopped,
+        "not everything is known to be on its device: raid bdev r0: more members have failed than parity can \
+         stand for; what was written last may be lost"
     );
+    assert!(broken_with == Some(members()), "a member was written to after the array had broken");
+    let Bench { place, rig, changes, data, version } = bench;
     drop(rig);
     let rig = Rig::start();
     let bench = Bench { place, rig, changes, data: Vec::new(), version };
@@ -449,9 +500,9 @@ fn more_failures_than_parity_break_the_array_and_nothing_is_lost() {
         bench.rig.ask("bdev_raid_assemble", json!({ "name": ARRAY, "force": true }));
     }
     let found = bench.rig.read_all();
-    for (stripe, (found, data)) in
-        found.chunks_exact(192 << 10).zip(data.chunks_exact_mut(192 << 10)).enumerate()
-    {
+    let stripe_bytes = STRIPE_BYTES as usize;
+    let stripes = found.chunks_exact(stripe_bytes).zip(data.chunks_exact(stripe_bytes));
+    for (stripe, (found, data)) in stripes.enumerate() {
         // Of a write that failed, a part may be there.
         let at = (stripe * 48) as u64;
         let attempted = stamped(at, 48, (1 << 20) + stripe as u64);
@@ -490,19 +541,24 @@ fn a_stale_member_does_not_come_back_by_way_of_the_service_memory() {
     bench.rig.stop();
 }
 
-/// Goal: a member that is taken out comes back by a rebuild of what changed meanwhile.
+/// Goal: a member that is taken out comes back by a rebuild of what changed meanwhile, and of nothing else; one that
+/// never was a member is rebuilt as a whole. Method: the bytes that are written to it.
 #[test]
 fn a_member_that_was_taken_out_comes_back() {
     let mut bench = Bench::new(json!({}));
     bench.write();
-    bench.rig.ask("bdev_raid_remove_base_bdev", json!({ "name": "EE_u2" }));
-    assert_eq!(bench.rig.states()[2], Missing);
-    bench.write();
-    let array = json!({ "raid_bdev": ARRAY, "base_bdev": "EE_u2" });
-    bench.rig.ask("bdev_raid_add_base_bdev", array);
-    bench.rig.settle();
-    assert_eq!(bench.rig.states(), [InSync; MEMBERS]);
+    bench.wait_clean();
+    let take_out = |bench: &Bench| {
+        bench.rig.ask("bdev_raid_remove_base_bdev", json!({ "name": "EE_u2" }));
+        assert_eq!(bench.rig.states()[2], Missing);
+    };
+    take_out(&bench);
+    bench.write_regions(&[1, 2, 9]);
+    assert_eq!(bench.rig.snapshot().regions_dirty, 3);
+    bench.add_and_rebuild("EE_u2", 3);
     bench.verify_all();
-    assert_eq!(bench.rig.snapshot().regions, REGIONS);
+    take_out(&bench);
+    bench.add_and_rebuild("EE_u4", REGIONS);
+    bench.verify_all();
     bench.rig.stop();
 }

@@ -14,6 +14,7 @@
 //! | `spdk` | SPDK's methods as its clients use them |
 //! | `soak` | many clients at once, and what is left afterwards |
 //! | `stock` | the stock client from PyPI: every method, save and load, the tree |
+//! | `causes` | what is told of failures, word for word |
 //! | `client` | the command line |
 //! | `rig` | the service in the test's own process, with a data path |
 //! | `crash` | kill -9 under load, and what is there afterwards |
@@ -25,6 +26,7 @@
 //! | `page` | the status page in a browser |
 //! | `chromium` | the browser, driven |
 //! | `packaging` | systemd unit and its protocol, manual pages, completions, manifests |
+//! | `resuming` | background actions that are cut off and go on |
 //! | `scrub` | `raid456 scrub` |
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
 //! | `trace` | requests of one array followed in the log, and the log as JSON |
@@ -33,6 +35,7 @@
 //! | `nvmf` | the NVMe/TCP target, asked by our initiator and by a Linux kernel |
 //! | `occupied` | what is on a bdev that is to be a member or spare, and what does not fit |
 //! | `old_log` | log bdevs that were of an earlier array, or cannot be read |
+//! | `unreadable` | members that cannot read, and how often they may |
 //! | `sharing` | bdevs that are cut into parts, and arrays that share them |
 //!
 //! Not here: the bytes on the members (`tests/golden`, crate `array`).
@@ -42,6 +45,7 @@
 mod absent;
 mod audit;
 mod bdevs;
+mod causes;
 mod chromium;
 mod client;
 mod crash;
@@ -62,6 +66,7 @@ mod packaging;
 mod page;
 mod prometheus;
 mod refusals;
+mod resuming;
 mod rig;
 mod scrub;
 mod sharing;
@@ -70,4 +75,5 @@ mod spdk;
 mod stock;
 mod tools;
 mod trace;
+mod unreadable;
 mod wire;

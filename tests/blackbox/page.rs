@@ -112,7 +112,8 @@ fn the_page_shows_how_it_is() {
 
     daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "m3" }));
     let degraded = browser.document(&url);
-    assert_shows(&degraded, &["data-health=\"warning\"", "array r0 is degraded: 1 of 4 members"]);
+    let reason = "array r0 is degraded: 1 of 4 members not in sync";
+    assert_shows(&degraded, &["data-health=\"warning\"", reason]);
     assert_shows(&degraded, &["data-state=\"degraded\"", "<tr data-state=\"missing\""]);
     assert_shows(&degraded, &["<title>Warning: raid456</title>"]);
     browser.picture(&url, "degraded", "1100,1000", &[]);

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use array::{RaidBdev, RaidSnapshot};
 use device::blocking::{self, BlockingError};
-use device::{Bdev, BdevIo, IoStatus};
+use device::{Bdev, BdevIo, IoKind, IoStatus, Reset};
 use raid::coordinator::Action;
 use raid::member::MemberState;
-use raid456::control::{Claim, Config, ConfigError, Control, Options};
+use raid456::control::{Claim, Config, ConfigError, Control, NoticeKind, Options};
 use reactor::memory::IoBufMut;
 use rpc::RpcError;
 use serde_json::{Value, json};
@@ -141,6 +141,18 @@ impl Rig {
         self.snapshot().mismatched_rows
     }
 
+    /// What was said with the events of a kind, as `notify_get_notifications` has it, the oldest first.
+    pub(crate) fn told(&self, kind: NoticeKind) -> Vec<Option<String>> {
+        let notices = self.control.notices_since(0, usize::MAX).into_iter();
+        notices.filter(|notice| notice.kind == kind).map(|notice| notice.detail).collect()
+    }
+
+    /// Bytes that were written to a bdev since the service started, as `bdev_get_iostat` has it.
+    pub(crate) fn written_bytes(&self, name: &str) -> u64 {
+        let stats = self.control.counted(name).unwrap().stats(Reset::None);
+        stats.iter().map(|(_, _, stats)| stats.of(IoKind::Write).bytes).sum()
+    }
+
     fn disk(&self, name: &str) -> Arc<dyn Bdev> {
         self.control.bdev(name).unwrap()
     }
@@ -166,8 +178,8 @@ impl Rig {
         let (tell, answer) = mpsc::channel();
         thread::spawn(move || {
             let io = BdevIo::write(0, offset_bytes, IoBufMut::heap_copy(&bytes).freeze(), false);
-            // Nobody listens any more when the test has failed.
-            let _ = tell.send(status_of(blocking::run_one(&reactor, &disk, io, PATIENCE)));
+            // Nobody listens any more when the test has failed, or does not want to know.
+            let _ = tell.send(blocking::run_one(&reactor, &disk, io, PATIENCE).map(drop));
         });
         Later(answer)
     }
@@ -205,7 +217,7 @@ pub(crate) fn is_at_rest(snapshot: &RaidSnapshot) -> bool {
 }
 
 /// The answer of a write, whenever it comes.
-pub(crate) struct Later(Receiver<Result<(), IoStatus>>);
+pub(crate) struct Later(Receiver<Result<(), BlockingError>>);
 
 impl Later {
     /// Whether there is no answer for a while.
@@ -215,7 +227,7 @@ impl Later {
     }
 
     pub(crate) fn answer(self) -> Result<(), IoStatus> {
-        self.0.recv_timeout(PATIENCE).expect("an answer")
+        status_of(self.0.recv_timeout(PATIENCE).expect("an answer"))
     }
 }
 

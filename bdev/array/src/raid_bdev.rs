@@ -312,12 +312,17 @@ impl RaidBdev {
 
     /// The same. Tells how the array was at its very end: a member may have failed the last flush (**R9**).
     pub fn stop_telling(&self) -> (RaidSnapshot, Result<(), RestError>) {
+        self.stop_within(QUIESCE_TIMEOUT_S)
+    }
+
+    /// The same with a patience of `seconds`, once for requests in flight and once for what is recorded.
+    fn stop_within(&self, seconds: u64) -> (RaidSnapshot, Result<(), RestError>) {
         let before = self.snapshot();
         if *self.lock() {
             return (before, Ok(()));
         }
-        let patience = if before.waiting_for_owner { DRAIN_BLOCKED_S } else { QUIESCE_TIMEOUT_S };
-        let rested = self.drain(patience).and_then(|()| self.stop_in_order());
+        let patience = if before.waiting_for_owner { DRAIN_BLOCKED_S } else { seconds };
+        let rested = self.drain(patience).and_then(|()| self.stop_in_order(seconds));
         let end = self.snapshot();
         // Before the shards are gone: who asks meanwhile gets one or the other.
         let _ = self.end.set(end.members.clone());
@@ -340,13 +345,13 @@ impl RaidBdev {
         })
     }
 
-    fn stop_in_order(&self) -> Result<(), RestError> {
+    fn stop_in_order(&self, seconds: u64) -> Result<(), RestError> {
         let name = || self.common.info.name.clone();
         let (tell, stopped) = bounded(1);
         self.on_shard(0, move |shard, now| shard.begin_stop(now, tell));
-        stopped.recv_timeout(Duration::from_secs(QUIESCE_TIMEOUT_S)).map_err(|error| match error {
+        stopped.recv_timeout(Duration::from_secs(seconds)).map_err(|error| match error {
             crossbeam::channel::RecvTimeoutError::Timeout => {
-                RestError::TimedOut { name: name(), seconds: QUIESCE_TIMEOUT_S }
+                RestError::TimedOut { name: name(), seconds }
             }
             crossbeam::channel::RecvTimeoutError::Disconnected => {
                 RestError::Stopped { name: name() }
@@ -593,3 +598,6 @@ fn info(
         detail: BackendDetail::None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -286,4 +286,4 @@ fn check_shape(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -768,3 +768,6 @@ fn given_component(spec: &RaidSpec, component_bytes: u64) -> Result<Option<u64>,
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

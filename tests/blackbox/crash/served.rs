@@ -83,7 +83,11 @@ struct Tally {
     stops: usize,
     acknowledged: usize,
     in_flight: usize,
+    /// Regions that were dirty in the log before a start, not after a stop in order.
     dirty_regions: u64,
+    /// Those of them that were out of sync when the array was first seen after it: the resync has begun then.
+    out_of_sync_regions: u64,
+    /// All regions at those starts.
     regions: u64,
     taken_out: usize,
     moved: usize,
@@ -105,7 +109,12 @@ impl Tally {
         times.sort_unstable();
         let at = |part: usize| times.get((times.len().max(1) - 1) * part / 10).copied();
         let (median, most) = (at(5), at(10));
-        format!("{self:?}; serving after {median:?} ms (median), {most:?} ms at the most")
+        let (dirty, out_of_sync, all) =
+            (self.dirty_regions, self.out_of_sync_regions, self.regions);
+        format!(
+            "{self:?}; at starts that did not follow a clean stop, of {all} regions {dirty} were dirty and \
+             {out_of_sync} out of sync; serving after {median:?} ms (median), {most:?} ms at the most"
+        )
     }
 }
 
@@ -348,7 +357,8 @@ impl World {
             self.tally.serving_ms.push((clock::now().0 - begin.0) / 1_000_000);
         }
         host.read(0, 1).unwrap();
-        self.look(&daemon, by_itself.then_some(dirty));
+        let out_of_sync = by_itself.then(|| out_of_sync(&told));
+        self.look(&daemon, out_of_sync.map(|out_of_sync| Found { dirty, out_of_sync }));
         (daemon, host)
     }
 
@@ -432,7 +442,7 @@ impl World {
     }
 
     /// Whoever was in sync is, in the slot that it had; no more is out of sync than the log has dirty.
-    fn look(&mut self, daemon: &Daemon, dirty: Option<u64>) {
+    fn look(&mut self, daemon: &Daemon, found: Option<Found>) {
         let told = raid(daemon);
         let list = told["base_bdevs_list"].as_array().unwrap();
         for (slot, role) in self.roles.iter().enumerate() {
@@ -442,15 +452,16 @@ impl World {
             assert!(same, "{}: {name} in slot {slot}: {told}\n{}", self.shown, daemon.log());
         }
         self.remember(&told);
-        let count = |key: &str| told["log"][key].as_u64().unwrap();
-        assert_eq!((count("regions"), &told["log"]["health"]), (REGIONS, &json!("A")), "{told}");
-        let Some(dirty) = dirty else { return };
-        let out_of_sync = REGIONS - count("regions_in_sync");
-        assert!(out_of_sync <= dirty, "{}: {dirty} dirty, {told}", self.shown);
+        let log = &told["log"];
+        assert_eq!((&log["regions"], &log["health"]), (&json!(REGIONS), &json!("A")), "{told}");
+        let Some(Found { dirty, out_of_sync: first }) = found else { return };
+        let now = out_of_sync(&told);
+        assert!(now <= first && first <= dirty, "{}: {dirty} dirty, {first}, {told}", self.shown);
         if self.clean {
-            assert_eq!(dirty + out_of_sync, 0, "{}: after a stop in order: {told}", self.shown);
+            assert_eq!(dirty + first, 0, "{}: after a stop in order: {told}", self.shown);
         } else {
             self.tally.dirty_regions += dirty;
+            self.tally.out_of_sync_regions += first;
             self.tally.regions += REGIONS;
         }
     }
@@ -524,7 +535,8 @@ impl World {
             daemon.ask("bdev_raid_message", json!({ "name": ARRAY, "message": "check" }));
             self.settle(daemon);
             let told = raid(daemon);
-            assert_eq!(told["mismatch_sectors"], 0, "{}: wrong parity: {told}", self.shown);
+            let (shown, log) = (&self.shown, daemon.log());
+            assert_eq!(told["mismatch_sectors"], 0, "{shown}: wrong parity: {told}\n{log}");
         }
         self.model.settled();
         self.settled = true;
@@ -555,6 +567,19 @@ impl World {
         let there = self.files.iter().filter(|name| fs::exists(self.place.path(name)).unwrap());
         there.map(|name| (name.clone(), fs::read(self.place.path(name)).unwrap())).collect()
     }
+}
+
+/// What a start has found.
+struct Found {
+    /// Regions that were dirty in the log before it.
+    dirty: u64,
+    /// Regions that were out of sync when the array was first seen.
+    out_of_sync: u64,
+}
+
+fn out_of_sync(told: &Value) -> u64 {
+    let count = |key: &str| told["log"][key].as_u64().unwrap();
+    count("regions") - count("regions_in_sync")
 }
 
 /// The only array.

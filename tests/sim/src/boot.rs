@@ -553,7 +553,10 @@ impl World {
                 return Err(Refused::Dirty);
             }
             let is_dirty = !doubtful.is_empty() && !stopped && !force;
-            assert!(!is_dirty, "R7: {doubtful:?} are dirty, {lost:?} is lost, and the array starts");
+            assert!(
+                !is_dirty,
+                "R7: {doubtful:?} are dirty, {lost:?} is lost, and the array starts"
+            );
             if !stopped && force {
                 weak = doubtful;
             }

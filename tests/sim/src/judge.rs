@@ -253,7 +253,12 @@ pub fn after_compute(world: &World, shard: usize, op: OpId, mismatch: Mismatch) 
 }
 
 /// What nobody has written yet is what anybody computes for it.
-fn give_up_unwritten(world: &mut World, stripe: StripeId, rows: &std::ops::Range<u32>, lost: RoleSet) {
+fn give_up_unwritten(
+    world: &mut World,
+    stripe: StripeId,
+    rows: &std::ops::Range<u32>,
+    lost: RoleSet,
+) {
     let now = world.stamp();
     for strip in lost.iter() {
         let at = raid::geometry::Location { stripe, strip, offset: rows.start };
@@ -273,7 +278,10 @@ pub fn before_ack(world: &mut World, shard: usize, host: u64, stripe: StripeId) 
         let slot = world.truth.home[device].expect("whoever is left out had a slot");
         let is_data = usize::from(world.role_of(stripe, slot)) < usize::from(world.strips());
         let readable = !is_data || trust_in(world, shard, stripe) != Trust::Unknown;
-        assert!(readable, "R10: write {host} of stripe {stripe} is answered, and nobody can read it");
+        assert!(
+            readable,
+            "R10: write {host} of stripe {stripe} is answered, and nobody can read it"
+        );
         if world.life.known_out.contains(&device) {
             continue;
         }

@@ -168,7 +168,11 @@ impl Coordinator {
         let failed: SlotSet = self.change.failed.iter().map(|&(slot, _)| slot).collect();
         let out = failed.union(self.map.missing()).union(self.map.rebuilding());
         if out.contains(slot) {
-            return Ok(if failed.contains(slot) { MemberState::Faulty } else { self.map.state(slot) });
+            return Ok(if failed.contains(slot) {
+                MemberState::Faulty
+            } else {
+                self.map.state(slot)
+            });
         }
         if out.len() >= self.parity_strips {
             return Err(RemoveRefusal::NotRedundant { missing: out.len() });

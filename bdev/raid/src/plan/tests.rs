@@ -316,9 +316,8 @@ fn a_write_reads_as_little_as_it_can() {
             let kept = state.data().difference(written);
             let old = written.union(state.parities.roles().difference(state.absent));
             let reconstruct = kept.is_disjoint_from(state.unreadable).then_some(kept.len());
-            let modify =
-                (state.trust == Trust::Right && old.is_disjoint_from(state.unreadable))
-                    .then_some(old.len());
+            let modify = (state.trust == Trust::Right && old.is_disjoint_from(state.unreadable))
+                .then_some(old.len());
             let best = [reconstruct, modify].into_iter().flatten().min();
             match plan.kind {
                 WriteKind::DataOnly => assert!(plan.reads.is_empty()),

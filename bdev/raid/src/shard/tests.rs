@@ -87,7 +87,14 @@ impl World {
             .map(|index| {
                 let place = ShardPlace { index, count };
                 let elsewhere = Trust::Unknown;
-                Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone(), elsewhere)
+                Shard::new(
+                    geometry.clone(),
+                    map.clone(),
+                    place,
+                    regions,
+                    in_sync.clone(),
+                    elsewhere,
+                )
             })
             .collect();
         let coordinator = Coordinator::new(CoordinatorSpec {
