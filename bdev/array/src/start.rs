@@ -414,18 +414,24 @@ pub(crate) fn known_array(
         }
         Start::DirtyRegionsOutOfSync { .. } => as_found(loaded),
         Start::AllOutOfSync { .. } => all_dirty(&log_bdev)?,
-        Start::Trusted { forced, log_failed } => {
-            if forced {
-                tracing::warn!(array = name, "dirty and degraded: parity is trusted by force");
-            }
+        Start::Trusted { forced: false, log_failed } => {
             let mut log = if log_failed { all_dirty(&log_bdev)? } else { as_found(loaded) };
             log.assume_in_sync();
             log
         }
+        Start::Trusted { forced: true, log_failed } => {
+            tracing::warn!(array = name, "dirty and degraded: parity is trusted by force");
+            // As far as it is needed, and no further: two parities may not agree before they are made anew.
+            match loaded {
+                Some(loaded) if !log_failed => loaded.log,
+                _ => all_dirty(&log_bdev)?,
+            }
+        }
     };
+    let is_forced = matches!(how, Start::Trusted { forced: true, .. });
     let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
     Ok(Foundation {
-        fresh: superblock.is_fresh() && !is_distrusted,
+        fresh: is_forced || superblock.is_fresh() && !is_distrusted,
         stale: stale(known, &log, regions),
         superblock: Some(superblock),
         regions,

@@ -21,7 +21,7 @@
 //! | parity is | read-modify-write | strips are computed from it | a strip that is lost is written |
 //! |---|---|---|---|
 //! | right | yes | yes | yes |
-//! | right where written | no: it would stay wrong elsewhere | yes | yes |
+//! | right where written | no: it would stay wrong elsewhere | yes; for a write, if their member is gone | yes |
 //! | unknown | no | no | no |
 //!
 //! The choice between read-modify-write and reconstruct-write goes by the number of reads, a tie to
@@ -78,7 +78,7 @@ pub enum Trust {
     Right,
     /// It matches the data on rows that were written since the array was made. Others hold what was on the devices
     /// then, which nobody has asked to keep: whatever is computed for them will do. So it is before the first
-    /// resync of an array that has not crashed since it was made.
+    /// resync of an array that has not crashed since it was made, and of one whose operator has vouched for it.
     WhereWritten,
     /// Nobody knows: a crash may have come between the writes of data and parity.
     Unknown,
@@ -283,6 +283,13 @@ pub fn write(state: &StripeState, written: RoleSet) -> Result<WritePlan, Unplann
         (Some(kept), _) => plan(WriteKind::ReconstructWrite, kept, Recipe::Generate(target)),
         (None, Some(old)) => plan(WriteKind::ReadModifyWrite, old, Recipe::Delta(target)),
         (None, None) => {
+            let lost = state.data().intersection(state.unreadable);
+            let gone = state.absent.union(state.stale);
+            if state.trust == Trust::WhereWritten && !lost.is_subset_of(gone) {
+                // What a member that is there fails to read now may be something else than what is computed for it,
+                // and nothing would put that there.
+                return Err(Unplannable::NotInSync);
+            }
             let recovery = recovery(state)?;
             let reads = state.data().difference(state.unreadable).union(recovery.sources());
             plan(WriteKind::RecoverWrite, reads, Recipe::RecoverThenGenerate(recovery, target))

@@ -152,8 +152,9 @@ pub struct Superblock {
     pub log: Option<LogRecord>,
     /// What to do when the log fails.
     pub on_log_failure: OnLogFailure,
-    /// Whether the array was made new, and has been stopped in order each time since: parity is right wherever it
-    /// was written ([`Trust::WhereWritten`](crate::plan::Trust)), in sync or not. See [`is_fresh`](Self::is_fresh).
+    /// Whether the array was made new, or an operator vouched for its parity, and it has been stopped in order each
+    /// time since: parity is right wherever it was written ([`Trust::WhereWritten`](crate::plan::Trust)), in sync or
+    /// not. See [`is_fresh`](Self::is_fresh).
     pub fresh: bool,
     /// The members by slot.
     pub members: Vec<MemberRecord>,

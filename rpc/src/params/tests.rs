@@ -664,7 +664,7 @@ fn what_is_absent_is_not_sent() {
     assert_eq!(
         serde_json::to_value(create).unwrap(),
         json!({"name": "r0", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a"],
-               "superblock": true, "assume_clean": false, "on_log_failure": "continue",
+            "superblock": true, "assume_clean": false,
                "on_failure": "hold", "force": false, "log_failed": false})
     );
 }

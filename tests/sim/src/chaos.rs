@@ -325,7 +325,7 @@ impl World {
             candidates.push(Candidate { name: format!("s{slot}"), size_bytes: u64::MAX, found });
         }
         candidates.push(Candidate { name: "returned".to_owned(), size_bytes: u64::MAX, found });
-        let array = crate::boot::ARRAY_UUID;
+        let array = crate::make::ARRAY_UUID;
         let verdict = assemble::assemble(array, &candidates, Patience::Force);
         let Ok(assemble::Verdict::Ready(assembly)) = verdict else { return Scope::Whole };
         let out = assembly.left_out.iter().find(|out| out.name == "returned");

@@ -449,7 +449,9 @@ pub fn may_fail(world: &World, host: &Host) {
         let trusted = world.truth.trusted[region] && world.truth.doubted[region] < host.step;
         let owner = raid::shard::shard_of(stripe, world.life.reactors.len());
         let trusted = trusted && world.life.reactors[owner].core.is_in_sync(stripe);
-        let fresh = world.life.reactors[owner].elsewhere == Trust::WhereWritten;
+        // A write may fail there for what a member that is there, or not known to be gone, cannot read.
+        let fresh = world.life.reactors[owner].elsewhere == Trust::WhereWritten
+            && host.kind == HostKind::Read;
         let enough = match trusted || fresh {
             true => lost.len() > world.geometry.parity_strips(),
             false => !lost.is_empty(),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   seed --> swarm: shape, load, faults       run: lives, crashes, the end
-//!                                               |
+//!              | make: devices, filled          |
 //!            world: time, queue, messages  <----+---->  boot: superblocks, log, assembly
 //!              |            |          |
 //!            shell        orders      host, chaos       who does what the core says, or to it
@@ -28,6 +28,7 @@ pub mod disk;
 pub mod host;
 pub mod images;
 pub mod judge;
+pub mod make;
 pub mod math;
 pub mod oracle;
 pub mod orders;

@@ -78,10 +78,10 @@ pub enum Start {
         /// The log on a device is not to be used.
         log_failed: bool,
     },
-    /// Every region is in sync, because data that is missing is computed from its parity. Bits that
-    /// are dirty stay dirty.
+    /// Data that is missing is computed from parity. Bits that are dirty stay dirty.
     Trusted {
-        /// Only because the operator insists.
+        /// Only because the operator insists: what is dirty is not in sync, so that it is written as what is fresh
+        /// is ([`Superblock::fresh`]), and resynced when every member is there. Else every region is in sync.
         forced: bool,
         /// The log on a device is not to be used: every region counts as dirty, so that a member
         /// that comes back is rebuilt in full.

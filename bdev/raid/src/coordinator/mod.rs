@@ -38,7 +38,7 @@ pub mod pace;
 mod stop;
 mod stretches;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use background::{Action, ActionError, Permit, Progress};
 pub use change::{AddRefusal, RemoveRefusal};

@@ -10,7 +10,7 @@ use crate::member::{MemberMap, MemberState};
 
 /// An array of so many members, all of them in sync, with four regions of two stripes of 4 KiB strips, its log in
 /// memory, no superblocks, one shard; it goes on whatever fails.
-pub(super) fn spec(members: usize, parity_strips: usize) -> CoordinatorSpec {
+pub(crate) fn spec(members: usize, parity_strips: usize) -> CoordinatorSpec {
     CoordinatorSpec {
         log: DirtyLog::new(4, Initially::InSync),
         log_health: LogHealth::Alive,

@@ -267,15 +267,21 @@ fn a_write_is_refused_only_when_lost_contents_are_needed() {
     every_stripe(|_, state| {
         for written in written_sets(state) {
             let kept = state.data().difference(written);
-            let trusted = state.trust != Trust::Unknown;
-            let possible = if state.unreadable.len() <= state.parities.count() && trusted {
+            let gone = state.absent.union(state.stale);
+            let lost = state.data().intersection(state.unreadable);
+            let computed = match state.trust {
+                Trust::Right => true,
+                Trust::WhereWritten => lost.is_subset_of(gone),
+                Trust::Unknown => false,
+            };
+            let possible = if state.unreadable.len() <= state.parities.count() && computed {
                 true
-            } else if trusted {
+            } else if computed {
                 continue;
             } else {
                 let within = state.absent.len() <= state.parities.count();
                 let no_parity = state.parities.roles().is_subset_of(state.absent);
-                let readable = written.is_disjoint_from(state.absent.union(state.stale));
+                let readable = state.trust != Trust::Unknown || written.is_disjoint_from(gone);
                 within && (no_parity || kept.is_disjoint_from(state.unreadable) && readable)
             };
             let plan = write(state, written);

@@ -9,12 +9,11 @@
 mod stripe_cache;
 
 use super::*;
-use crate::coordinator::pace::Rates;
+use crate::coordinator::tests::spec;
 use crate::coordinator::{
-    Action as Background, Coordinator, CoordinatorSpec, Input, OnLogFailure, OnMemberFailure,
-    Order, Orders, Policy,
+    Action as Background, Coordinator, CoordinatorSpec, Input, Order, Orders,
 };
-use crate::dirty_log::{DirtyLog, Initially, LogHealth};
+use crate::dirty_log::{DirtyLog, Initially};
 use crate::event::{Access, FailCause, Mismatch, WorkKind, span_at};
 use crate::geometry::GeometrySpec;
 use crate::layout::{Layout, Level};
@@ -98,26 +97,15 @@ impl World {
             })
             .collect();
         let coordinator = Coordinator::new(CoordinatorSpec {
-            permit: crate::coordinator::Permit::Granted,
             log: DirtyLog::new(regions.count(), initially),
-            log_health: LogHealth::Alive,
             regions,
             shards: count,
             map,
             stale: Bitmap::new(regions.count(), false),
-            parity_strips: geometry.parity_strips(),
-            strip_bytes: STRIP as u32,
-            superblock: None,
-            fresh: false,
-            policy: Policy {
-                log: OnLogFailure::Continue,
-                member: OnMemberFailure::Continue,
-                recorded: false,
-            },
-            rates: Rates::default(),
             // A stripe, so that a region is several stretches.
             stretch_bytes: STRIP as u64,
-            frozen: false,
+            strip_bytes: STRIP as u32,
+            ..spec(members, geometry.parity_strips())
         });
         let mut contents = vec![vec![0; stripes * STRIP]; members];
         if initially == Initially::OutOfSync {
