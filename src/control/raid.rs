@@ -66,7 +66,7 @@ pub struct RaidRequest {
     pub region_size_kib: Option<u64>,
     /// Whether members get superblocks.
     pub superblock: bool,
-    /// What is done when the log fails; absent: see [`OnFailure::policy`].
+    /// What is done when the log fails; absent: it goes on where that is recorded, and else as members do.
     pub on_log_failure: Option<OnLogFailure>,
     /// What is done when a member fails and there are no superblocks to record it in.
     pub on_member_failure: OnMemberFailure,
