@@ -145,20 +145,23 @@ pub(crate) fn new_array(
         });
         MemberMap::new(states.collect())
     };
-    let Beginning { mut log, vouched } = beginning(reactor, spec, regions, &map(options.rebuild))?;
+    let Beginning { mut log, parity } = beginning(reactor, spec, regions, &map(options.rebuild))?;
     let mut rebuild = options.rebuild;
-    if let Some(slot) = half_known(spec, &map(rebuild)).filter(|_| !vouched) {
+    if let Some(slot) = half_known(spec, &map(rebuild)).filter(|_| parity == Parity::Unknown) {
         let array = &spec.name;
         tracing::info!(array, %slot, "rebuilt, so that both parities match what is there");
         rebuild.insert(slot);
     }
     let map = map(rebuild);
-    if !map.is_optimal() {
+    let is_forced = parity == Parity::Forced;
+    if is_forced {
+        tell_forced(&spec.name);
+    } else if !map.is_optimal() {
         log.assume_in_sync();
     }
     Ok(Foundation {
         // Nobody has written it yet, or whoever has does not ask for that.
-        fresh: options.superblock && !options.resync,
+        fresh: is_forced || options.superblock && !options.resync,
         stale: Bitmap::new(regions.count(), !rebuild.is_empty()),
         superblock: options
             .superblock
@@ -173,8 +176,24 @@ pub(crate) fn new_array(
 /// The log of a new array.
 struct Beginning {
     log: DirtyLog,
-    /// Somebody who knows says that parity matches the data, but for what is out of sync in the log.
-    vouched: bool,
+    parity: Parity,
+}
+
+/// What is known of the parity of a new array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Parity {
+    /// Nothing.
+    Unknown,
+    /// Somebody who knows says that it matches the data, but for what is out of sync in the log.
+    Vouched,
+    /// The same, but what is out of sync may not match, and a member is missing: the operator has it trusted as far
+    /// as that is needed.
+    Forced,
+}
+
+/// On record, as a loss may follow from it.
+fn tell_forced(array: &str) {
+    tracing::warn!(array, "dirty and degraded: parity is trusted by force");
 }
 
 fn beginning(
@@ -185,25 +204,30 @@ fn beginning(
 ) -> Result<Beginning, CreateError> {
     let options = &spec.options;
     let vouched = spec.assume_clean || options.before.end == LastEnd::InOrder;
-    let log = match &options.log {
-        None if options.before.end == LastEnd::CutOff
-            && !(options.superblock || options.force || map.is_optimal()) =>
-        {
-            let (name, regions) = (spec.name.clone(), regions.count());
-            return Err(CreateError::DirtyDegraded { name, dirty: regions, regions });
-        }
+    let (log, parity) = match &options.log {
         Some(bdev) => {
-            let begun = new_log(reactor, spec, bdev, regions, map)?;
-            return Ok(Beginning { vouched: vouched || begun.vouched, ..begun });
+            let Beginning { log, parity } = new_log(reactor, spec, bdev, regions, map)?;
+            (log, if vouched { Parity::Vouched } else { parity })
+        }
+        None if options.before.end == LastEnd::CutOff
+            && !(options.superblock || map.is_optimal()) =>
+        {
+            if !options.force {
+                let (name, regions) = (spec.name.clone(), regions.count());
+                return Err(CreateError::DirtyDegraded { name, dirty: regions, regions });
+            }
+            (DirtyLog::new(regions.count(), Initially::OutOfSync), Parity::Forced)
         }
         // Without every member there is nothing that parity could be compared with: it is all that
         // stands for the missing one, and has to be trusted.
-        None if spec.assume_clean || !map.is_optimal() => {
-            DirtyLog::new(regions.count(), Initially::InSync)
+        None => {
+            let trusted = spec.assume_clean || !map.is_optimal();
+            let initially = if trusted { Initially::InSync } else { Initially::OutOfSync };
+            let parity = if vouched { Parity::Vouched } else { Parity::Unknown };
+            (DirtyLog::new(regions.count(), initially), parity)
         }
-        None => DirtyLog::new(regions.count(), Initially::OutOfSync),
     };
-    Ok(Beginning { log, vouched })
+    Ok(Beginning { log, parity })
 }
 
 /// A member that a new array of RAID 6 has to rebuild when just one other is missing. That one is what either of
@@ -266,22 +290,26 @@ fn new_log(
     check_regions(&bdev.info().name, loaded.found, regions.count()).map_err(error)?;
     if degraded && !vouched {
         let dirty = doubtful(&before, &loaded, regions.count());
-        if dirty > 0 && !force {
+        if dirty > 0 {
+            if force {
+                return Ok(Beginning { log: loaded.log, parity: Parity::Forced });
+            }
             let (name, regions) = (spec.name.clone(), regions.count());
             return Err(CreateError::DirtyDegraded { name, dirty, regions });
         }
         if loaded.found == Found::Fresh && !before.log_failed {
             let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
-            return Ok(Beginning { log: begun.log, vouched: false });
+            return Ok(Beginning { log: begun.log, parity: Parity::Unknown });
         }
     }
     if in_sync && loaded.log.dirty_count() > 0 {
         // Whatever became of the log at the end.
         let begun = load(reactor, &spec.name, bdev, regions.count(), SyncOption::NoSync)?;
-        return Ok(Beginning { log: begun.log, vouched: true });
+        return Ok(Beginning { log: begun.log, parity: Parity::Vouched });
     }
-    let vouched = matches!(loaded.found, Found::Existing { .. }) && loaded.log.dirty_count() == 0;
-    Ok(Beginning { log: loaded.log, vouched })
+    let is_clean = matches!(loaded.found, Found::Existing { .. }) && loaded.log.dirty_count() == 0;
+    let parity = if is_clean { Parity::Vouched } else { Parity::Unknown };
+    Ok(Beginning { log: loaded.log, parity })
 }
 
 /// Regions whose parity may be wrong, by a log and by what is known besides (**R7**). Of a log that is not
@@ -420,7 +448,7 @@ pub(crate) fn known_array(
             log
         }
         Start::Trusted { forced: true, log_failed } => {
-            tracing::warn!(array = name, "dirty and degraded: parity is trusted by force");
+            tell_forced(&name);
             // As far as it is needed, and no further: two parities may not agree before they are made anew.
             match loaded {
                 Some(loaded) if !log_failed => loaded.log,
