@@ -566,6 +566,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         map: foundation.map,
         stale: foundation.stale,
         parity_strips: geometry.parity_strips(),
+        parity_slots: geometry.layout().parity_slots(geometry.level(), geometry.members()),
         strip_bytes: geometry.strip_bytes(),
         superblock: foundation.superblock,
         fresh: foundation.fresh,

@@ -17,7 +17,7 @@ use crate::occupant::{log_occupant, occupant};
 use crate::spec::{Before, CreateError, KnownRaid, LastEnd, RaidOptions, RaidSpec};
 use device::blocking::{self, BlockingError};
 use device::{Bdev, BdevInfo, still_lingering};
-use raid::assemble::{LogFound, Seat, SeatState, Start, Vacancy, start};
+use raid::assemble::{Footing, LogAtHand, LogFound, Start, footing, start};
 use raid::bitmap::Bitmap;
 use raid::dirty_log::{
     DirtyLog, DiskArea, Found, Initially, Loaded, Loader, Regions, SyncOption, check_regions,
@@ -413,60 +413,17 @@ pub(crate) fn known_array(
     let regions = regions(&name, geometry, Some(superblock.region_bytes))?;
     let (found, loaded) = find_log(reactor, known, regions.count())?;
     let how = start(&known.assembly, found, known.force)?;
+    if matches!(how, Start::Trusted { forced: true, .. }) {
+        tell_forced(&name);
+    }
     let usable = loaded.as_ref().is_some_and(|loaded| loaded.found.health().is_alive());
     let log_bdev = if usable { known.log.clone() } else { None };
-    let all_dirty = |log_bdev: &Option<Arc<dyn Bdev>>| match log_bdev {
-        Some(bdev) => load(reactor, &name, bdev, regions.count(), SyncOption::Sync).map(|l| l.log),
-        None => {
-            let mut log = DirtyLog::new(regions.count(), Initially::OutOfSync);
-            log.distrust_from(0);
-            Ok(log)
-        }
-    };
-    let as_found = |loaded: Option<Loaded>| match loaded {
-        Some(loaded) => loaded.log,
-        None => DirtyLog::new(regions.count(), Initially::InSync),
-    };
-    let is_distrusted = known.resync && !known.assembly.is_degraded();
-    let log = match how {
-        _ if is_distrusted => all_dirty(&log_bdev)?,
-        Start::InSyncTo { bytes, log_failed } => {
-            let mut log = match log_bdev.as_ref().filter(|_| log_failed) {
-                Some(bdev) => load(reactor, &name, bdev, regions.count(), SyncOption::NoSync)?.log,
-                None => DirtyLog::new(regions.count(), Initially::InSync),
-            };
-            if bytes != IN_SYNC_EVERYWHERE {
-                log.distrust_from(bytes / regions.region_bytes());
-            }
-            log
-        }
-        Start::DirtyRegionsOutOfSync { .. } => as_found(loaded),
-        Start::AllOutOfSync { .. } => all_dirty(&log_bdev)?,
-        Start::Trusted { forced: false, log_failed } => {
-            let mut log = if log_failed { all_dirty(&log_bdev)? } else { as_found(loaded) };
-            log.assume_in_sync();
-            log
-        }
-        Start::Trusted { forced: true, log_failed } => {
-            tell_forced(&name);
-            // As far as it is needed, and no further: two parities may not agree before they are made anew.
-            match loaded {
-                Some(loaded) if !log_failed => loaded.log,
-                _ => all_dirty(&log_bdev)?,
-            }
-        }
-    };
-    let is_forced = matches!(how, Start::Trusted { forced: true, .. });
-    let map = MemberMap::new(known.assembly.seats.iter().map(seat_state).collect());
-    Ok(Foundation {
-        fresh: is_forced || superblock.is_fresh() && !is_distrusted,
-        stale: stale(known, &log, regions),
-        superblock: Some(superblock),
-        regions,
-        map,
-        log,
-        log_bdev,
-    })
+    let area =
+        log_bdev.as_ref().map(|bdev| DiskArea::new(bdev.info().block_size_bytes, regions.count()));
+    let log = LogAtHand { found: loaded.map(|loaded| loaded.log), area };
+    let Footing { log, map, stale, fresh } =
+        footing(&known.assembly, how, log, regions, known.resync);
+    Ok(Foundation { regions, map, stale, log, log_bdev, superblock: Some(superblock), fresh })
 }
 
 /// The log of a known array, and what the rules have to know of it.
@@ -489,34 +446,6 @@ fn find_log(
         Found::Fresh | Found::BadVersion { .. } | Found::ReadError => LogFound::Unreadable,
     };
     Ok((found, Some(loaded)))
-}
-
-fn seat_state(seat: &Seat) -> MemberState {
-    match seat {
-        Seat::Taken { state: SeatState::InSync, .. } => MemberState::InSync,
-        Seat::Taken { state: SeatState::Rebuilding { .. }, .. } => MemberState::Rebuilding,
-        Seat::Empty { vacancy: Vacancy::Missing { .. } } => MemberState::Missing,
-        Seat::Empty { .. } => MemberState::Faulty,
-    }
-}
-
-/// Regions in which members that are being rebuilt do not hold what they should.
-fn stale(known: &KnownRaid, log: &DirtyLog, regions: Regions) -> Bitmap {
-    let mut stale = Bitmap::new(regions.count(), false);
-    for seat in &known.assembly.seats {
-        let Seat::Taken { state: SeatState::Rebuilding { recovered_to_bytes, partial }, .. } =
-            *seat
-        else {
-            continue;
-        };
-        let first = recovered_to_bytes / regions.region_bytes();
-        for region in first..regions.count() {
-            if !partial || !log.is_clean(region) {
-                stale.set(region, true);
-            }
-        }
-    }
-    stale
 }
 
 fn blocked(name: &str, source: BlockingError) -> CreateError {

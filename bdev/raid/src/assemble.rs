@@ -8,7 +8,8 @@
 //!   candidates --group--> arrays
 //!   one array  --assemble--> Incomplete: wait
 //!                            Refusal: split, duplicate, too small, too few
-//!                            Assembly --start--> which regions are in sync, or a refusal
+//!                            Assembly --start--> how it starts, or a refusal
+//!                                     --footing--> log, members' states, what to rebuild
 //! ```
 //!
 //! The *freshest* superblock is the one of the highest event count; what it says of the others
@@ -34,6 +35,7 @@
 //!
 //! Not here: finding the bdevs and reading them (crate `array`), the bytes (`superblock`).
 
+mod footing;
 mod history;
 mod judge;
 mod refusal;
@@ -41,6 +43,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
+pub use footing::{Footing, LogAtHand, footing};
 pub use judge::{LeftOut, Reason, Rebuild};
 pub use refusal::{Refusal, Side};
 pub use start::{LogFound, Start, StartRefusal, start};

@@ -30,6 +30,8 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::units::{Slot, SlotSet};
+
 /// RAID level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -170,6 +172,32 @@ impl Layout {
                 Self::ParityFirst6,
             ],
         }
+    }
+
+    /// Slots of an array of so many members that hold parity in every row.
+    #[must_use]
+    pub fn parity_slots(self, level: Level, members: usize) -> SlotSet {
+        let last = members.saturating_sub(1) as u8;
+        let slots: &[u8] = match self {
+            Self::ParityFirst if level == Level::Raid6 => &[0, 1],
+            Self::ParityFirst => &[0],
+            Self::ParityLast => &[last],
+            Self::ParityAt(slot) => &[slot],
+            Self::N6 => &[last.saturating_sub(1), last],
+            Self::ParityFirst6 => &[0, last],
+            Self::LeftAsymmetric6
+            | Self::RightAsymmetric6
+            | Self::LeftSymmetric6
+            | Self::RightSymmetric6 => &[last],
+            Self::LeftAsymmetric
+            | Self::RightAsymmetric
+            | Self::LeftSymmetric
+            | Self::RightSymmetric
+            | Self::ZeroRestart
+            | Self::NRestart
+            | Self::NContinue => &[],
+        };
+        slots.iter().copied().map(Slot).collect()
     }
 
     /// Whether the level has this layout.

@@ -95,7 +95,7 @@ use crate::dirty_log::Regions;
 use crate::geometry::GeometrySpec;
 use crate::layout::{Layout, Level};
 use crate::limits::MEMBERS_MAX;
-use crate::units::Slot;
+use crate::units::{Slot, SlotSet};
 
 /// Bytes of one copy.
 pub const SUPERBLOCK_BYTES: usize = 16 << 10;
@@ -274,10 +274,16 @@ impl Superblock {
     }
 
     /// Whether parity is right wherever it was written: the array is fresh, and was stopped in order the last
-    /// time, or has not run yet.
+    /// time.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.fresh && (self.shutdown == Shutdown::Clean || self.events == 0)
+        self.fresh && self.shutdown == Shutdown::Clean
+    }
+
+    /// Slots that hold parity in every row.
+    #[must_use]
+    pub fn parity_slots(&self) -> SlotSet {
+        self.shape.layout.parity_slots(self.shape.level, self.members.len())
     }
 
     /// Whether superblocks are on devices of their own, as with dm-raid, and not on the members.

@@ -17,7 +17,9 @@ use crate::swarm::{LogAtStart, Permits, Swarm};
 use crate::trace;
 use crate::world::Happening;
 use crate::world::{Life, Reactor, SECOND_NS, World};
-use raid::assemble::{self, Assembly, Candidate, LogFound, Patience, Seat, SeatState, Start};
+use raid::assemble::{
+    self, Assembly, Candidate, Footing, LogAtHand, LogFound, Patience, Seat, Start,
+};
 use raid::bitmap::Bitmap;
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{Coordinator, CoordinatorSpec, Input, Permit, Policy};
@@ -304,40 +306,24 @@ impl World {
         trace!(self, "assembled, {start:?}");
         let regions = self.regions.count();
         let superblock = assembly.superblock.clone();
-        let there = self.log_at_start != LogAtStart::Missing;
-        let area = there.then(|| self.log_area());
-        let (log, weak) = log_of(start, log, self.regions, area, force);
-        let mut stale = Bitmap::new(regions, false);
-        let mut states = Vec::new();
-        let mut device_of = Vec::new();
-        for seat in &assembly.seats {
-            let (state, device) = match *seat {
-                Seat::Taken { candidate, state: SeatState::InSync } => {
-                    (MemberState::InSync, Some(devices[candidate]))
-                }
-                Seat::Taken {
-                    candidate,
-                    state: SeatState::Rebuilding { recovered_to_bytes, partial },
-                } => {
-                    let from = recovered_to_bytes / self.regions.region_bytes();
-                    for region in from.min(regions)..regions {
-                        if !partial || !log.is_clean(region) {
-                            stale.set(region, true);
-                        }
-                    }
-                    (MemberState::Rebuilding, Some(devices[candidate]))
-                }
-                Seat::Empty { .. } => (MemberState::Faulty, None),
-            };
-            states.push(state);
-            device_of.push(device);
-        }
-        let map = MemberMap::new(states);
-        let forced = matches!(start, Start::Trusted { forced: true, .. });
-        let elsewhere = match forced || superblock.is_fresh() {
-            true => Trust::WhereWritten,
-            false => Trust::Unknown,
+        let is_usable = superblock.log.is_some()
+            && !matches!(self.log_at_start, LogAtStart::Missing | LogAtStart::Unreadable);
+        let area = is_usable.then(|| self.log_area());
+        let weak = match start {
+            Start::Trusted { forced: true, log_failed } if force => {
+                (0..regions).filter(|&region| *log_failed || !log.in_sync(region)).collect()
+            }
+            _ => Vec::new(),
         };
+        let at_hand = LogAtHand { found: superblock.log.is_some().then_some(log), area };
+        let Footing { log, map, stale, fresh } =
+            assemble::footing(assembly, *start, at_hand, self.regions, false);
+        let device = |seat: &Seat| match *seat {
+            Seat::Taken { candidate, .. } => Some(devices[candidate]),
+            Seat::Empty { .. } => None,
+        };
+        let device_of = assembly.seats.iter().map(device).collect();
+        let elsewhere = if fresh { Trust::WhereWritten } else { Trust::Unknown };
         Plan { log, map, stale, device_of, superblock: Some(superblock), weak, elsewhere }
     }
 
@@ -387,10 +373,12 @@ impl World {
             if !stopped && force {
                 weak = doubtful;
             }
-            log.assume_in_sync();
+            if weak.is_empty() {
+                log.assume_in_sync();
+            }
         }
         let stale = Bitmap::new(regions, !map.rebuilding().is_empty());
-        let elsewhere = Trust::Unknown;
+        let elsewhere = if weak.is_empty() { Trust::Unknown } else { Trust::WhereWritten };
         Ok(Plan { log, map, stale, device_of, superblock: None, weak, elsewhere })
     }
 
@@ -404,8 +392,30 @@ impl World {
         if withheld { Permit::Withheld } else { Permit::Granted }
     }
 
+    /// What is true from now on: who is where, what is trusted, and of what nothing is promised.
+    fn note_truth(&mut self, plan: &Plan) {
+        for (slot, device) in (0u8..).map(Slot).zip(&plan.device_of) {
+            if let Some(device) = device {
+                self.truth.home[*device] = Some(slot);
+            }
+        }
+        for region in 0..plan.log.regions() {
+            let at = usize::try_from(region).expect("few");
+            self.truth.trusted[at] = plan.log.in_sync(region);
+        }
+        for &region in &plan.weak {
+            let at = usize::try_from(region).expect("few");
+            // What the core calls in sync is held to it.
+            self.truth.weak[at] = !self.truth.trusted[at];
+            images::give_up(self, region);
+        }
+    }
+
     /// A new life.
-    fn begin(&mut self, plan: Plan) {
+    fn begin(&mut self, mut plan: Plan) {
+        if self.plant == Plant::ForcedInSync && !plan.weak.is_empty() {
+            plan.log.assume_in_sync();
+        }
         self.stats.starts += 1;
         self.stats.forced += u64::from(!plan.weak.is_empty());
         self.stats.regions += plan.log.regions();
@@ -443,17 +453,9 @@ impl World {
             reactor.core.resume(map, stale, Writes::Allowed, self.now_ns, &mut out);
             assert!(out.is_empty(), "a new shard has nothing to do");
         }
-        for (slot, device) in (0u8..).map(Slot).zip(&plan.device_of) {
-            if let Some(device) = device {
-                self.truth.home[*device] = Some(slot);
-            }
-        }
-        for region in 0..plan.log.regions() {
-            let at = usize::try_from(region).expect("few");
-            self.truth.trusted[at] = plan.log.in_sync(region);
-        }
+        self.note_truth(&plan);
         let area = plan.log.area().is_some();
-        let Plan { log, map, stale, superblock, weak, .. } = plan;
+        let Plan { log, map, stale, superblock, .. } = plan;
         let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
         life.permit = self.permit_of_start();
         let permit = life.permit;
@@ -462,10 +464,6 @@ impl World {
             (0..self.regions.count()).map(|r| life.coordinator.log().is_clean(r)).collect();
         life.log_used = area;
         self.life = life;
-        for region in weak {
-            self.truth.weak[usize::try_from(region).expect("few")] = true;
-            images::give_up(self, region);
-        }
         for region in 0..self.regions.count() {
             if self.truth.trusted[usize::try_from(region).expect("few")] {
                 images::parity_is_right(self, region, false, "R7: a region is in sync at a start");
@@ -475,57 +473,6 @@ impl World {
         self.schedule(self.now_ns + SECOND_NS, Happening::Tick);
         if !self.life.coordinator.map().missing().is_empty() {
             self.want_repair();
-        }
-    }
-}
-
-/// The log as an array starts with it, and the regions of which nothing is promised.
-fn log_of(
-    start: &Start,
-    mut log: DirtyLog,
-    regions: Regions,
-    area: Option<DiskArea>,
-    force: bool,
-) -> (DirtyLog, Vec<u64>) {
-    let count = regions.count();
-    // A log that is not to be used is begun anew, on its device if that is there. The record says that it
-    // failed until that is done for good.
-    let begun_with = |sync| match (area, sync) {
-        (Some(area), sync) => DirtyLog::load(None, area, sync).log,
-        (None, SyncOption::NoSync) => DirtyLog::new(count, Initially::InSync),
-        (None, SyncOption::Sync | SyncOption::Default) => {
-            let mut log = DirtyLog::new(count, Initially::OutOfSync);
-            log.distrust_from(0);
-            log
-        }
-    };
-    let anew = || begun_with(SyncOption::Sync);
-    match *start {
-        Start::InSyncTo { bytes, log_failed } => {
-            let mut log = match log_failed {
-                true => begun_with(SyncOption::NoSync),
-                false => DirtyLog::new(count, Initially::InSync),
-            };
-            if bytes != IN_SYNC_EVERYWHERE {
-                log.distrust_from(bytes / regions.region_bytes());
-            }
-            (log, Vec::new())
-        }
-        Start::DirtyRegionsOutOfSync { .. } => (log, Vec::new()),
-        Start::AllOutOfSync { log_failed: true } => (anew(), Vec::new()),
-        Start::AllOutOfSync { log_failed: false } => {
-            (DirtyLog::new(count, Initially::OutOfSync), Vec::new())
-        }
-        Start::Trusted { forced, log_failed } => {
-            let doubtful = (0..count).filter(|&r| log_failed || !log.in_sync(r));
-            let weak = if forced && force { doubtful.collect() } else { Vec::new() };
-            if log_failed {
-                log = anew();
-            }
-            if !forced {
-                log.assume_in_sync();
-            }
-            (log, weak)
         }
     }
 }
@@ -581,6 +528,7 @@ fn spec(
         map,
         stale,
         parity_strips: geometry.parity_strips(),
+        parity_slots: geometry.layout().parity_slots(geometry.level(), geometry.members()),
         strip_bytes: swarm.strip_bytes,
         superblock: None,
         fresh: false,
@@ -630,6 +578,7 @@ impl Life {
             unrecorded: BTreeSet::new(),
             log_failed: false,
             touching: Vec::new(),
+            wrote: BTreeMap::new(),
             granted_early: BTreeSet::new(),
             answered_early: BTreeSet::new(),
             stretches_out: BTreeMap::new(),

@@ -5,6 +5,7 @@
 //!
 //! Not here: what a fault does to a device (`disk`), crashes (`run`).
 
+use crate::judge;
 use crate::plant::Plant;
 use crate::swarm::{Faults, Permits};
 use crate::trace;
@@ -194,6 +195,11 @@ impl World {
         match event {
             RaidEvent::MemberFailed { slot, cause } => {
                 self.stats.failures += 1;
+                let broken = self.life.coordinator.is_broken();
+                assert!(
+                    cause != FailCause::Read || !broken,
+                    "R5: slot {slot} is taken out for what it could not read, and the array is broken"
+                );
                 let told = cause == FailCause::Removed
                     || self.swarm.on_member_failure == OnMemberFailure::Continue;
                 if told && !self.swarm.recorded {
@@ -204,7 +210,10 @@ impl World {
             }
             RaidEvent::LogFailed => self.noted_log_failed |= !self.swarm.recorded,
             RaidEvent::Broken => self.stats.broken += 1,
-            RaidEvent::Optimal => self.stats.promoted += 1,
+            RaidEvent::Optimal => {
+                self.stats.promoted += 1;
+                judge::whole_again(self);
+            }
             RaidEvent::Degraded
             | RaidEvent::MemberAdded { .. }
             | RaidEvent::SyncDelayed { .. }

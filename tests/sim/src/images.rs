@@ -85,7 +85,6 @@ impl World {
 /// Parity of a region must match its data, where both are there.
 pub fn parity_is_right(world: &World, region: u64, durable: bool, when: &str) {
     for stripe in world.regions.stripes(region).map(StripeId) {
-        let all = SlotSet::first_n(world.swarm.members);
         let written = |t: &(usize, u32, u64, std::ops::Range<u32>, bool)| t.4 && t.2 == stripe.0;
         let sectors = world.stripe_sectors(stripe);
         let doubtful = |s: &(usize, std::ops::Range<usize>)| {
@@ -94,10 +93,12 @@ pub fn parity_is_right(world: &World, region: u64, durable: bool, when: &str) {
         // What a member has failed to write is wrong on it until it is out.
         let busy = !durable && world.life.touching.iter().any(written)
             || world.truth.suspect.iter().any(doubtful);
-        if world.sound(stripe) != all || is_weak(world, stripe) || busy {
+        let sound = world.sound(stripe);
+        let has = |role| sound.contains(world.slot_of(stripe, role));
+        if !(0..world.strips()).all(has) || is_weak(world, stripe) || busy {
             continue;
         }
-        for &role in world.parity_roles() {
+        for &role in world.parity_roles().iter().filter(|&&role| has(role)) {
             let mut right = vec![0; world.swarm.strip_bytes as usize];
             for strip in 0..world.strips() {
                 let factor = world.factor(stripe, role, strip);
@@ -117,9 +118,6 @@ pub fn parity_is_right(world: &World, region: u64, durable: bool, when: &str) {
 /// that are not there.
 pub fn data_is_legal(world: &mut World, region: u64, compute_lost: bool, when: &str) {
     for stripe in world.regions.stripes(region).map(StripeId) {
-        if is_weak(world, stripe) {
-            continue;
-        }
         let sound = world.sound(stripe);
         let lost: Vec<u8> = (0..world.strips())
             .filter(|&strip| !sound.contains(world.slot_of(stripe, strip)))

@@ -12,7 +12,7 @@
 //! | R7 | starts (`boot`): what is dirty is not trusted to stand for data; what is in sync is right |
 //! | R8 | starts and rebuilds (`boot`), and through R5 |
 //! | R9 | flushes and log writes after a failure (`orders`) |
-//! | R10 | ends of resyncs, and the contents |
+//! | R10 | ends of resyncs, when every member is there again, and the contents |
 //!
 //! Not here: legal contents (`oracle`), whole images (`images`).
 
@@ -63,6 +63,11 @@ pub fn before_read(world: &mut World, shard: usize, access: &Access) {
     let (stripe, rows) = touch(world, shard, access, false);
     let device = world.life.device_of[access.slot.index()];
     let Some(device) = device else { panic!("R5: read of empty slot: {access:?}") };
+    if let Phase::Verifying { .. } = world.life.reactors[shard].core.op(access.op).phase {
+        // Whoever fails here is out.
+        let wrote = world.life.wrote[&(shard, access.op)];
+        assert!(wrote.contains(access.role), "R5: {access:?} reads back what was not written");
+    }
     let valid = world.truth.is_valid(device, place_of(access));
     assert!(
         valid || is_weak(world, stripe),
@@ -81,6 +86,7 @@ pub fn before_direct(world: &World, slot: Slot, stripe: StripeId, row: u32, len:
 /// R1, R3 and R5 before a member is written.
 pub fn before_write(world: &mut World, shard: usize, access: &Access) {
     let (stripe, _) = touch(world, shard, access, true);
+    world.life.wrote.get_mut(&(shard, access.op)).expect("it computed").insert(access.role);
     let core = &world.life.reactors[shard].core;
     let state = core.map().state(access.slot);
     let is_rebuild = matches!(core.op(access.op).kind, OpKind::Work(WorkKind::Rebuild));
@@ -181,10 +187,7 @@ pub fn access_ended(world: &mut World, shard: usize, op: OpId) {
 /// What parity of a stripe is worth, as far as its shard knows.
 fn trust_in(world: &World, shard: usize, stripe: StripeId) -> Trust {
     let at = &world.life.reactors[shard];
-    match at.trusted[region_of(world, stripe)] || is_weak(world, stripe) {
-        true => Trust::Right,
-        false => at.elsewhere,
-    }
+    if at.trusted[region_of(world, stripe)] { Trust::Right } else { at.elsewhere }
 }
 
 /// An operation was planned: parity of its rows may be used as far as its region could be trusted then, as far
@@ -198,10 +201,8 @@ pub fn planned(world: &mut World, shard: usize, op: OpId) {
 pub fn before_compute(world: &mut World, shard: usize, op: OpId, recipe: Recipe) {
     let stripe_op = world.life.reactors[shard].core.op(op).clone();
     let (stripe, rows) = (stripe_op.stripe, stripe_op.row..stripe_op.row_end);
-    let trust = match is_weak(world, stripe) {
-        true => Trust::Right,
-        false => world.life.reactors[shard].planned[&op],
-    };
+    world.life.wrote.insert((shard, op), RoleSet::empty());
+    let trust = world.life.reactors[shard].planned[&op];
     let (trusted, lost) = match recipe {
         Recipe::Delta(_) => (trust == Trust::Right, None),
         Recipe::RecoverThenCheck(recovery, _) => (trust == Trust::Right, Some(recovery)),
@@ -355,13 +356,20 @@ fn region_is_beyond_doubt(world: &mut World, region: u64) {
 pub fn region_sync(world: &mut World, region: u64, in_sync: bool) {
     let at = usize::try_from(region).expect("few regions");
     if in_sync {
-        if std::mem::replace(&mut world.truth.weak[at], false) {
-            images::give_up(world, region);
-        }
+        world.truth.weak[at] = false;
         images::parity_is_right(world, region, false, "R10: a resync ends");
     }
     world.truth.trusted[at] = in_sync;
     world.truth.doubted[at] = world.step;
+}
+
+/// R10 when every member is there again: what was rebuilt where a region is trusted matches the rest.
+pub fn whole_again(world: &World) {
+    for region in 0..world.regions.count() {
+        if world.truth.trusted[usize::try_from(region).expect("few regions")] {
+            images::parity_is_right(world, region, false, "R10: every member is there again");
+        }
+    }
 }
 
 /// A rebuild says that a region is done.
@@ -393,6 +401,12 @@ pub fn map_changed(world: &mut World) {
         match state {
             MemberState::Faulty | MemberState::Missing => {}
             MemberState::InSync => {
+                // Whoever is in sync has been rebuilt with what it was left out of.
+                if let Some(device) = world.life.device_of[slot.index()] {
+                    for host in world.life.hosts.values_mut() {
+                        host.skipped.retain(|&(_, skipped)| skipped != device);
+                    }
+                }
                 let note = &mut world.notes[slot.index()];
                 note.in_sync |= note.rebuild;
                 note.rebuild = false;
@@ -421,10 +435,6 @@ pub fn writes_allowed(world: &mut World) {
 pub fn read_answered(world: &mut World, host: &Host, first: usize, now: u64) {
     let floor = world.read_floor();
     for (sector, bytes) in (first..).zip(host.data.chunks(512)) {
-        let byte = sector as u64 * 512;
-        if is_weak(world, world.geometry.locate(byte).stripe) {
-            continue;
-        }
         let settle = Some((now, floor));
         if let Err(found) = world.oracle.check(sector, bytes, host.issued, settle) {
             panic!("read {} returns what it must not: {found}", host.issued);

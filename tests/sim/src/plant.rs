@@ -36,6 +36,8 @@ pub enum Plant {
     StartDirtyDegraded,
     /// R7: a log that had failed is trusted again before it was written anew.
     LogTrustedEarly,
+    /// R7: what is dirty at a start by force is called in sync.
+    ForcedInSync,
     /// R8: members that were left behind are taken for members in sync.
     StaleMember,
     /// R8: a member that comes back is trusted without a rebuild of what it missed.
@@ -56,7 +58,7 @@ pub enum Plant {
 
 impl Plant {
     /// All bugs.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::GrantEarly,
         Self::LogFlushDropped,
         Self::FlushDropped,
@@ -71,6 +73,7 @@ impl Plant {
         Self::StripeCacheForgotten,
         Self::StartDirtyDegraded,
         Self::LogTrustedEarly,
+        Self::ForcedInSync,
         Self::StaleMember,
         Self::ReturnUnrebuilt,
         Self::WorkAnsweredEarly,

@@ -32,7 +32,7 @@ use raid::member::MemberMap;
 use raid::plan::Trust;
 use raid::shard::{Shard, Writes};
 use raid::superblock::SUPERBLOCK_BYTES;
-use raid::units::{Slot, SlotSet, StripeId};
+use raid::units::{RoleSet, Slot, SlotSet, StripeId};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -302,6 +302,8 @@ pub struct Life {
     pub log_failed: bool,
     /// Member reads and writes of operations under way (R3): stripe, rows, operation, whether a write.
     pub touching: Vec<(usize, OpId, u64, std::ops::Range<u32>, bool)>,
+    /// Roles that operations of shards have written since they computed.
+    pub wrote: BTreeMap<(usize, OpId), RoleSet>,
     /// Grants that a planted bug gave too early.
     pub granted_early: BTreeSet<(usize, u64)>,
     /// Stretches, by shard and first stripe, that were answered before they were done.

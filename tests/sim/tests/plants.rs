@@ -35,6 +35,7 @@ fn every_planted_bug_is_found() {
         (Plant::StripeCacheForgotten, "R6: ", 1..=100),
         (Plant::StartDirtyDegraded, "R7: ", 1..=60),
         (Plant::LogTrustedEarly, "R7: ", 1..=100),
+        (Plant::ForcedInSync, "R7: ", 1..=200),
         (Plant::StaleMember, "R5: ", 1..=60),
         (Plant::ReturnUnrebuilt, "R5: ", 1..=800),
         (Plant::WorkAnsweredEarly, "R8: ", 1..=100),

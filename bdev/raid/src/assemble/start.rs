@@ -34,11 +34,10 @@ use uuid::Uuid;
 
 use super::Assembly;
 use super::refusal::slots;
-use crate::layout::{Layout, Level};
 use crate::superblock::{
     IN_SYNC_EVERYWHERE, LogHealth, LogRecord, OnLogFailure, Shutdown, Superblock,
 };
-use crate::units::{Slot, SlotSet};
+use crate::units::SlotSet;
 
 /// What was found of the dirty log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +171,7 @@ pub fn start(assembly: &Assembly, log: LogFound, force: bool) -> Result<Start, S
     if was_in_sync && !missing.is_empty() {
         return Ok(Start::Trusted { forced: false, log_failed });
     }
-    if missing.is_subset_of(parity_slots(superblock)) {
+    if missing.is_subset_of(superblock.parity_slots()) {
         return Ok(start_with_all_data(superblock, log, missing));
     }
     if matches!(log, Log::Usable { dirty: 0 }) {
@@ -242,35 +241,4 @@ fn start_with_all_data(superblock: &Superblock, log: Log, missing: SlotSet) -> S
         (Log::Memory, Shutdown::Clean) => in_sync_to(false),
         (Log::Memory, Shutdown::Running) => Start::AllOutOfSync { log_failed: false },
     }
-}
-
-/// Slots that hold parity in every row.
-fn parity_slots(superblock: &Superblock) -> SlotSet {
-    let last = superblock.members.len().saturating_sub(1) as u8;
-    let slots: &[u8] = match (superblock.shape.level, superblock.shape.layout) {
-        (Level::Raid6, Layout::ParityFirst) => &[0, 1],
-        (_, Layout::ParityFirst) => &[0],
-        (_, Layout::ParityLast) => &[last],
-        (_, Layout::ParityAt(slot)) => &[slot],
-        (_, Layout::N6) => &[last.saturating_sub(1), last],
-        (_, Layout::ParityFirst6) => &[0, last],
-        (
-            _,
-            Layout::LeftAsymmetric6
-            | Layout::RightAsymmetric6
-            | Layout::LeftSymmetric6
-            | Layout::RightSymmetric6,
-        ) => &[last],
-        (
-            _,
-            Layout::LeftAsymmetric
-            | Layout::RightAsymmetric
-            | Layout::LeftSymmetric
-            | Layout::RightSymmetric
-            | Layout::ZeroRestart
-            | Layout::NRestart
-            | Layout::NContinue,
-        ) => &[],
-    };
-    slots.iter().copied().map(Slot).collect()
 }

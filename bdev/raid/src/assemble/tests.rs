@@ -1,8 +1,9 @@
 //! Assembly: what happens to arrays (`scenarios`), every small case against an oracle
-//! (`exhaustive`), any order of the candidates (`order`), the start (`start`), and here the words
+//! (`exhaustive`), any order of the candidates (`order`), the start (`start`, `footing`), and here the words
 //! of every refusal.
 
 mod exhaustive;
+mod footing;
 mod order;
 mod scenarios;
 mod start;

@@ -312,7 +312,7 @@ impl Coordinator {
             None
         } else if !self.map.rebuilding().is_empty() {
             self.ledger.is_join_durable().then_some(WorkKind::Rebuild)
-        } else if self.map.is_optimal() && self.log.sync_count() < self.log.regions() {
+        } else if self.can_resync() && self.log.sync_count() < self.log.regions() {
             Some(WorkKind::Resync)
         } else {
             self.background.requested
@@ -410,7 +410,7 @@ impl Coordinator {
         pass.incomplete |= !ok;
         match pass.kind {
             WorkKind::Resync => {
-                let in_sync = ok && self.map.is_optimal();
+                let in_sync = ok && self.can_resync();
                 self.log.set_region_sync(region, in_sync);
                 if in_sync {
                     orders.push_back(Order::RegionSync { region, in_sync });
@@ -464,6 +464,51 @@ impl Coordinator {
         if good && self.stale.ones() == 0 && !self.is_broken() {
             self.promote(self.map.rebuilding());
             self.begin_change(orders);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coordinator::tests::{spec, tell_and_unplug};
+    use crate::coordinator::{CoordinatorSpec, Input};
+    use crate::dirty_log::{DirtyLog, Initially};
+    use crate::member::MemberState;
+    use crate::units::{Slot, SlotSet};
+
+    /// Goal: parity is made right while members are missing that hold nothing but parity, as long as one parity is left
+    /// to be made right. Method: every set of up to two missing members, one and two parities with a place of their
+    /// own.
+    #[test]
+    fn a_resync_needs_all_data_and_a_parity() {
+        for parity_strips in [1, 2_u8] {
+            let parity_slots: SlotSet = (6 - parity_strips..6).map(Slot).collect();
+            for missing in 0_u8..64 {
+                let missing: SlotSet =
+                    (0..6).filter(|at| missing >> at & 1 == 1).map(Slot).collect();
+                if missing.len() > usize::from(parity_strips) {
+                    continue;
+                }
+                let before = spec(6, usize::from(parity_strips));
+                let log = DirtyLog::new(4, Initially::OutOfSync);
+                let map = before.map.with_states(missing, MemberState::Missing);
+                let spec = CoordinatorSpec { log, map, parity_slots, ..before };
+                let mut array = Coordinator::new(spec);
+                let mut orders = tell_and_unplug(&mut array, Input::Start);
+                while let Some(order) = orders.pop_front() {
+                    if let Order::StartWork(work) = order {
+                        assert_eq!(work.kind, WorkKind::Resync);
+                        let done =
+                            Input::WorkDone { first: work.first, ok: true, mismatched_rows: 0 };
+                        orders.extend(tell_and_unplug(&mut array, done));
+                    }
+                }
+                let can = missing.is_subset_of(parity_slots)
+                    && missing.len() < usize::from(parity_strips);
+                let synced = if can { 4 } else { 0 };
+                assert_eq!(array.log().sync_count(), synced, "{parity_strips} without {missing:?}");
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 //!                                                             allows them --> AllowWrites   (R4)
 //! ```
 //!
-//! An owner who records failures by itself ([`OnMemberFailure::Record`]) says which: what has failed since
+//! An owner who records failures by itself ([`Policy::recorded`](super::Policy)) says which: what has failed since
 //! keeps writes held.
 //!
 //! What fails while a change is under way joins it, or makes the next one. An array that would lose more
@@ -96,13 +96,37 @@ impl Change {
 
 impl Coordinator {
     pub(super) fn member_failed(&mut self, slot: Slot, cause: FailCause, orders: &mut Orders) {
-        let known = self.change.failed.iter().any(|&(failed, _)| failed == slot);
-        if known || self.map.missing().contains(slot) {
+        if self.map.missing().contains(slot) {
             return;
         }
-        self.change.failed.push((slot, cause));
-        self.change.failures[cause as usize] += 1;
-        self.begin_change(orders);
+        match self.change.failed.iter_mut().find(|(failed, _)| *failed == slot) {
+            // What it has failed to read is the least of it.
+            Some((_, known)) if *known == FailCause::Read => *known = cause,
+            Some(_) => {}
+            None => {
+                self.change.failed.push((slot, cause));
+                self.forgive_reads();
+                if self.change.has_failures() {
+                    self.change.failures[cause as usize] += 1;
+                    self.begin_change(orders);
+                }
+            }
+        }
+    }
+
+    /// To take a member out for what it could not read must not cost all that it can read, and all writes: where
+    /// too many have failed otherwise, it stays.
+    fn forgive_reads(&mut self) {
+        if self.out().len() > self.parity_strips {
+            self.change.failed.retain(|&(_, cause)| cause != FailCause::Read);
+        }
+    }
+
+    /// Slots that nothing can be read from everywhere: with no member, with one that has failed, though the shards do
+    /// not know it yet, and with one that is being rebuilt.
+    fn out(&self) -> SlotSet {
+        let failed: SlotSet = self.change.failed.iter().map(|&(slot, _)| slot).collect();
+        failed.union(self.map.missing()).union(self.map.rebuilding())
     }
 
     pub(super) fn add_member(
@@ -145,8 +169,7 @@ impl Coordinator {
             MemberState::InSync | MemberState::Rebuilding => Err(AddRefusal::Taken { slot }),
             _ if self.is_broken() => Err(AddRefusal::Broken),
             _ if !self.map.rebuilding().is_empty() && self.background.is_exhausted() => {
-                let regions = self.log.regions() - self.log.sync_count();
-                Err(AddRefusal::Stuck { regions })
+                Err(self.why_stuck())
             }
             _ if !self.map.rebuilding().is_empty() || self.change.joining.is_some() => {
                 Err(AddRefusal::Busy)
@@ -159,27 +182,35 @@ impl Coordinator {
         }
     }
 
+    /// Why the rebuild that has ended did not get everywhere.
+    fn why_stuck(&self) -> AddRefusal {
+        let stale = std::iter::successors(self.stale.next_one(0), |at| self.stale.next_one(at + 1));
+        match stale.filter(|&region| !self.log.in_sync(region)).count() as u64 {
+            regions if regions > 0 && !self.ledger.is_fresh() => AddRefusal::Stuck { regions },
+            _ => AddRefusal::Unreadable { regions: self.stale.ones() },
+        }
+    }
+
     /// Whether the array can do without the member of a slot, and the state of that now: one that is not in
-    /// sync can always go. Members that have failed count as missing at once, though shards do not know yet.
+    /// sync can always go. Members that have failed count as missing at once, though shards do not know yet. Where
+    /// parity is right wherever it was written it stands for a member in whole, but is made right everywhere first
+    /// if that can be done.
     ///
     /// # Errors
     /// Says why it cannot.
     pub fn check_remove(&self, slot: Slot) -> Result<MemberState, RemoveRefusal> {
-        let failed: SlotSet = self.change.failed.iter().map(|&(slot, _)| slot).collect();
-        let out = failed.union(self.map.missing()).union(self.map.rebuilding());
+        let out = self.out();
         if out.contains(slot) {
-            return Ok(if failed.contains(slot) {
-                MemberState::Faulty
-            } else {
-                self.map.state(slot)
-            });
+            let has_failed = self.change.failed.iter().any(|&(failed, _)| failed == slot);
+            return Ok(if has_failed { MemberState::Faulty } else { self.map.state(slot) });
         }
         if out.len() >= self.parity_strips {
             return Err(RemoveRefusal::NotRedundant { missing: out.len() });
         }
         let regions = self.log.regions();
+        let cannot_be_synced = self.ledger.is_fresh() && self.background.is_exhausted();
         match regions - self.log.sync_count() {
-            0 => Ok(MemberState::InSync),
+            unsynced if unsynced == 0 || cannot_be_synced => Ok(MemberState::InSync),
             unsynced => Err(RemoveRefusal::NotInSync { unsynced, regions }),
         }
     }
@@ -230,6 +261,7 @@ impl Coordinator {
     }
 
     fn apply_failures(&mut self, was_optimal: bool, orders: &mut Orders) {
+        self.forgive_reads();
         let failed = std::mem::take(&mut self.change.failed);
         if failed.is_empty() {
             return;
@@ -399,6 +431,15 @@ pub enum AddRefusal {
         /// Regions out of sync.
         regions: u64,
     },
+    /// The one before it has not ended well: too much of what it needs cannot be read.
+    #[error(
+        "another member could not be rebuilt in {regions} regions, as others have blocks there that cannot be read: \
+         try again with the message recover, or take it out"
+    )]
+    Unreadable {
+        /// Regions that are not rebuilt.
+        regions: u64,
+    },
     /// The device that was in the slot has not answered yet.
     #[error(
         "slot {slot}: what was asked of its last member is still under way: wait until that has ended"
@@ -412,9 +453,10 @@ pub enum AddRefusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coordinator::tests::{spec, tell};
+    use crate::coordinator::tests::{spec, tell, tell_and_unplug};
     use crate::coordinator::{CoordinatorSpec, Input, Policy};
     use crate::dirty_log::{DirtyLog, Initially};
+    use crate::member::MemberMap;
 
     /// Six members, two of which may be missing.
     fn coordinator(member: OnMemberFailure, recorded: bool) -> Coordinator {
@@ -497,6 +539,87 @@ mod tests {
         let array = Coordinator::new(CoordinatorSpec { log, ..spec(6, 2) });
         let refused = RemoveRefusal::NotInSync { unsynced: 1, regions: 4 };
         assert_eq!(array.check_remove(Slot(0)), Err(refused));
+    }
+
+    /// Goal: where a resync or a rebuild cannot get everywhere, what is said and allowed goes by the reason: a member
+    /// of an array whose parity is right where it was written can go, others wait for parity; a rebuild needs force
+    /// where parity is not in sync, and else blocks that can be read. Method: every stretch of the pass fails.
+    #[test]
+    fn what_cannot_be_done_says_why() {
+        let begin = |fresh, out_of_sync_from, map| {
+            let mut log = DirtyLog::new(4, Initially::InSync);
+            log.distrust_from(out_of_sync_from);
+            let stale = Bitmap::new(4, true);
+            let spec = CoordinatorSpec { log, fresh, map, stale, ..spec(6, 2) };
+            let mut array = Coordinator::new(spec);
+            let mut orders = tell_and_unplug(&mut array, Input::Start);
+            while let Some(order) = orders.pop_front() {
+                if let Order::StartWork(work) = order {
+                    let done = Input::WorkDone { first: work.first, ok: false, mismatched_rows: 0 };
+                    orders.extend(tell_and_unplug(&mut array, done));
+                }
+            }
+            array
+        };
+        let whole = || MemberMap::new(vec![MemberState::InSync; 6]);
+        let array = begin(true, 3, whole());
+        assert_eq!(array.check_remove(Slot(0)), Ok(MemberState::InSync));
+        let refused = RemoveRefusal::NotInSync { unsynced: 1, regions: 4 };
+        assert_eq!(begin(false, 3, whole()).check_remove(Slot(0)), Err(refused));
+        let states = [MemberState::Missing, MemberState::Rebuilding];
+        let rebuilding = || whole().with_state(Slot(0), states[0]).with_state(Slot(1), states[1]);
+        for (fresh, from, why) in [
+            (false, 1, AddRefusal::Stuck { regions: 3 }),
+            (false, 4, AddRefusal::Unreadable { regions: 4 }),
+            (true, 1, AddRefusal::Unreadable { regions: 4 }),
+        ] {
+            assert_eq!(begin(fresh, from, rebuilding()).check_add(Slot(0)), Err(why));
+        }
+    }
+
+    /// Goal: nobody is taken out for what it could not read where that breaks the array, and everybody is where it does
+    /// not; whoever fails otherwise is out. Method: every number of parities, of members that are missing or
+    /// being rebuilt, and of others that fail a write before or after the read.
+    #[test]
+    fn read_errors_break_no_array() {
+        for parity_strips in [1, 2_usize] {
+            for (rebuilt, earlier) in [(false, 0), (false, 1), (true, 1), (false, 2), (true, 2)] {
+                for (first, later) in [(0, 0), (1, 0), (0, 1), (1, 1), (2, 0)] {
+                    let before = spec(6, parity_strips);
+                    let out: SlotSet = (0..earlier).map(Slot).collect();
+                    let state =
+                        if rebuilt { MemberState::Rebuilding } else { MemberState::Missing };
+                    let map = before.map.with_states(out, state);
+                    let mut array = Coordinator::new(CoordinatorSpec { map, ..before });
+                    let mut fail = |slot, cause| {
+                        tell(&mut array, Input::MemberFailed { slot: Slot(slot), cause });
+                    };
+                    (0..first).for_each(|nth| fail(4 - nth, FailCause::Write));
+                    fail(5, FailCause::Read);
+                    (0..later).for_each(|nth| fail(4 - first - nth, FailCause::Write));
+                    if array.change.is_under_way() {
+                        tell(&mut array, Input::Quiesced);
+                    }
+                    let others = usize::from(earlier + first + later);
+                    let should = match others < parity_strips {
+                        true => MemberState::Faulty,
+                        false => MemberState::InSync,
+                    };
+                    let shown = format!("{parity_strips} {rebuilt} {earlier} {first} {later}");
+                    assert_eq!(array.map().state(Slot(5)), should, "{shown}");
+                    assert_eq!(array.is_broken(), others > parity_strips, "{shown}");
+                    let writes = array.failures()[FailCause::Write as usize];
+                    assert_eq!(writes, u64::from(first + later), "{shown}");
+                }
+            }
+        }
+        // What it fails to write counts, whatever it has failed to read before.
+        let mut array = Coordinator::new(spec(6, 1));
+        for (slot, cause) in [(5, FailCause::Read), (5, FailCause::Write), (4, FailCause::Read)] {
+            tell(&mut array, Input::MemberFailed { slot: Slot(slot), cause });
+        }
+        tell(&mut array, Input::Quiesced);
+        assert_eq!(array.map().missing(), SlotSet::single(Slot(5)));
     }
 
     /// Goal: writes go on when everybody has said so whom the policy asks: the operator, the record, both in

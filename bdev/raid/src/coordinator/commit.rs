@@ -119,7 +119,7 @@ impl Coordinator {
         self.flushes.forget(region);
         self.delay_stop();
         let on_device = self.log.area().is_some();
-        let fresh = self.log.is_clean(region);
+        let was_clean = self.log.is_clean(region);
         self.log.mark(region);
         let next = self.commit.begun + 1;
         let commit = match self.commit.holders.get_mut(region) {
@@ -128,7 +128,7 @@ impl Coordinator {
                 holder.commit
             }
             None => {
-                let commit = match (on_device, fresh) {
+                let commit = match (on_device, was_clean) {
                     (true, true) => next,
                     // A log that was just resumed may be dirty in memory only: the first commit
                     // writes all of it.

@@ -26,14 +26,22 @@ use uuid::Uuid;
 struct Writing {
     version: u64,
     pending: SlotSet,
-    /// What everybody gets, whatever happens before it is written: one event count has one content.
-    content: Superblock,
+}
+
+/// What superblocks say. One event count has one content: what happens while an update is being written is in the
+/// next one.
+#[derive(Debug)]
+struct Content {
+    /// In the last update that was begun.
+    told: Superblock,
+    /// In the next one, but for its event count.
+    next: Superblock,
 }
 
 /// Superblocks of an array, if it has them.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    superblock: Option<Superblock>,
+    content: Option<Content>,
     wanted: u64,
     durable: u64,
     writing: Option<Writing>,
@@ -56,7 +64,7 @@ impl Ledger {
             None => vec![0; members],
         };
         Self {
-            superblock,
+            content: superblock.map(|told| Content { next: told.clone(), told }),
             wanted: 0,
             durable: 0,
             writing: None,
@@ -68,8 +76,13 @@ impl Ledger {
         }
     }
 
+    /// Whether parity is right wherever it was written, in this life of the array.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     pub(super) fn has_superblocks(&self) -> bool {
-        self.superblock.is_some()
+        self.content.is_some()
     }
 
     pub(super) fn wanted(&self) -> u64 {
@@ -77,7 +90,7 @@ impl Ledger {
     }
 
     pub(super) fn durable(&self) -> u64 {
-        if self.superblock.is_some() { self.durable } else { self.wanted }
+        if self.content.is_some() { self.durable } else { self.wanted }
     }
 
     /// Whether a member's superblock is being written.
@@ -93,8 +106,8 @@ impl Ledger {
     /// Changes the content, which makes a new version; returns its number.
     fn amend(&mut self, change: impl FnOnce(&mut Superblock)) -> u64 {
         self.wanted += 1;
-        if let Some(superblock) = &mut self.superblock {
-            change(superblock);
+        if let Some(content) = &mut self.content {
+            change(&mut content.next);
         }
         self.wanted
     }
@@ -129,13 +142,13 @@ impl Ledger {
 
     /// Whether the superblocks name a bdev for the log.
     fn names_log(&self) -> bool {
-        self.superblock.as_ref().is_some_and(|superblock| superblock.log.is_some())
+        self.content.as_ref().is_some_and(|content| content.next.log.is_some())
     }
 
     /// A log that had failed before this start was begun anew, and all of it is on its bdev for good: from
     /// now on it can be trusted again, and not a moment earlier.
     pub(super) fn log_is_durable(&mut self) {
-        let log = self.superblock.as_ref().and_then(|superblock| superblock.log.as_ref());
+        let log = self.content.as_ref().and_then(|content| content.next.log.as_ref());
         if log.is_some_and(|log| log.health == LogHealth::Failed) {
             self.amend(|superblock| {
                 if let Some(log) = &mut superblock.log {
@@ -151,7 +164,7 @@ impl Ledger {
 
     /// Whether the owner's record stands for superblocks, where there are none.
     pub(super) fn is_owners(&self, recorded: bool) -> bool {
-        recorded && self.superblock.is_none()
+        recorded && self.content.is_none()
     }
 
     pub(super) fn member_left(&mut self, slot: Slot, state: MemberState) {
@@ -228,42 +241,42 @@ impl Coordinator {
         &self.ledger.read_errors
     }
 
-    /// What the superblock of a member says, in the update that is being written if there is one.
+    /// What the superblock of a member says in the last update that was begun.
     ///
     /// # Panics
     /// If the array has none.
     #[must_use]
     pub fn superblock(&self, slot: Slot) -> Superblock {
-        let now = self.ledger.superblock.as_ref().expect("the array has superblocks");
-        let written = self.ledger.writing.as_ref().map_or(now, |writing| &writing.content);
-        written.carried_by(written.members[slot.index()].member_uuid, Some(slot))
+        let told = self.superblocks().expect("the array has superblocks");
+        told.carried_by(told.members[slot.index()].member_uuid, Some(slot))
     }
 
-    /// What the superblocks say now, for arrays that have them.
+    /// What all superblocks say in the last update that was begun, for arrays that have them.
     #[must_use]
     pub fn superblocks(&self) -> Option<&Superblock> {
-        self.ledger.superblock.as_ref()
+        self.ledger.content.as_ref().map(|content| &content.told)
     }
 
     /// The array starts. Whoever had not got the last update, or were to lose it from its cache, would be two
     /// behind with the next one: so everybody has it for good first. A new array has none yet.
     pub(super) fn start_ledger(&mut self, orders: &mut Orders) {
-        let known = self.ledger.superblock.as_ref().filter(|superblock| superblock.events > 0);
+        let is_known = self.superblocks().is_some_and(|superblock| superblock.events > 0);
         let pending = self.map.writable();
-        let Some(content) = known.cloned().filter(|_| !pending.is_empty()) else {
+        if !is_known || pending.is_empty() {
             return self.caught_up();
-        };
+        }
         for slot in pending.iter() {
             orders.push_back(Order::WriteSuperblock { slot });
         }
-        self.ledger.writing = Some(Writing { version: 0, pending, content });
+        self.ledger.writing = Some(Writing { version: 0, pending });
     }
 
     /// The first update of this start says that the array runs, and who is not there: what is written
     /// from now on passes them by.
     fn caught_up(&mut self) {
         for slot in self.map.missing().iter() {
-            let record = self.ledger.superblock.as_ref().map(|s| s.members[slot.index()].state);
+            let content = self.ledger.content.as_ref();
+            let record = content.map(|content| content.next.members[slot.index()].state);
             if record.is_some_and(MemberRecordState::is_in_use) {
                 self.ledger.member_left(slot, self.map.state(slot));
             }
@@ -282,7 +295,7 @@ impl Coordinator {
     /// Starts to write superblocks, if they have something new to say.
     pub(super) fn begin_superblocks(&mut self, orders: &mut Orders) {
         let ledger = &mut self.ledger;
-        let Some(superblock) = &mut ledger.superblock else {
+        let Some(content) = &mut ledger.content else {
             // Nothing to write: what waits for it may go on at once.
             self.superblocks_durable(orders);
             return;
@@ -292,16 +305,16 @@ impl Coordinator {
         if must_wait || ledger.durable == ledger.wanted {
             return;
         }
-        superblock.events += 1;
-        for (record, &errors) in superblock.members.iter_mut().zip(&ledger.read_errors) {
+        content.next.events += 1;
+        for (record, &errors) in content.next.members.iter_mut().zip(&ledger.read_errors) {
             record.read_errors = errors;
         }
+        content.told = content.next.clone();
         let pending = self.map.writable();
         for slot in pending.iter() {
             orders.push_back(Order::WriteSuperblock { slot });
         }
-        let content = superblock.clone();
-        ledger.writing = Some(Writing { version: ledger.wanted, pending, content });
+        ledger.writing = Some(Writing { version: ledger.wanted, pending });
     }
 
     pub(super) fn superblock_written(&mut self, slot: Slot, ok: bool, orders: &mut Orders) {
@@ -403,6 +416,9 @@ mod tests {
         let states = [2, 3].map(|slot| found.members[slot].state);
         let failed = MemberRecordState::Faulty { failed_at: found.events };
         assert_eq!(states, [MemberRecordState::InSync, failed]);
+        // A spare gets no other.
+        let of_all = array.superblocks().expect("it has them");
+        assert_eq!(of_all.carried_by(found.member_uuid, found.slot), found);
         let mut orders = Orders::new();
         for slot in [0, 1, 2, 4, 5] {
             let written = Input::SuperblockWritten { slot: Slot(slot), ok: true };

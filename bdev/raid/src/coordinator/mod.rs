@@ -52,6 +52,7 @@ use crate::limits::LEASES_MAX;
 use crate::member::MemberMap;
 pub use crate::superblock::OnLogFailure;
 use crate::superblock::Superblock;
+use crate::units::SlotSet;
 use background::Background;
 use change::Change;
 use commit::Commit;
@@ -97,6 +98,8 @@ pub struct CoordinatorSpec {
     pub stale: Bitmap,
     /// Parity strips of a stripe.
     pub parity_strips: usize,
+    /// Slots that hold parity in every row.
+    pub parity_slots: SlotSet,
     /// Bytes of a strip.
     pub strip_bytes: u32,
     /// What the members' superblocks say, for arrays that have them.
@@ -124,6 +127,7 @@ pub struct Coordinator {
     shards: usize,
     strip_bytes: u32,
     parity_strips: usize,
+    parity_slots: SlotSet,
     policy: Policy,
     map: MemberMap,
     stale: Bitmap,
@@ -160,6 +164,7 @@ impl Coordinator {
             shards: spec.shards,
             strip_bytes: spec.strip_bytes,
             parity_strips: spec.parity_strips,
+            parity_slots: spec.parity_slots,
             policy: spec.policy,
             map: spec.map,
             stale: spec.stale,
@@ -287,6 +292,12 @@ impl Coordinator {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.map.is_broken(self.parity_strips)
+    }
+
+    /// Whether all data is there, and a parity that can be made to match it.
+    fn can_resync(&self) -> bool {
+        let out = self.map.missing().union(self.map.rebuilding());
+        out.len() < self.parity_strips && out.is_subset_of(self.parity_slots)
     }
 
     fn start(&mut self, orders: &mut Orders) {

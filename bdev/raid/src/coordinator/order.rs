@@ -199,7 +199,7 @@ pub enum Order {
     },
     /// Tell every shard that writes may go on.
     AllowWrites,
-    /// Write these bytes of the log's area, as [`DirtyLog::copy_out`](crate::dirty_log::DirtyLog::copy_out)
+    /// Write these bytes of the log's area, as [`DirtyLog::copy_taken`](crate::dirty_log::DirtyLog::copy_taken)
     /// gives them now, to the log bdev.
     WriteLog {
         /// First byte.

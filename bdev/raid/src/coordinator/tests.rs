@@ -7,6 +7,7 @@ use super::{
 use crate::bitmap::Bitmap;
 use crate::dirty_log::{DirtyLog, Initially, LogHealth, Regions};
 use crate::member::{MemberMap, MemberState};
+use crate::units::SlotSet;
 
 /// An array of so many members, all of them in sync, with four regions of two stripes of 4 KiB strips, its log in
 /// memory, no superblocks, one shard; it goes on whatever fails.
@@ -19,6 +20,7 @@ pub(crate) fn spec(members: usize, parity_strips: usize) -> CoordinatorSpec {
         map: MemberMap::new(vec![MemberState::InSync; members]),
         stale: Bitmap::new(4, false),
         parity_strips,
+        parity_slots: SlotSet::empty(),
         strip_bytes: 4096,
         stretch_bytes: 4096,
         superblock: None,

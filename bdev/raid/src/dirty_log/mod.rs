@@ -17,7 +17,7 @@
 //! begins with every region out of sync, or in sync when the creator vouches for it (`nosync`). Type
 //! `disk` ([`DirtyLog::load`]) has an area on a log bdev besides. It remembers which blocks of that area
 //! no longer hold what is in memory: [`DirtyLog::take_touched`] says what to write,
-//! [`DirtyLog::copy_out`] gives the bytes. dm-log writes the whole area instead; ours may be 12 MB.
+//! [`DirtyLog::copy_taken`] gives the bytes. dm-log writes the whole area instead; ours may be 12 MB.
 //!
 //! Its part in **R1** and **R2**: a change of a bit always touches its block, so that nothing that was
 //! marked can be left out of the next write.

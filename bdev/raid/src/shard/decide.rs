@@ -39,7 +39,6 @@ impl Shard {
             }
             OpKind::Work(WorkKind::Rebuild) => {
                 let stale = self.stale.get(self.regions.of(op.stripe));
-                let targets = if state.trust == Trust::Right { targets } else { nothing };
                 let targets = if stale { targets.union(rebuilding) } else { targets };
                 if targets.is_empty() {
                     return Ok(None);
@@ -62,7 +61,7 @@ impl Shard {
                 compute(plan::reconstruct(&strict, targets)?, targets)
             }
             OpKind::Work(kind @ (WorkKind::Resync | WorkKind::Repair | WorkKind::Check)) => {
-                match plan::check(&strict) {
+                match plan::check(&state) {
                     Ok(check) => compute(check, nothing),
                     // There is nothing to compare, and nothing that would be wrong.
                     Err(_) if kind == WorkKind::Check => Ok(None),

@@ -214,10 +214,6 @@ impl Shard {
             *in_a_row = 0;
             return;
         }
-        // Taking it out would cost more than it has failed to read.
-        if self.map.missing().len() >= self.geometry.parity_strips() {
-            return;
-        }
         *in_a_row += 1;
         if *in_a_row > READ_ERRORS_MAX {
             *in_a_row = 0;
@@ -231,6 +227,7 @@ impl Shard {
         }
         // What cannot be read is lost for this operation; the rest may stand for it.
         self.counters.replans += 1;
+        let trust = self.trust(self.ops[id].stripe);
         let op = &mut self.ops[id];
         op.unreadable = op.unreadable.union(failed);
         out.push_back(Action::Release { op: id });
@@ -242,6 +239,8 @@ impl Shard {
                     self.queue_mend(id, rest);
                 }
             }
+            // Only what nobody has yet is computed by parity that is not in sync (R10).
+            OpKind::Work(WorkKind::Rebuild) if trust != Trust::Right => {}
             OpKind::Work(_) | OpKind::Mend => op.targets = op.targets.union(failed),
         }
         if self.ops[id].needs_lease() && !self.ops[id].leased {
