@@ -682,8 +682,11 @@ impl Registry {
         if let Some(claim) = entry.claim.clone() {
             return Err(ControlError::InUse { name: name.to_owned(), claim });
         }
-        // Made anew, or reached another way, nobody would know of them.
-        let requests = still_lingering(entry.bdev.info().uuid);
+        // Made anew, or reached another way, nobody would know of them. An array ends its own, or its members linger.
+        let requests = match wanted {
+            Kind::Raid => 0,
+            _ => still_lingering(entry.bdev.info().uuid),
+        };
         if requests > 0 {
             return Err(ControlError::Lingering { name: name.to_owned(), requests });
         }

@@ -25,6 +25,7 @@ use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{Latencies, Ticks};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A step of writing a member's superblock: of its first or second copy, in the order of the update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,6 +165,8 @@ impl ArrayShard {
         // What it has ordered may have made something else due: it is asked again in the next turn.
         conductor.stirred = !conductor.orders.is_empty();
         conductor.due_ns = conductor.core.due_ns();
+        let waits = conductor.core.is_waiting_for_owner();
+        self.common.waits_for_owner.store(waits, Ordering::Relaxed);
         self.pump(now);
     }
 

@@ -39,7 +39,7 @@ use raid::units::{Slot, SlotSet};
 use reactor::{Cx, PollerId, ReactorHandle, Ticks, TimerId};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
@@ -144,7 +144,13 @@ impl RaidBdev {
         let host_bytes = reactors.iter().map(|_| CachePadded::new(AtomicU64::new(0))).collect();
         let array = Arc::new(Self {
             key: NEXT_KEY.fetch_add(1, Ordering::Relaxed),
-            common: Arc::new(Common { info: Arc::new(info), kernel, io_timeout_ns, host_bytes }),
+            common: Arc::new(Common {
+                info: Arc::new(info),
+                kernel,
+                io_timeout_ns,
+                waits_for_owner: AtomicBool::new(false),
+                host_bytes,
+            }),
             geometry: Arc::new(geometry),
             reactors: reactors.to_vec(),
             log: foundation.log_bdev.as_ref().map(|bdev| bdev.info().name.clone()),
@@ -451,7 +457,8 @@ impl Bdev for RaidBdev {
     }
 
     fn leeway(&self) -> Leeway {
-        let below = Leeway::over(self.seats().iter().flatten());
+        let mut below = Leeway::over(self.seats().iter().flatten());
+        below.waits |= self.common.waits_for_owner.load(Ordering::Relaxed);
         let faults = self.geometry.parity_strips() + usize::from(self.log.is_some());
         patience::leeway(self.common.io_timeout_ns, below, faults)
     }

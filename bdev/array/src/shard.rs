@@ -43,7 +43,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What the shards of one array have in common.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Common {
     pub(crate) kernel: AtomicUsize,
     /// How long a request may be with a member.
     pub(crate) io_timeout_ns: u64,
+    /// Host writes are held until the owner says something.
+    pub(crate) waits_for_owner: AtomicBool,
     /// Bytes that hosts have read and written, by shard: each is written by its own shard only.
     pub(crate) host_bytes: Box<[CachePadded<AtomicU64>]>,
 }

@@ -15,6 +15,7 @@ use device::{
     IoStatus, MappedBdev, MappedSpec, MappedTable, OpenError, ResumeError, Segment, SegmentTarget,
     Sgl, SuspendMode, Victims, lingering_requests,
 };
+use raid::coordinator::OnMemberFailure;
 use raid::layout::{Layout, Level};
 use raid::member::MemberState;
 use raid::units::{Slot, StripeId};
@@ -624,6 +625,40 @@ fn a_suspended_member_is_waited_for() {
         assert_eq!(array.snapshot().missing().count(), 0);
     }
     drop(remotes);
+    upper.stop().unwrap();
+    lower.stop().unwrap();
+    reactors.stop();
+}
+
+/// Goal: an array that holds writes until its owner allows them costs the array above it nothing, however long that
+/// takes. Method: a member of the lower one fails a write; it is allowed to go on after far longer than requests may
+/// take.
+#[test]
+fn a_member_that_waits_for_its_owner_is_waited_for() {
+    let reactors = two_reactors();
+    let io_timeout = Duration::from_secs(1);
+    let members: Vec<_> =
+        (0..3).map(|slot| error_bdev(&format!("m{slot}"), MEMBER_BYTES)).collect();
+    let seats = members.iter().map(|member| Some(member.clone() as Arc<dyn Bdev>)).collect();
+    let mut lower = spec(Level::Raid5, Layout::LeftSymmetric, STRIP, seats);
+    lower.name = "lower".into();
+    lower.options.policy.member = OnMemberFailure::Hold;
+    lower.options.io_timeout = io_timeout;
+    let (lower, lower_bdev) = create(&reactors, lower);
+    let (upper, upper_bdev) = raid_over(&reactors, "upper", &lower_bdev, io_timeout);
+    let remote = Remote::open(&reactors.handles()[0], &upper_bdev);
+    members[1].inject(&Injection::next(Victims::Write, Fault::Failure, 1)).unwrap();
+    let bytes = Rng(9).bytes(1 << 20);
+    remote.submit(BdevIo::write(1, 0, IoBufMut::heap_copy(&bytes).freeze(), false));
+    wait(|| lower.snapshot().waiting_for_owner);
+    std::thread::park_timeout(lower_bdev.leeway().answers_within + 2 * io_timeout);
+    assert!(remote.try_answer().is_none(), "it is held up");
+    assert_eq!(upper.snapshot().missing().count(), 0);
+    lower.allow_writes();
+    assert_eq!(remote.answer().status, IoStatus::Ok);
+    assert!(remote.read_all(1 << 20).unwrap() == bytes);
+    assert_eq!(upper.snapshot().missing().count(), 0);
+    drop(remote);
     upper.stop().unwrap();
     lower.stop().unwrap();
     reactors.stop();

@@ -136,3 +136,35 @@ fn what_is_given_up_is_still_waited_for() {
     daemon.ask("bdev_error_delete", json!({ "name": "EE_m" }));
     daemon.stop();
 }
+
+/// Goal: an array that holds the write of a host that is gone can be deleted, and its members used again at once.
+/// Method: an array without superblocks that waits for its owner after a member has failed; the host's namespace is
+/// taken out.
+#[test]
+fn an_array_that_waits_for_its_owner_can_be_deleted() {
+    let place = Place::new();
+    let daemon = place.start();
+    for name in ["m", "a", "b"] {
+        daemon.ask("bdev_malloc_create", malloc(name, 4));
+    }
+    daemon.ask("bdev_error_create", json!({ "base_name": "m" }));
+    let mut array = raid5("r", &["EE_m", "a", "b"]);
+    array["assume_clean"] = json!(true);
+    daemon.ask("bdev_raid_create", array.clone());
+    let port = export(&daemon, "r");
+    let (_admin, facts) = Queue::admin(port, false).unwrap();
+    let mut queue = Queue::io(port, false, facts.cntlid, 1).unwrap();
+    let fails = json!({ "name": "EE_m", "io_type": "write", "error_type": "failure", "num": 1 });
+    daemon.ask("bdev_error_inject_error", fails);
+    let command = write(1, 0, 1, BLOCK, false);
+    queue.submit(command, vec![1; BLOCK as usize]).unwrap().unwrap();
+    let raid = || daemon.ask("bdev_raid_get_bdevs", Value::Null)[0].take();
+    daemon.wait_until("held", |_| raid()["writes_held"] == true);
+    daemon.ask("nvmf_subsystem_remove_ns", json!({ "nqn": NQN, "nsid": 1 }));
+    let error = daemon.refused("bdev_raid_delete", json!({ "name": "r" }));
+    // What waits is not done, and not undone.
+    assert!(error.message.contains("the array is deleted, but not cleanly: "), "{error}");
+    daemon.ask("bdev_raid_create", array);
+    daemon.ask("bdev_raid_delete", json!({ "name": "r" }));
+    daemon.stop();
+}
