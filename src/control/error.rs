@@ -238,8 +238,8 @@ pub enum ControlError {
     Assemble(#[from] raid::assemble::Refusal),
     /// Members of a known array are still to come.
     #[error(
-        "array {array:?} waits for its members in slots {missing}: create them, or force to start \
-         without them"
+        "array {array:?} waits for its members in slots {missing}: create them, or start without them \
+         with bdev_raid_assemble"
     )]
     Incomplete {
         /// The array.
@@ -249,7 +249,8 @@ pub enum ControlError {
     },
     /// The members of a known array are there, and its log is still to come.
     #[error(
-        "array {array:?} waits for its log bdev {log:?}: create it, or force to start without it"
+        "array {array:?} waits for its log bdev {log:?}: create it, or start without it with \
+         bdev_raid_assemble"
     )]
     LogMissing {
         /// The array.

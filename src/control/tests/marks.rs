@@ -227,8 +227,8 @@ fn a_log_is_not_begun_on_somebodys_data() {
     plane.sign("log", EXT4);
     let before = plane.contents("log");
     plane.examine(&["a", "b", "c"]);
-    let waits =
-        "array \"r0\" waits for its log bdev \"log\": create it, or force to start without it";
+    let waits = "array \"r0\" waits for its log bdev \"log\": create it, or start without it with \
+                 bdev_raid_assemble";
     assert_eq!(plane.reason(), waits);
     plane.control.assemble_raid(ARRAY, false).unwrap();
     plane.settle();
