@@ -19,7 +19,7 @@ use std::sync::{Arc, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
-use array::{AddError, ArrayEvent, RaidBdev};
+use array::{AddError, ArrayEvent, Occupant, RaidBdev};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use device::Bdev;
 use raid::coordinator::{RaidEvent, Scope};
@@ -81,6 +81,23 @@ impl Control {
             }
         }
         Ok(())
+    }
+
+    /// Whether a bdev is a spare of that array, or of any, or has become a member.
+    pub(crate) fn serves(&self, name: &str, array: Option<&str>) -> bool {
+        serves_already(&self.state(), name, array)
+    }
+
+    /// Whether a bdev is, or may have been, a spare or member of some array.
+    pub(crate) fn has_served(&self, name: &str) -> bool {
+        let bdev = match self.state().registry.find(name) {
+            None => return false,
+            Some(Entry { claim: Some(claim), .. }) => {
+                return matches!(claim, Claim::Member(_) | Claim::Spare { .. });
+            }
+            Some(entry) => Arc::clone(&entry.bdev),
+        };
+        !matches!(self.occupant(&bdev), Ok(None | Some(Occupant::Stranger(_))))
     }
 
     /// Has a spare of an array with superblocks carry one, so that it is found again.
@@ -291,17 +308,17 @@ fn handle(control: &Arc<Control>, event: &ArrayEvent) {
     }
 }
 
-/// Whether a bdev is a spare of that array, or of any, or has become a member.
+/// Whether a bdev is a spare of that array, or of any, or has become a member. Of any is who has become one's.
 fn serves_already(state: &State, name: &str, array: Option<&str>) -> bool {
-    let array = array.map(|array| state.registry.find(array).map(Entry::name));
-    match state.registry.find(name).and_then(|entry| entry.claim.as_ref()) {
-        Some(Claim::Member(_)) => true,
-        Some(Claim::Spare { array: whose, .. }) => match array {
-            None => whose.is_none(),
-            Some(asked) => asked.is_some() && asked == *whose,
-        },
-        _ => false,
-    }
+    let claim = state.registry.find(name).and_then(|entry| entry.claim.as_ref());
+    let whose = match claim {
+        Some(Claim::Member(membership)) => Some(&membership.array),
+        Some(Claim::Spare { array, .. }) => array.as_ref(),
+        _ => return false,
+    };
+    let Some(array) = array else { return true };
+    let asked = state.registry.find(array).map(Entry::name);
+    asked.is_some() && asked.as_ref() == whose
 }
 
 /// A bdev that could be a spare, and the array that it is for, if not any.
