@@ -285,6 +285,19 @@ pub enum ControlError {
         /// What the device said.
         source: device::blocking::BlockingError,
     },
+    /// A bdev could not be marked as a spare, and may be marked half.
+    #[error(
+        "bdev {name:?} is no spare: {source}; part of a superblock may be left on it, which cannot be wiped either: \
+         {left}; clear it before it is used"
+    )]
+    HalfMarked {
+        /// The bdev.
+        name: String,
+        /// What the device said.
+        source: device::blocking::BlockingError,
+        /// What it said then.
+        left: Box<device::blocking::BlockingError>,
+    },
     /// The array was stopped, and something went wrong with it.
     #[error("the array is deleted, but not cleanly: {0}")]
     Stop(array::RestError),
@@ -339,7 +352,10 @@ impl ControlError {
             Self::Split(error) => error.errno().abs(),
             // SPDK has no configuration of such a split then.
             Self::NotSplit { .. } => errno::ENOENT,
-            Self::Stop(_) | Self::NotFlushed(_) | Self::NotWiped { .. } => errno::EIO,
+            Self::Stop(_)
+            | Self::NotFlushed(_)
+            | Self::NotWiped { .. }
+            | Self::HalfMarked { .. } => errno::EIO,
             Self::Mapped(error) => error.errno(),
             Self::Nvmf(_) => errno::EINVAL,
             Self::Stopping { .. } => errno::ESHUTDOWN,

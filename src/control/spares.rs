@@ -65,11 +65,12 @@ impl Control {
         };
         let array = raid.as_ref().map(|raid| raid.info().name.clone());
         let terms = admit(array.as_deref(), &bdev, asker, found)?;
+        // Also if it cannot be marked: what was there is written over.
+        state.known.forget(&bdev.name());
         if let Some(raid) = &raid {
             self.mark_spare(raid, &bdev)?;
         }
         state.registry.claim_one(&bdev, spare_of(raid.as_ref(), terms));
-        state.known.forget(&bdev.name());
         let array = array.as_deref().unwrap_or("any");
         tracing::info!(bdev = name, array, ?terms, "spare added");
         match raid {
@@ -100,7 +101,8 @@ impl Control {
         !matches!(self.occupant(&bdev), Ok(None | Some(Occupant::Stranger(_))))
     }
 
-    /// Has a spare of an array with superblocks carry one, so that it is found again.
+    /// Has a spare of an array with superblocks carry one, so that it is found again. If it cannot, it carries none:
+    /// half of one would make it a spare at the next start, whatever is on it then.
     pub(super) fn mark_spare(
         &self,
         raid: &Arc<RaidBdev>,
@@ -109,7 +111,13 @@ impl Control {
         let (Some(reactor), Some(superblock)) = (self.reactors().first(), raid.superblock()) else {
             return Ok(());
         };
-        Ok(array::mark_spare(reactor, bdev, &superblock)?)
+        array::mark_spare(reactor, bdev, &superblock).map_err(|source| {
+            let name = bdev.name();
+            match array::wipe(reactor, bdev) {
+                Ok(()) => source.into(),
+                Err(left) => ControlError::HalfMarked { name, source, left: Box::new(left) },
+            }
+        })
     }
 
     /// Takes a spare back. One that carries the superblock of its array is wiped before it is free: it would
