@@ -219,7 +219,7 @@ fn again(control: &Control, kept: &KeptCall) -> Result<(), String> {
     let used = |name: String| Some((control.was_used(&name)?, name));
     if let Some((how, name)) = overwritten_by(&call).into_iter().find_map(used) {
         return Err(format!(
-            "base bdev {name:?} {how}: what is on it may be needed, or what was away may be stale, so make the call \
+            "bdev {name:?} {how}: what is on it may be needed, or what was away may be stale, so make the call \
              yourself, or delete the bdev that it is about"
         ));
     }
@@ -236,11 +236,18 @@ fn raid_in(call: &Value) -> Option<p::BdevRaidCreate> {
     p::BdevRaidCreate::decode(Some(params)).ok().map(|decoded| decoded.params)
 }
 
-/// What a call writes to, or will: a spare; members and spares of the arrays that it makes, of a table every word.
+/// What a call writes to, or will: a spare; members, spares and log of the arrays that it makes, of a table every word.
 fn overwritten_by(call: &Value) -> Vec<String> {
     if let Some(raid) = raid_in(call) {
         let spares = raid.spares.into_iter().flat_map(|spares| spares.0);
-        return raid.base_bdevs.0.into_iter().chain(spares).flatten().collect();
+        return raid
+            .base_bdevs
+            .0
+            .into_iter()
+            .chain(spares)
+            .chain([raid.log_bdev])
+            .flatten()
+            .collect();
     }
     if call["method"] == p::BdevRaidAddSpare::METHOD.name {
         return call["params"]["base_bdev"].as_str().map(str::to_owned).into_iter().collect();
@@ -277,8 +284,8 @@ mod tests {
     fn what_is_overwritten_is_known() {
         let raid = json!({ "method": "bdev_raid_create", "params": {
             "name": "r", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a", null, "b"],
-            "spares": ["s"] } });
-        assert_eq!(overwritten_by(&raid), ["a", "b", "s"]);
+            "spares": ["s"], "log_bdev": "l" } });
+        assert_eq!(overwritten_by(&raid), ["a", "b", "s", "l"]);
         let spare = json!({ "method": "bdev_raid_add_spare", "params": { "base_bdev": "s" } });
         assert_eq!(overwritten_by(&spare), ["s"]);
         let table = "0 8 linear x 0\n8 24576 raid raid5_ls 1 128 3 - a - b - c";

@@ -307,7 +307,7 @@ fn a_spare_that_comes_late_is_not_taken_from_who_has_used_it() {
     daemon.wait_until("all but one are made", |daemon| kept(&place, daemon).len() == 1);
     assert_eq!(kept(&place, &daemon), [("bdev_raid_add_spare".to_owned(), "used".to_owned())]);
     let said = status(&place, &[]).1;
-    assert!(said.contains("base bdev \"used\" was used since the start"), "{said}");
+    assert!(said.contains("bdev \"used\" was used since the start"), "{said}");
     let claimed = |name: &str| daemon.bdev(name)["claimed"] == true;
     assert!(!claimed("used") && claimed("alone"));
     daemon.ask("bdev_raid_add_spare", json!({ "base_bdev": "used", "raid_bdev": "r0" }));

@@ -425,7 +425,7 @@ fn a_spare_that_has_served_is_no_reason_not_to_start() {
         let wrong = json!({ "base_bdev": "x1", "raid_bdev": "r0" });
         let daemon = start(&[entry("bdev_raid_add_spare", wrong)]);
         let reason = |daemon: &Daemon| kept(daemon)[0]["reason"].as_str().map(str::to_owned);
-        let claimed = "base bdev \"x1\" is claimed by array \"r1\" as slot 1";
+        let claimed = "bdev \"x1\" is claimed by array \"r1\" as slot 1";
         let is_told = |daemon: &Daemon| reason(daemon).is_some_and(|text| text.contains(claimed));
         assert!(is_told(&daemon), "{:?}", reason(&daemon));
         daemon.ask("bdev_raid_delete", json!({ "name": "r1", "clear_sb": true }));
