@@ -238,8 +238,8 @@ pub enum ControlError {
     Assemble(#[from] raid::assemble::Refusal),
     /// Members of a known array are still to come.
     #[error(
-        "array {array:?} waits for its members in slots {missing}: create them, or force to start \
-         without them"
+        "array {array:?} waits for its members in slots {missing}: create them, or start without them \
+         with bdev_raid_assemble"
     )]
     Incomplete {
         /// The array.
@@ -249,7 +249,8 @@ pub enum ControlError {
     },
     /// The members of a known array are there, and its log is still to come.
     #[error(
-        "array {array:?} waits for its log bdev {log:?}: create it, or force to start without it"
+        "array {array:?} waits for its log bdev {log:?}: create it, or start without it with \
+         bdev_raid_assemble"
     )]
     LogMissing {
         /// The array.
@@ -283,6 +284,19 @@ pub enum ControlError {
         name: String,
         /// What the device said.
         source: device::blocking::BlockingError,
+    },
+    /// A bdev could not be marked as a spare, and may be marked half.
+    #[error(
+        "bdev {name:?} is no spare: {source}; part of a superblock may be left on it, which cannot be wiped either: \
+         {left}; clear it before it is used"
+    )]
+    HalfMarked {
+        /// The bdev.
+        name: String,
+        /// What the device said.
+        source: device::blocking::BlockingError,
+        /// What it said then.
+        left: Box<device::blocking::BlockingError>,
     },
     /// The array was stopped, and something went wrong with it.
     #[error("the array is deleted, but not cleanly: {0}")]
@@ -338,7 +352,10 @@ impl ControlError {
             Self::Split(error) => error.errno().abs(),
             // SPDK has no configuration of such a split then.
             Self::NotSplit { .. } => errno::ENOENT,
-            Self::Stop(_) | Self::NotFlushed(_) | Self::NotWiped { .. } => errno::EIO,
+            Self::Stop(_)
+            | Self::NotFlushed(_)
+            | Self::NotWiped { .. }
+            | Self::HalfMarked { .. } => errno::EIO,
             Self::Mapped(error) => error.errno(),
             Self::Nvmf(_) => errno::EINVAL,
             Self::Stopping { .. } => errno::ESHUTDOWN,

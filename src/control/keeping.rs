@@ -9,18 +9,17 @@
 //! An array without superblocks has nothing of its own that could say that a member or the log has failed. Where the
 //! service keeps a state, that says it, and until it does no write is acknowledged (**R4**), whatever else the
 //! array's policy makes it wait for; without one, its owner has to know, and writes wait for `allow_writes`, unless its
-//! policy lets them go on. What the configuration makes is not in the
-//! state: it is its author's.
+//! policy lets them go on. What the configuration makes is not in the state, and neither is what is made later in its
+//! place or under its name: that is its author's, who has to know.
 //!
 //! Not here: the state (`methods::state`), holding writes (`raid::coordinator`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use ::raid::coordinator::{OnLogFailure, OnMemberFailure, Policy};
 use ::raid::units::SlotSet;
-use array::RaidBdev;
+use array::{RaidBdev, RaidSnapshot};
 use device::Bdev;
 
 use super::recipe::log_failed;
@@ -58,12 +57,12 @@ pub(super) struct OnFailure {
 }
 
 impl OnFailure {
-    /// The policy; `recorded`: the service keeps a state.
+    /// The policy; `recorded`: the service keeps a state that says how the array is made.
     ///
     /// A log that has failed still says what it said before: who believes it after a crash takes stale parity
     /// for right. So writes go on only if something says that it has failed. Where nothing can, it is the owner who has to know,
     /// as with a member: writes wait for `allow_writes`, unless the array is to go on by itself.
-    pub(super) fn policy(self, recorded: bool) -> Policy {
+    pub(in crate::control) fn policy(self, recorded: bool) -> Policy {
         let Self { log, member, superblock } = self;
         let usual = match (superblock || recorded, member) {
             (true, _) | (false, OnMemberFailure::Continue) => OnLogFailure::Continue,
@@ -76,12 +75,23 @@ impl OnFailure {
 /// Who is missing in an array whose writes may wait for that to be recorded, and whether its log has failed.
 #[derive(Debug, Clone)]
 pub(crate) struct Unrecorded {
+    bdev: String,
     raid: Arc<RaidBdev>,
     missing: SlotSet,
     log_failed: bool,
 }
 
 impl Unrecorded {
+    fn of(bdev: &str, raid: Arc<RaidBdev>, snapshot: &RaidSnapshot) -> Self {
+        let (missing, log_failed) = (snapshot.missing().collect(), log_failed(snapshot));
+        Self { bdev: bdev.to_owned(), raid, missing, log_failed }
+    }
+
+    /// Name of the bdev whose call has to say so: the array, or the mapped device that it is of.
+    pub(crate) fn bdev(&self) -> &str {
+        &self.bdev
+    }
+
     /// The state says so, durably: writes that have waited for that go on.
     pub(crate) fn release_writes(&self) {
         self.raid.recorded(self.missing, self.log_failed);
@@ -89,29 +99,27 @@ impl Unrecorded {
 }
 
 impl Control {
-    /// From now on what is made is kept in a state.
-    pub(crate) fn begin_keeping(&self) {
-        self.keeping.store(true, Ordering::Release);
+    /// From now on what is made is kept in a state, but for what has one of these names.
+    pub(crate) fn begin_keeping(&self, configured: BTreeSet<String>) {
+        self.state().registry.begin_recording(configured);
     }
 
-    /// The policy of an array that is asked for: where there is a state, writes wait for it.
-    pub(super) fn policy(&self, asked: &OnFailure) -> Policy {
-        asked.policy(self.keeping.load(Ordering::Acquire))
-    }
-
-    /// Arrays whose writes wait. To be asked before the state is put together: who fails meanwhile may not
-    /// be in it.
+    /// Arrays in the state whose writes wait. To be asked before it is put together: who fails meanwhile may
+    /// not be in it.
     pub(crate) fn unrecorded(&self) -> Vec<Unrecorded> {
-        let raids: Vec<Arc<RaidBdev>> = {
+        let raids: Vec<(String, Arc<RaidBdev>)> = {
             let state = self.state();
-            let own = state.registry.entries().iter().filter_map(|entry| entry.raid().cloned());
-            own.chain(state.registry.mapped().flat_map(|device| device.raids())).collect()
+            let recorded = state.registry.entries().iter().filter(|entry| entry.is_recorded());
+            let raids_of = |entry: &Entry| {
+                let mapped = entry.mapped().map(|device| device.raids()).unwrap_or_default();
+                let raids = entry.raid().cloned().into_iter().chain(mapped);
+                raids.map(|raid| (entry.name(), raid)).collect::<Vec<_>>()
+            };
+            recorded.flat_map(raids_of).collect()
         };
-        let waiting = raids.into_iter().filter_map(|raid| {
+        let waiting = raids.into_iter().filter_map(|(bdev, raid)| {
             let snapshot = raid.snapshot();
-            let missing = snapshot.missing().collect();
-            let log_failed = log_failed(&snapshot);
-            snapshot.waiting_for_owner.then_some(Unrecorded { raid, missing, log_failed })
+            snapshot.waiting_for_owner.then(|| Unrecorded::of(&bdev, raid, &snapshot))
         });
         waiting.collect()
     }

@@ -162,6 +162,8 @@ pub struct BdevView {
     pub claim: Option<Claim>,
     /// How much may be done with it in a second.
     pub limits: Limits,
+    /// Whether the state of the service, if it keeps one, says how it is made.
+    pub is_recorded: bool,
 }
 
 impl From<&Entry> for BdevView {
@@ -174,6 +176,7 @@ impl From<&Entry> for BdevView {
             part: entry.part().cloned(),
             claim: entry.claim.clone(),
             limits: entry.counted.limits(),
+            is_recorded: entry.is_recorded(),
         }
     }
 }
@@ -249,8 +252,6 @@ pub struct Control {
     kept: KeptCalls,
     /// Whether a device that was kept has come, so that arrays wait for the others once more.
     has_come: AtomicBool,
-    /// Whether what is made from now on is in a state that is kept.
-    keeping: AtomicBool,
     /// Bdevs whose arrays were stopped with their parity right.
     stopped: Mutex<BTreeSet<String>>,
     /// Whether the lifecycle is `Running`, for those who do not want to wait for the state.
@@ -289,7 +290,6 @@ impl Control {
             last_listing: LastListing::default(),
             kept: KeptCalls::default(),
             has_come: AtomicBool::new(false),
-            keeping: AtomicBool::new(false),
             stopped: Mutex::default(),
             serving: AtomicBool::new(false),
             handles: reactors.handles().to_vec(),

@@ -108,7 +108,7 @@ impl Control {
         let spares = request.spares.iter().map(|spare| state.registry.base(spare));
         let spares = spares.collect::<Result<Vec<_>, _>>()?;
         check_distinct(&members, log.as_ref(), &spares)?;
-        let policy = self.policy(&request.on_failure());
+        let policy = request.on_failure().policy(state.registry.will_be_recorded(&name));
         let asked = (!request.superblock).then(|| request.clone());
         let mut spec = request.into_spec(state.registry.as_used(&members), self.defaults())?;
         spec.options.log = log.clone();

@@ -161,8 +161,16 @@ mod tests {
 
     fn recipe(kind: Kind, bdev: Arc<dyn Bdev>, delay: Option<Arc<DelayBdev>>) -> Recipe {
         let limits = Limits::default();
-        let view =
-            BdevView { bdev, raid: None, error: None, delay, part: None, claim: None, limits };
+        let view = BdevView {
+            bdev,
+            raid: None,
+            error: None,
+            delay,
+            part: None,
+            claim: None,
+            limits,
+            is_recorded: false,
+        };
         Recipe { kind, view, raid: None, mapped: None, rates: None, limits }
     }
 

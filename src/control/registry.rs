@@ -289,6 +289,8 @@ pub(crate) struct Entry {
     was_claimed: bool,
     /// The array whose member or spare it was last.
     served: Option<Served>,
+    /// Whether the state of the service says how it is made, whatever it is called by now.
+    is_recorded: bool,
 }
 
 /// That a bdev was a member or spare of an array.
@@ -304,6 +306,10 @@ impl Entry {
     /// Whether somebody has used it, or does.
     pub(crate) fn was_claimed(&self) -> bool {
         self.was_claimed
+    }
+
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.is_recorded
     }
 
     fn set_claim(&mut self, claim: Option<Claim>, touched: u64) {
@@ -398,6 +404,8 @@ pub(crate) struct Registry {
     reserved: Vec<Reserved>,
     /// How often a bdev has been touched.
     touches: u64,
+    /// Names of the bdevs that the configuration makes, once a state says how all others are made.
+    configured: Option<BTreeSet<String>>,
 }
 
 impl Registry {
@@ -450,6 +458,7 @@ impl Registry {
         let counted = Counted::over(bdev);
         let bdev = Arc::clone(&counted) as Arc<dyn Bdev>;
         let touched = self.next_touch();
+        let is_recorded = self.will_be_recorded(&bdev.name());
         self.entries.push(Entry {
             bdev,
             counted,
@@ -458,7 +467,18 @@ impl Registry {
             touched,
             was_claimed: false,
             served: None,
+            is_recorded,
         });
+    }
+
+    /// From now on a state says how bdevs are made, but for those that are there and those of these names.
+    pub(crate) fn begin_recording(&mut self, configured: BTreeSet<String>) {
+        self.configured = Some(configured);
+    }
+
+    /// Whether a state will say how a bdev is made that is added now.
+    pub(crate) fn will_be_recorded(&self, name: &str) -> bool {
+        self.configured.as_ref().is_some_and(|configured| !configured.contains(name))
     }
 
     fn next_touch(&mut self) -> u64 {

@@ -19,7 +19,7 @@ use std::sync::{Arc, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
-use array::{AddError, ArrayEvent, RaidBdev};
+use array::{AddError, ArrayEvent, Occupant, RaidBdev};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
 use device::Bdev;
 use raid::coordinator::{RaidEvent, Scope};
@@ -65,11 +65,12 @@ impl Control {
         };
         let array = raid.as_ref().map(|raid| raid.info().name.clone());
         let terms = admit(array.as_deref(), &bdev, asker, found)?;
+        // Also if it cannot be marked: what was there is written over.
+        state.known.forget(&bdev.name());
         if let Some(raid) = &raid {
             self.mark_spare(raid, &bdev)?;
         }
         state.registry.claim_one(&bdev, spare_of(raid.as_ref(), terms));
-        state.known.forget(&bdev.name());
         let array = array.as_deref().unwrap_or("any");
         tracing::info!(bdev = name, array, ?terms, "spare added");
         match raid {
@@ -83,7 +84,25 @@ impl Control {
         Ok(())
     }
 
-    /// Has a spare of an array with superblocks carry one, so that it is found again.
+    /// Whether a bdev is a spare of that array, or of any, or has become a member.
+    pub(crate) fn serves(&self, name: &str, array: Option<&str>) -> bool {
+        serves_already(&self.state(), name, array)
+    }
+
+    /// Whether a bdev is, or may have been, a spare or member of some array.
+    pub(crate) fn has_served(&self, name: &str) -> bool {
+        let bdev = match self.state().registry.find(name) {
+            None => return false,
+            Some(Entry { claim: Some(claim), .. }) => {
+                return matches!(claim, Claim::Member(_) | Claim::Spare { .. });
+            }
+            Some(entry) => Arc::clone(&entry.bdev),
+        };
+        !matches!(self.occupant(&bdev), Ok(None | Some(Occupant::Stranger(_))))
+    }
+
+    /// Has a spare of an array with superblocks carry one, so that it is found again. If it cannot, it carries none:
+    /// half of one would make it a spare at the next start, whatever is on it then.
     pub(super) fn mark_spare(
         &self,
         raid: &Arc<RaidBdev>,
@@ -92,7 +111,13 @@ impl Control {
         let (Some(reactor), Some(superblock)) = (self.reactors().first(), raid.superblock()) else {
             return Ok(());
         };
-        Ok(array::mark_spare(reactor, bdev, &superblock)?)
+        array::mark_spare(reactor, bdev, &superblock).map_err(|source| {
+            let name = bdev.name();
+            match array::wipe(reactor, bdev) {
+                Ok(()) => source.into(),
+                Err(left) => ControlError::HalfMarked { name, source, left: Box::new(left) },
+            }
+        })
     }
 
     /// Takes a spare back. One that carries the superblock of its array is wiped before it is free: it would
@@ -291,17 +316,17 @@ fn handle(control: &Arc<Control>, event: &ArrayEvent) {
     }
 }
 
-/// Whether a bdev is a spare of that array, or of any, or has become a member.
+/// Whether a bdev is a spare of that array, or of any, or has become a member. Of any is who has become one's.
 fn serves_already(state: &State, name: &str, array: Option<&str>) -> bool {
-    let array = array.map(|array| state.registry.find(array).map(Entry::name));
-    match state.registry.find(name).and_then(|entry| entry.claim.as_ref()) {
-        Some(Claim::Member(_)) => true,
-        Some(Claim::Spare { array: whose, .. }) => match array {
-            None => whose.is_none(),
-            Some(asked) => asked.is_some() && asked == *whose,
-        },
-        _ => false,
-    }
+    let claim = state.registry.find(name).and_then(|entry| entry.claim.as_ref());
+    let whose = match claim {
+        Some(Claim::Member(membership)) => Some(&membership.array),
+        Some(Claim::Spare { array, .. }) => array.as_ref(),
+        _ => return false,
+    };
+    let Some(array) = array else { return true };
+    let asked = state.registry.find(array).map(Entry::name);
+    asked.is_some() && asked.as_ref() == whose
 }
 
 /// A bdev that could be a spare, and the array that it is for, if not any.

@@ -66,9 +66,12 @@ impl Control {
         self.state().registry.entries().iter().map(counted).collect()
     }
 
-    /// Whether somebody has used that bdev, or does.
-    pub(crate) fn was_used(&self, name: &str) -> bool {
-        self.state().registry.find(name).is_some_and(Entry::was_claimed)
+    /// That somebody uses that bdev, or has done so; completes "the bdev ...".
+    pub(crate) fn was_used(&self, name: &str) -> Option<String> {
+        let state = self.state();
+        let entry = state.registry.find(name)?;
+        let was_claimed = || entry.was_claimed().then(|| "was used since the start".to_owned());
+        entry.claim.as_ref().map(|claim| format!("is {claim}")).or_else(was_claimed)
     }
 
     /// Changes the limits of a bdev.

@@ -17,13 +17,14 @@ use serde_json::{Value, json};
 use super::faults::{delay_specific, error_specific};
 use super::raid::raid_info;
 use super::split::split_specific;
-use super::{Call, Context, errno_error, json as to_json, refused};
+use super::{Call, Context, Effect, errno_error, json as to_json, refused};
 use crate::control::{BdevView, Control, FileRequest, Kind};
 
 /// SPDK's name for the claims that its raid, error and delay modules make.
 const CLAIM_TYPE: &str = "exclusive_write";
 
 impl Call for BdevGetBdevs {
+    const EFFECT: Effect = Effect::Looks;
     const MAY_WAIT: bool = true;
 
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
@@ -157,6 +158,8 @@ impl Call for BdevNullCreate {
 }
 
 impl Call for BdevNullDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         deleted(context, Kind::Null, &self.name)
     }
@@ -172,6 +175,8 @@ impl Call for BdevMallocCreate {
 }
 
 impl Call for BdevMallocDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         deleted(context, Kind::Malloc, &self.name)
     }
@@ -190,6 +195,8 @@ impl Call for BdevUringCreate {
 }
 
 impl Call for BdevUringDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         deleted(context, Kind::Uring, &self.name)
     }
@@ -209,6 +216,8 @@ impl Call for BdevAioCreate {
 }
 
 impl Call for BdevAioDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         deleted(context, Kind::Aio, &self.name)
     }

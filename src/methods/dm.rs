@@ -18,7 +18,7 @@ use rpc::results::{
 use serde_json::Value;
 
 use super::raid::before;
-use super::{Call, Context, json, refused};
+use super::{Call, Context, Effect, json, refused};
 use crate::control::{Hints, MAJOR, MappedInfo, MappedRequest, MappedStatus};
 use crate::dm::table::TARGETS;
 
@@ -69,6 +69,8 @@ impl Call for DmResume {
 }
 
 impl Call for DmRemove {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let removed = context.control.dm_remove(&self.name, self.deferred, self.force);
         Ok(Value::from(removed.map_err(|error| refused(&error))?))
@@ -100,6 +102,8 @@ impl Call for DmMessage {
 }
 
 impl Call for DmStatus {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let told = context.control.dm_status(self.name.as_deref());
         let told = told.map_err(|error| refused(&error))?;
@@ -108,6 +112,8 @@ impl Call for DmStatus {
 }
 
 impl Call for DmTable {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let told = context.control.dm_table(self.name.as_deref(), self.inactive);
         let told = told.map_err(|error| refused(&error))?;
@@ -144,6 +150,8 @@ fn targets(told: Vec<MappedStatus>, wanted: Option<&str>, io: bool) -> Vec<DmTar
 }
 
 impl Call for DmDeps {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let infos = context.control.dm_info(self.name.as_deref());
         let infos = infos.map_err(|error| refused(&error))?.into_iter();
@@ -153,6 +161,8 @@ impl Call for DmDeps {
 }
 
 impl Call for DmInfo {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let infos = context.control.dm_info(self.name.as_deref());
         let infos = infos.map_err(|error| refused(&error))?;
@@ -178,6 +188,8 @@ fn described(info: MappedInfo) -> DmDeviceInfo {
 }
 
 impl Call for DmLs {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let infos = context.control.dm_info(None).map_err(|error| refused(&error))?.into_iter();
         let wanted = |info: &MappedInfo| {
@@ -194,6 +206,7 @@ impl Call for DmLs {
 }
 
 impl Call for DmWait {
+    const EFFECT: Effect = Effect::Looks;
     const MAY_WAIT: bool = true;
 
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
@@ -205,6 +218,8 @@ impl Call for DmWait {
 }
 
 impl Call for DmTargets {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
         let targets = TARGETS
             .iter()

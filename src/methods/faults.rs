@@ -14,7 +14,7 @@ use rpc::schema::{Param, Params};
 use serde_json::{Map, Value, json};
 
 use super::bdev::{created, deleted};
-use super::{Call, Context, errno_error, refused};
+use super::{Call, Context, Effect, errno_error, refused};
 use crate::control::{ControlError, DelayRequest};
 
 fn done(result: Result<(), ControlError>) -> Result<Value, RpcError> {
@@ -29,6 +29,8 @@ impl Call for BdevErrorCreate {
 }
 
 impl Call for BdevErrorDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         deleted(context, crate::control::Kind::Error, &self.name)
     }
@@ -148,6 +150,8 @@ impl Call for BdevDelayUpdateLatency {
 }
 
 impl Call for BdevDelayDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         deleted(context, crate::control::Kind::Delay, &self.name)
     }

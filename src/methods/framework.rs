@@ -22,7 +22,7 @@ use device::{Bdev, Reset};
 
 use super::state::subsystem_of;
 use super::threads::SCHEDULER;
-use super::{Call, Context, HANDLERS, errno_error, json, save, save_nvmf};
+use super::{Call, Context, Effect, HANDLERS, errno_error, json, save, save_nvmf};
 use crate::control::{Control, NoticeKind, ReactorView, config};
 use crate::limits::WAIT_SLICE;
 
@@ -36,6 +36,7 @@ const SMALL_BUFFER_MIN: u32 = 4096;
 const LARGE_BUFFER_MIN: u32 = 8192;
 
 impl Call for RpcGetMethods {
+    const EFFECT: Effect = Effect::Looks;
     /// The answer is honest: what is listed can be called, and what is not is -32601.
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let started = context.control.is_started();
@@ -54,6 +55,7 @@ impl Call for RpcGetMethods {
 }
 
 impl Call for SpdkGetVersion {
+    const EFFECT: Effect = Effect::Looks;
     /// Ours, in SPDK's shape: clients read `version` for humans and compare `fields`.
     fn call(self, _context: Context<'_>) -> Result<Value, RpcError> {
         let number = |text: &str| text.parse().unwrap_or(0);
@@ -112,6 +114,8 @@ impl Call for FrameworkWaitInit {
 }
 
 impl Call for FrameworkGetSubsystems {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
         let entry = |(place, name): (usize, &&str)| SubsystemEntry {
             subsystem: (*name).to_owned(),
@@ -122,6 +126,8 @@ impl Call for FrameworkGetSubsystems {
 }
 
 impl Call for FrameworkGetConfig {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let mut calls = match self.name.as_str() {
             save::SUBSYSTEM => save::calls(context.control, |_| true),
@@ -158,6 +164,8 @@ pub(super) fn cpumask(core: usize) -> String {
 }
 
 impl Call for FrameworkGetReactors {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
         let threads = context.control.thread_views();
@@ -205,6 +213,8 @@ fn jiffies(stat: &str, core: usize) -> (u64, u64, u64) {
 }
 
 impl Call for FrameworkGetScheduler {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let first = context.control.reactors().first().map_or(0, |reactor| reactor.core());
         json(SchedulerEntry {
@@ -217,6 +227,8 @@ impl Call for FrameworkGetScheduler {
 }
 
 impl Call for ThreadGetStats {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let threads = context.control.thread_views();
         let entry = |(reactor, thread): (ReactorView, crate::control::ThreadView)| ThreadStats {
@@ -235,6 +247,8 @@ impl Call for ThreadGetStats {
 }
 
 impl Call for ThreadGetPollers {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let views = context.control.thread_views().into_iter().enumerate();
         let threads = views.map(|(index, thread)| ThreadPollers {
@@ -259,6 +273,8 @@ impl Call for ThreadGetPollers {
 }
 
 impl Call for ThreadGetIoChannels {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let control: &Control = context.control;
         let mut threads: Vec<_> = (0..control.reactors().len())
@@ -278,12 +294,16 @@ impl Call for ThreadGetIoChannels {
 }
 
 impl Call for NotifyGetTypes {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
         json(NoticeKind::ALL.map(NoticeKind::word))
     }
 }
 
 impl Call for NotifyGetNotifications {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let max = self.max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
         let entries = context.control.notices_since(self.id, max).into_iter();

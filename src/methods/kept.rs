@@ -4,7 +4,7 @@
 //!   config: refused --+-- a device is not there, or does not answer --------------+--> kept
 //!                     +-- no such bdev, and one may come (a kept device, an array +
 //!                     |   that waits for members)                                  |
-//!                     +-- a spare that is a member of an array that waits --------+
+//!                     +-- a spare that has been needed, or another array's -------+
 //!                     `-- anything else --> ends the start
 //!   state:  refused -----------------------------------------------------------------> kept
 //!
@@ -16,10 +16,13 @@
 //! A start with a disk that is gone is the moment that redundancy is for, so it is no reason not to serve.
 //! What is wrong in itself ends it as ever: nothing that comes later could make it right.
 //!
+//! A spare that was one once is no reason either: it may have served, and have failed, and the array that it carries
+//! the superblock of runs without it. It is not overwritten, and it is told of.
+//!
 //! Invariants: a call that is tried again overwrites nothing, but for a spare that was given up for that by force. An
 //! array with superblocks that is known is assembled, never made anew, and none is made by force over what its
-//! members carry; one without superblocks is not made over bdevs that somebody has used meanwhile, of which one
-//! that was away may be stale (**R8**).
+//! members carry. Neither an array nor a spare is made of bdevs that somebody has used meanwhile: what is on them
+//! may be that user's, and one that was away may be stale (**R8**).
 //!
 //! Not here: the list (`control::kept`), the files (`replay`, `state`).
 
@@ -33,13 +36,16 @@ use serde_json::Value;
 
 use super::boot::Boot;
 use super::{Context, find, save_nvmf};
-use crate::control::{CallSource, Claim, Control, KeptCall};
+use crate::control::{CallSource, Control, KeptCall};
 
 /// Methods that open a file or block device.
 const OPENING: [&str; 2] = ["bdev_uring_create", "bdev_aio_create"];
 
 /// What the system says of devices that are not there, or do not answer.
 const ABSENT: [i32; 5] = [errno::ENOENT, errno::EIO, errno::ENXIO, errno::ENODEV, errno::ETIMEDOUT];
+
+/// What is said of those that are there, and do not answer.
+const DEAF: [i32; 2] = [errno::EIO, errno::ETIMEDOUT];
 
 /// Targets that are arrays.
 const ARRAYS: [&str; 3] = ["raid", "raid45", "raid456"];
@@ -61,12 +67,12 @@ pub(super) fn may_come(control: &Control, method: &str, call: &Value, error: &Rp
     if OPENING.contains(&method) {
         return is_one_of(&ABSENT);
     }
-    if method == p::BdevRaidAddSpare::METHOD.name && is_one_of(&[errno::EEXIST]) {
-        // One that has been needed is a member of an array that waits for another one.
-        let spare = call["params"]["base_bdev"].as_str();
-        let waiting = control.waiting_raids();
-        let mut members = waiting.iter().flat_map(|raid| raid.members.iter().flatten());
-        return members.any(|member| Some(member.as_str()) == spare);
+    if method == p::BdevRaidAddSpare::METHOD.name {
+        let spare = call["params"]["base_bdev"].as_str().unwrap_or_default();
+        let is_taken = is_one_of(&[errno::EEXIST, errno::EPERM]);
+        if is_one_of(&DEAF) || is_taken && control.has_served(spare) {
+            return true;
+        }
     }
     // The target answers as SPDK's does, and gives the number in words.
     let in_words = || error.message.contains(&*errno_text(errno::ENODEV));
@@ -190,10 +196,10 @@ fn is_over(control: &Control, kept: &KeptCall) -> bool {
         return exports.iter().any(|(own, _, one)| own.as_str() == nqn && one.name() == bdev);
     }
     if kept.method() == p::BdevRaidAddSpare::METHOD.name {
-        let bdevs = control.bdevs();
-        let spare = bdevs.iter().find(|view| view.bdev.name() == kept.bdev);
-        let claim = spare.and_then(|view| view.claim.as_ref());
-        return matches!(claim, Some(Claim::Spare { .. } | Claim::Member(_)));
+        // What the state asks for somebody may have done otherwise; the configuration is its author's.
+        let array = call["params"]["raid_bdev"].as_str();
+        let array = array.filter(|_| kept.source == CallSource::Config);
+        return control.serves(&kept.bdev, array);
     }
     let makes = kept.method().ends_with("_create");
     makes && name_in(call).is_some_and(|name| control.bdev(&name).is_ok())
@@ -202,20 +208,23 @@ fn is_over(control: &Control, kept: &KeptCall) -> bool {
 /// Makes a call that was refused before, so that nothing is overwritten by it.
 fn again(control: &Control, kept: &KeptCall) -> Result<(), String> {
     let mut call = kept.call.clone();
-    if let Some(raid) = raid_in(&call).filter(|raid| raid.superblock) {
+    let marked = raid_in(&call).filter(|raid| raid.superblock);
+    if let Some(raid) = &marked {
         let waiting = control.waiting_raids();
         if waiting.iter().any(|waiting| waiting.superblock.array_name == raid.name) {
             // It is known, and is assembled when it can be.
             return Ok(());
         }
-        if raid.force {
-            call["params"]["force"] = false.into();
-        }
-    } else if let Some(used) = members_in(&call).into_iter().find(|name| control.was_used(name)) {
+    }
+    let used = |name: String| Some((control.was_used(&name)?, name));
+    if let Some((how, name)) = overwritten_by(&call).into_iter().find_map(used) {
         return Err(format!(
-            "base bdev {used:?} was used since the start, so that one that was away may be stale: make \
-             the array yourself, or delete it"
+            "bdev {name:?} {how}: what is on it may be needed, or what was away may be stale, so make the call \
+             yourself, or delete the bdev that it is about"
         ));
+    }
+    if marked.is_some_and(|raid| raid.force) {
+        call["params"]["force"] = false.into();
     }
     make(control, &call)
 }
@@ -227,10 +236,21 @@ fn raid_in(call: &Value) -> Option<p::BdevRaidCreate> {
     p::BdevRaidCreate::decode(Some(params)).ok().map(|decoded| decoded.params)
 }
 
-/// Members of the arrays without superblocks of their own that a call makes; of a table every word.
-fn members_in(call: &Value) -> Vec<String> {
+/// What a call writes to, or will: a spare; members, spares and log of the arrays that it makes, of a table every word.
+fn overwritten_by(call: &Value) -> Vec<String> {
     if let Some(raid) = raid_in(call) {
-        return raid.base_bdevs.0.into_iter().flatten().collect();
+        let spares = raid.spares.into_iter().flat_map(|spares| spares.0);
+        return raid
+            .base_bdevs
+            .0
+            .into_iter()
+            .chain(spares)
+            .chain([raid.log_bdev])
+            .flatten()
+            .collect();
+    }
+    if call["method"] == p::BdevRaidAddSpare::METHOD.name {
+        return call["params"]["base_bdev"].as_str().map(str::to_owned).into_iter().collect();
     }
     let table = call["params"]["table"].as_str().unwrap_or_default();
     let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -261,13 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn members_are_those_of_arrays() {
+    fn what_is_overwritten_is_known() {
         let raid = json!({ "method": "bdev_raid_create", "params": {
-            "name": "r", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a", null, "b"] } });
-        assert_eq!(members_in(&raid), ["a", "b"]);
+            "name": "r", "raid_level": "raid5", "strip_size_kb": 64, "base_bdevs": ["a", null, "b"],
+            "spares": ["s"], "log_bdev": "l" } });
+        assert_eq!(overwritten_by(&raid), ["a", "b", "s", "l"]);
+        let spare = json!({ "method": "bdev_raid_add_spare", "params": { "base_bdev": "s" } });
+        assert_eq!(overwritten_by(&spare), ["s"]);
         let table = "0 8 linear x 0\n8 24576 raid raid5_ls 1 128 3 - a - b - c";
         let mapped = json!({ "method": "dm_create", "params": { "name": "r", "table": table } });
-        let members = members_in(&mapped);
+        let members = overwritten_by(&mapped);
         assert!(members.contains(&"b".to_owned()) && !members.contains(&"x".to_owned()));
         assert!(mentions(&mapped, "c") && mentions(&raid, "b") && !mentions(&raid, "a b"));
     }

@@ -9,7 +9,7 @@ use rpc::params::{
 };
 use serde_json::{Map, Value};
 
-use super::{Call, Context, json};
+use super::{Call, Context, Effect, json};
 use crate::log::{self, Level, UnknownFlag};
 
 fn level(word: LogLevel) -> Level {
@@ -40,6 +40,8 @@ impl Call for LogSetLevel {
 }
 
 impl Call for LogGetLevel {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
         json(word(log::system_level()))
     }
@@ -53,6 +55,8 @@ impl Call for LogSetPrintLevel {
 }
 
 impl Call for LogGetPrintLevel {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
         json(word(log::print_level()))
     }
@@ -77,6 +81,8 @@ impl Call for LogClearFlag {
 }
 
 impl Call for LogGetFlags {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, _: Context<'_>) -> Result<Value, RpcError> {
         let flags = log::flags().into_iter().map(|(flag, on)| (flag.to_owned(), Value::from(on)));
         Ok(flags.collect::<Map<_, _>>().into())

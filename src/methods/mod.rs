@@ -56,10 +56,25 @@ pub(crate) struct Context<'a> {
     boot: &'a Boot,
 }
 
+/// What a method does to what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It changes it, or may: what could not be made is tried again, and the state written, before it is answered.
+    Changes,
+    /// None.
+    Looks,
+    /// It deletes the bdev `name`, or the parts of `base_bdev`. One that could not be made yet is forgotten.
+    DeletesBdev,
+    /// It deletes the subsystem `nqn`, and what could not be made of it yet is forgotten.
+    DeletesSubsystem,
+}
+
 /// A method: parameters that know what to do.
 pub(crate) trait Call: Params {
     /// Whether it may wait for an event.
     const MAY_WAIT: bool = false;
+    /// What it does to what there is.
+    const EFFECT: Effect = Effect::Changes;
 
     /// Does it.
     fn call(self, context: Context<'_>) -> Result<Value, RpcError>;
@@ -69,11 +84,12 @@ pub(crate) trait Call: Params {
 struct Handler {
     method: Method,
     may_wait: bool,
+    effect: Effect,
     run: fn(Context<'_>, Option<Value>) -> Result<Value, RpcError>,
 }
 
 const fn handler<P: Call>() -> Handler {
-    Handler { method: P::METHOD, may_wait: P::MAY_WAIT, run: run::<P> }
+    Handler { method: P::METHOD, may_wait: P::MAY_WAIT, effect: P::EFFECT, run: run::<P> }
 }
 
 /// Every method that there is.
@@ -236,41 +252,39 @@ impl Methods {
     ) -> Result<Value, RpcError> {
         handler.method.check_phase(self.control.is_started())?;
         let context = Context { control: &self.control, caller, boot: &self.boot };
-        let name = handler.method.name;
         let asked = (!self.control.kept().is_empty()).then(|| params.clone()).flatten();
         let outcome = match (handler.run)(context, params) {
-            Err(error) if self.forget(name, asked.as_ref(), &error) => Ok(Value::from(true)),
+            Err(error) if self.forget(handler, asked.as_ref(), &error) => Ok(Value::from(true)),
             outcome => outcome,
         };
-        if let (Ok(_), "nvmf_delete_subsystem") = (&outcome, name)
+        if let (Ok(_), Effect::DeletesSubsystem) = (&outcome, handler.effect)
             && let Some(nqn) = asked.as_ref().and_then(|params| params["nqn"].as_str())
         {
             kept::forget_subsystem(&self.control, nqn);
         }
         // Also after a refusal: a table that cannot be resumed has its device suspended.
-        let saved = self.settle(name);
+        let saved = self.settle(handler);
         outcome.and_then(|result| saved.map(|()| result))
     }
 
     /// What has changed is on the disk before it is answered, and what could not be made may be now.
-    fn settle(&self, method: &str) -> Result<(), RpcError> {
-        // By SPDK's custom, which ours follow; where it misleads, the file only is looked at in vain.
-        let looks =
-            ["dm_status", "dm_table", "dm_deps", "dm_info", "dm_ls", "dm_wait", "dm_targets"];
-        if method.contains("_get_") || looks.contains(&method) {
+    fn settle(&self, handler: &Handler) -> Result<(), RpcError> {
+        if handler.effect == Effect::Looks {
             return Ok(());
         }
         self.boot.settle(&self.control).map_err(|error| {
+            let method = handler.method.name;
             let detail = format_args!("{method} is done, but the state is not written: {error}");
             errno_error(errno::EIO, detail)
         })
     }
 
     /// Whether a bdev that was to be deleted is only asked for, and was never made.
-    fn forget(&self, method: &str, params: Option<&Value>, error: &RpcError) -> bool {
+    fn forget(&self, handler: &Handler, params: Option<&Value>, error: &RpcError) -> bool {
         let Some(params) = params else { return false };
-        let gone = error.code == -i64::from(errno::ENODEV) && method.ends_with("_delete");
-        let gone = gone || error.code == -i64::from(errno::ENXIO) && method == "dm_remove";
+        // The second one is device-mapper's.
+        let is_missing = [errno::ENODEV, errno::ENXIO].map(|errno| -i64::from(errno));
+        let gone = handler.effect == Effect::DeletesBdev && is_missing.contains(&error.code);
         let part = || params["base_bdev"].as_str().map(|base| format!("{base}p0"));
         let name = params["name"].as_str().map(str::to_owned).or_else(part);
         gone && name.is_some_and(|name| kept::forget(&self.control, &name))
@@ -367,6 +381,21 @@ mod tests {
         let params = serde_json::json!({ "name": "n0", "block_size": 512, "num_blocks": 8 });
         let late = methods.call("bdev_null_create", Some(params)).unwrap_err();
         assert_eq!((late.code, late.message.contains("is stopping")), (-108, true), "{late}");
+    }
+
+    /// Goal: what only looks is said to, and what deletes a bdev as well: SPDK's names, which ours follow, tell it of
+    /// most methods.
+    #[test]
+    fn effects_are_those_that_names_promise() {
+        for Handler { method, effect, .. } in HANDLERS {
+            let name = method.name;
+            let looks =
+                name.contains("_get_") || *effect == Effect::Looks && name.starts_with("dm_");
+            assert_eq!(*effect == Effect::Looks, looks, "{name}");
+            let deletes =
+                name.starts_with("bdev_") && name.ends_with("_delete") || name == "dm_remove";
+            assert_eq!(*effect == Effect::DeletesBdev, deletes, "{name}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rpc::error::errno;
 use rpc::params as p;
 use serde_json::Value;
 
-use super::{Call, Context, errno_error};
+use super::{Call, Context, Effect, errno_error};
 use crate::control::{ControlError, NamespaceRequest};
 use crate::nvmf::auth::{Group, Hash, Secret};
 use crate::nvmf::limits::{
@@ -213,6 +213,8 @@ fn serial_of(nqn: &Nqn) -> String {
 }
 
 impl Call for p::NvmfDeleteSubsystem {
+    const EFFECT: Effect = Effect::DeletesSubsystem;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let name = subsystem(&self.nqn)?;
         let deleted = context.control.delete_subsystem(&name);

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::framework::{TICK_RATE, thread_name};
 use super::nvmf::{refused_by_target, subsystem as name_of};
-use super::{Call, Context, errno_error, json};
+use super::{Call, Context, Effect, errno_error, json};
 use crate::keyring::KeyError;
 use crate::nvmf::controller::Kind;
 use crate::nvmf::limits::{
@@ -29,6 +29,8 @@ use crate::nvmf::shell::ServiceError;
 use crate::nvmf::subsystem::{Address, Subsystem, TargetError};
 
 impl Call for p::NvmfGetTransports {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let transport = context.control.nvmf().transport();
         if let Some(trtype) = &self.trtype
@@ -141,6 +143,8 @@ fn found(context: Context<'_>, nqn: &str) -> Result<Subsystem, RpcError> {
 }
 
 impl Call for p::NvmfGetSubsystems {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let names = bdev_names(context.control);
         match self.nqn {
@@ -164,6 +168,8 @@ pub(super) fn state_word(state: AnaState) -> &'static str {
 }
 
 impl Call for p::NvmfSubsystemGetListeners {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let subsystem = found(context, &self.nqn)?;
         let spec = &subsystem.spec;
@@ -187,6 +193,8 @@ impl Call for p::NvmfSubsystemGetListeners {
 }
 
 impl Call for p::NvmfSubsystemGetControllers {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let nqn = found(context, &self.nqn)?.spec.nqn;
         let associations = context.control.nvmf().associations();
@@ -207,6 +215,8 @@ impl Call for p::NvmfSubsystemGetControllers {
 }
 
 impl Call for p::NvmfSubsystemGetQpairs {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let nqn = found(context, &self.nqn)?.spec.nqn;
         let nvmf = context.control.nvmf();
@@ -232,6 +242,8 @@ impl Call for p::NvmfSubsystemGetQpairs {
 }
 
 impl Call for p::NvmfGetStats {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let nvmf = context.control.nvmf();
         let transports: Vec<_> = nvmf
@@ -292,6 +304,8 @@ impl Call for p::KeyringFileRemoveKey {
 }
 
 impl Call for p::KeyringGetKeys {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let entries = context.control.keyring().list().into_iter().map(|(name, key)| KeyEntry {
             module: "keyring_file".to_owned(),

@@ -31,7 +31,7 @@ use rpc::results::{
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Call, Context, json, refused};
+use super::{Call, Context, Effect, json, refused};
 use crate::control::{Control, ControlError, RaidMessage, RaidRequest, WaitingRaid, action_word};
 
 impl Call for BdevRaidCreate {
@@ -109,6 +109,8 @@ pub(super) fn before(dirty: Option<bool>, log_failed: bool) -> Before {
 }
 
 impl Call for BdevRaidGetBdevs {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let running = context.control.raids().into_iter().map(|raid| {
             let name = raid.info().name.clone();
@@ -126,6 +128,8 @@ impl Call for BdevRaidGetBdevs {
 }
 
 impl Call for BdevRaidDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         context.control.delete_raid(&self.name, self.clear_sb).map_err(|error| refused(&error))?;
         Ok(Value::from(true))

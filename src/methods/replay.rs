@@ -9,7 +9,7 @@
 use rpc::{Caller, RpcError};
 use serde_json::{Value, json};
 
-use super::{Boot, Context, find, kept};
+use super::{Boot, Context, Effect, find, kept};
 use crate::control::config::ConfigEntry;
 use crate::control::{CallSource, Config, ConfigError, Control};
 
@@ -59,7 +59,7 @@ impl Control {
             }
             let (file, place, error) = (config.path().display(), &entry.place, error.message);
             // A call that only asks has nothing to make.
-            if method.contains("_get_") {
+            if handler.effect == Effect::Looks {
                 tracing::warn!(%file, place, method, error, "it cannot be told yet");
                 continue;
             }

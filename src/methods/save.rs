@@ -9,6 +9,8 @@
 //!
 //! Not here: what would have to be made (`control::recipe`), files (`state`).
 
+use std::collections::BTreeSet;
+
 use device::{BackendDetail, Latency, Limits};
 use raid::coordinator::pace::Rates;
 use raid::coordinator::{OnLogFailure as OnLog, OnMemberFailure as OnMember};
@@ -18,15 +20,15 @@ use rpc::schema::Params;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::control::{Claim, Control, Kind, RaidRequest, Recipe, Remade};
+use crate::control::{BdevView, Claim, Control, Kind, RaidRequest, Recipe, Remade};
 
 /// The subsystem that the calls are of.
 pub(super) const SUBSYSTEM: &str = "bdev";
 
-/// The calls that would make the bdevs of which `wanted` says so, by name.
-pub(super) fn calls(control: &Control, wanted: impl Fn(&str) -> bool) -> Vec<Value> {
+/// The calls that would make the bdevs of which `wanted` says so.
+pub(super) fn calls(control: &Control, wanted: impl Fn(&BdevView) -> bool) -> Vec<Value> {
     let recipes = control.recipes();
-    let is_wanted = |recipe: &&Recipe| wanted(&recipe.view.bdev.info().name);
+    let is_wanted = |recipe: &&Recipe| wanted(&recipe.view);
     let mut calls: Vec<Value> = Vec::new();
     for recipe in recipes.iter().filter(is_wanted) {
         calls.extend(creation(recipe));
@@ -35,6 +37,8 @@ pub(super) fn calls(control: &Control, wanted: impl Fn(&str) -> bool) -> Vec<Val
             calls.push(call(p::BdevRaidAddSpare { base_bdev: name, raid_bdev: None, force }));
         }
     }
+    let wanted: BTreeSet<_> =
+        recipes.iter().filter(is_wanted).map(|it| it.view.bdev.name()).collect();
     calls.extend(recipes.iter().filter_map(|recipe| forced_spare(recipe, &wanted)));
     let settings = recipes.iter().filter(is_wanted).flat_map(settings).collect::<Vec<_>>();
     if !calls.is_empty() || !settings.is_empty() {
@@ -114,13 +118,13 @@ fn creation(recipe: &Recipe) -> Option<Value> {
 }
 
 /// The call for a spare of an array that is wanted, if it takes force.
-fn forced_spare(recipe: &Recipe, wanted: impl Fn(&str) -> bool) -> Option<Value> {
+fn forced_spare(recipe: &Recipe, wanted: &BTreeSet<String>) -> Option<Value> {
     let Some(Claim::Spare { array: Some(array), forced: true }) = &recipe.view.claim else {
         return None;
     };
     let (base_bdev, raid_bdev) = (recipe.view.bdev.name(), Some(array.clone()));
     let params = p::BdevRaidAddSpare { base_bdev, raid_bdev, force: true };
-    wanted(array).then(|| call(params))
+    wanted.contains(array).then(|| call(params))
 }
 
 /// A call with these parameters and the defaults of the others.
@@ -313,7 +317,7 @@ mod tests {
         };
         assert_eq!(names(&ask(&again, "bdev_get_bdevs", json!({}))), names(&listed));
         assert!(saved.iter().any(|call| call["method"] == "bdev_set_qos_limit"));
-        assert_eq!(calls(&second, |name| name == "n").len(), 2);
+        assert_eq!(calls(&second, |view| view.bdev.name() == "n").len(), 2);
         first.shutdown().unwrap();
         second.shutdown().unwrap();
     }

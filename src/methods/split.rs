@@ -6,7 +6,7 @@ use rpc::RpcError;
 use rpc::params::{BdevSplitCreate, BdevSplitDelete};
 use serde_json::{Value, json};
 
-use super::{Call, Context, refused};
+use super::{Call, Context, Effect, refused};
 use crate::control::Part;
 
 impl Call for BdevSplitCreate {
@@ -18,6 +18,8 @@ impl Call for BdevSplitCreate {
 }
 
 impl Call for BdevSplitDelete {
+    const EFFECT: Effect = Effect::DeletesBdev;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let deleted = context.control.delete_split(&self.base_bdev);
         deleted.map(|()| Value::from(true)).map_err(|error| refused(&error))

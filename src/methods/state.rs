@@ -46,8 +46,6 @@ pub struct Store {
 struct Inner {
     /// Whether the calls of the file were made, so that it may be written.
     loaded: bool,
-    /// Bdevs that the configuration makes.
-    configured: BTreeSet<String>,
     /// Calls for keyring and target that would make what the configuration makes.
     configured_calls: Vec<Value>,
     /// Subsystems and bdevs of namespaces that it asks for, and that are not there yet.
@@ -72,10 +70,10 @@ impl Store {
     ///
     /// When a file that cannot be used cannot be put aside either.
     pub(super) fn load(&self, control: &Control) -> io::Result<()> {
+        let names = control.bdevs().into_iter().map(|view| view.bdev.info().name.clone());
+        let configured: BTreeSet<String> = names.chain(kept::configured(control)).collect();
         {
             let mut inner = self.inner();
-            let names = control.bdevs().into_iter().map(|view| view.bdev.info().name.clone());
-            inner.configured = names.chain(kept::configured(control)).collect();
             let asked = control.kept().of(CallSource::Config);
             inner.configured_namespaces = asked.iter().filter_map(namespace_in).collect();
             inner.configured_calls = save_nvmf::keyring_calls(control);
@@ -87,7 +85,7 @@ impl Store {
             // Before the first of them can be written to: should this start be cut off, they are.
             replace(&self.path, text_of(by_subsystem(running)).as_bytes())?;
         }
-        control.begin_keeping();
+        control.begin_keeping(configured);
         for call in calls {
             if let Err(error) = kept::make(control, &call) {
                 let (file, method) = (self.path.display(), &call["method"]);
@@ -117,7 +115,7 @@ impl Store {
         Ok(Vec::new())
     }
 
-    /// Writes the file if it would say something else; what waits for that goes on.
+    /// Writes the file if it would say something else; what waits for what it says goes on.
     ///
     /// # Errors
     ///
@@ -128,7 +126,10 @@ impl Store {
             return Ok(());
         }
         let unrecorded = control.unrecorded();
-        let text = text_of(inner.sections(control));
+        let calls = inner.calls(control);
+        let named: BTreeSet<String> =
+            calls.iter().filter(|call| makes_arrays(call)).filter_map(name_in).collect();
+        let text = text_of(by_subsystem(calls));
         if text != inner.written {
             // Asked when the text is there: at its end a service has less and less.
             if control.is_stopped() {
@@ -137,7 +138,8 @@ impl Store {
             replace(&self.path, text.as_bytes())?;
             inner.written = text;
         }
-        unrecorded.iter().for_each(Unrecorded::release_writes);
+        let said = unrecorded.iter().filter(|array| named.contains(array.bdev()));
+        said.for_each(Unrecorded::release_writes);
         Ok(())
     }
 
@@ -172,8 +174,8 @@ impl Store {
 }
 
 impl Inner {
-    /// What the file is to say: the subsystems in the order in which they depend on each other.
-    fn sections(&self, control: &Control) -> Vec<Value> {
+    /// What the file is to say.
+    fn calls(&self, control: &Control) -> Vec<Value> {
         let is_ours = |call: &Value| {
             let is_asked = |namespace| self.configured_namespaces.contains(&namespace);
             !self.configured_calls.contains(call) && !namespace_in(call).is_some_and(is_asked)
@@ -181,9 +183,9 @@ impl Inner {
         let mut calls = save_nvmf::keyring_calls(control);
         calls.extend(save_nvmf::nvmf_calls(control));
         calls.retain(is_ours);
-        calls.extend(save::calls(control, |name| !self.configured.contains(name)));
+        calls.extend(save::calls(control, |view| view.is_recorded));
         calls.extend(control.kept().of(CallSource::State));
-        by_subsystem(calls.iter().map(|call| with_dirty(call, true)).collect())
+        calls.iter().map(|call| with_dirty(call, true)).collect()
     }
 }
 
@@ -212,12 +214,15 @@ fn text_of(sections: Vec<Value>) -> String {
 /// The call with its arrays marked as dirty or not; as it is if it makes none.
 fn with_dirty(call: &Value, dirty: bool) -> Value {
     let mut call = call.clone();
-    if matches!(call["method"].as_str(), Some("bdev_raid_create" | "dm_create"))
-        && call["params"].is_object()
-    {
+    if makes_arrays(&call) && call["params"].is_object() {
         call["params"]["dirty"] = dirty.into();
     }
     call
+}
+
+/// Whether a call makes an array, or may make one.
+fn makes_arrays(call: &Value) -> bool {
+    matches!(call["method"].as_str(), Some("bdev_raid_create" | "dm_create"))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

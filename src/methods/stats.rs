@@ -19,7 +19,7 @@ use rpc::results::{
 use serde_json::Value;
 
 use super::framework::{TICK_RATE, thread_id};
-use super::{Call, Context, errno_error, json, refused};
+use super::{Call, Context, Effect, errno_error, json, refused};
 
 /// Limits of requests are multiples of this many in a second, as SPDK's.
 const IOS_STEP: u64 = 1000;
@@ -34,6 +34,8 @@ fn reset(mode: ResetMode) -> Reset {
 }
 
 impl Call for BdevGetIostat {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let names = match (self.names, self.name) {
             (Some(_), Some(_)) => {
@@ -188,6 +190,8 @@ fn histogram(context: Context<'_>, name: &str) -> Result<Histogram, RpcError> {
 }
 
 impl Call for BdevGetHistogram {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let histogram = histogram(context, &self.name)?;
         let bytes: Vec<u8> =
@@ -203,6 +207,8 @@ impl Call for BdevGetHistogram {
 }
 
 impl Call for BdevGetHistogramBorders {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let histogram = histogram(context, &self.name)?;
         let borders_ns: Vec<u64> =

@@ -14,7 +14,7 @@ use rpc::results::{ContextSwitchReply, IobufCounts, IobufEntry};
 use serde_json::Value;
 
 use super::framework::{cpumask, thread_id, thread_name};
-use super::{Call, Context, errno_error, json};
+use super::{Call, Context, Effect, errno_error, json};
 use crate::control::Control;
 
 /// The one scheduler that there is.
@@ -116,6 +116,8 @@ fn parse_mask(text: &str) -> Option<CpuSet> {
 }
 
 impl Call for IobufGetStats {
+    const EFFECT: Effect = Effect::Looks;
+
     fn call(self, context: Context<'_>) -> Result<Value, RpcError> {
         let mut sums = [PoolStats::default(); 2];
         for reactor in context.control.reactors() {

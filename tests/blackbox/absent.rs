@@ -283,6 +283,38 @@ fn what_comes_late_overwrites_nothing() {
     daemon.stop();
 }
 
+/// Goal: a spare that comes late to its array, by force too, is not taken if somebody has used it meanwhile: what was
+/// given up by force is not what has been written since. One that nobody has used is. Method: the array waits for a
+/// disk; one spare of it is the base of another bdev for a while, the other one is let alone.
+#[test]
+fn a_spare_that_comes_late_is_not_taken_from_who_has_used_it() {
+    let place = Place::new();
+    make_disks(&place);
+    let mut text: Value =
+        serde_json::from_str(&config(&place, json!({ "superblock": false }))).unwrap();
+    for name in ["used", "alone"] {
+        place.file(name, 8 << 20);
+        let spare = json!({ "base_bdev": name, "raid_bdev": "r0", "force": true });
+        let bdevs = text["subsystems"][0]["config"].as_array_mut().unwrap();
+        bdevs.extend([uring(&place, name), entry("bdev_raid_add_spare", spare)]);
+    }
+    pull(&place, "d2");
+    let daemon = start(&place, &text.to_string(), "0");
+    daemon.ask("bdev_error_create", json!({ "base_name": "used" }));
+    daemon.ask("bdev_error_delete", json!({ "name": "EE_used" }));
+    plug(&place, "d2");
+    daemon.wait_until("made", settled);
+    daemon.wait_until("all but one are made", |daemon| kept(&place, daemon).len() == 1);
+    assert_eq!(kept(&place, &daemon), [("bdev_raid_add_spare".to_owned(), "used".to_owned())]);
+    let said = status(&place, &[]).1;
+    assert!(said.contains("bdev \"used\" was used since the start"), "{said}");
+    let claimed = |name: &str| daemon.bdev(name)["claimed"] == true;
+    assert!(!claimed("used") && claimed("alone"));
+    daemon.ask("bdev_raid_add_spare", json!({ "base_bdev": "used", "raid_bdev": "r0" }));
+    daemon.wait_until("all is made", |daemon| kept(&place, daemon).is_empty());
+    daemon.stop();
+}
+
 /// Goal: an array that runs without its log is told of as long as it does so, however often it is started.
 /// Method: the log's file is away over a restart, and over another one.
 #[test]

@@ -283,8 +283,8 @@ fn superblocks_that_cannot_be_used() {
         };
         let before = shelf.contents();
         let daemon = shelf.start(&["m0", "m1", "m2", "m3"]);
-        let reason = "array \"r0\" waits for its members in slots 1: create them, or force to start without \
-             them";
+        let reason = "array \"r0\" waits for its members in slots 1: create them, or start without them with \
+             bdev_raid_assemble";
         assert_eq!(raid(&daemon)["reason"], reason);
         let log = daemon.log();
         let line = log.lines().find(|line| line.contains("superblock cannot be used"));

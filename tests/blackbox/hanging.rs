@@ -49,8 +49,8 @@ fn a_bdev_that_does_not_answer_holds_up_nobody_else() {
         for name in ["m1", "m2"] {
             daemon.ask("bdev_examine", json!({ "name": name }));
         }
-        let reason = "array \"r0\" waits for its members in slots 0: create them, or force to start \
-                      without them";
+        let reason = "array \"r0\" waits for its members in slots 0: create them, or start without them \
+                      with bdev_raid_assemble";
         assert_eq!(raid()["reason"], reason);
         let took = Duration::from_nanos(clock::now().0 - begin.0);
         assert!(took < AT_ONCE, "others have waited {took:?}");

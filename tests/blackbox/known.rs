@@ -138,14 +138,14 @@ pub(crate) const ALL: [&str; 5] = ["m0", "m1", "m2", "m3", "log"];
 fn an_array_waits_for_all_of_it() {
     let shelf = Shelf::new("raid5", json!({}));
     let waits = "Device or resource busy: array \"r0\" waits for its members in slots 1, 3: create them, \
-                 or force to start without them";
+                 or start without them with bdev_raid_assemble";
     let daemon = shelf.start(&["m0", "m2"]);
     assert!(waits.ends_with(raid(&daemon)["reason"].as_str().unwrap()));
     shelf.plug(&daemon, "m1");
     shelf.plug(&daemon, "m3");
     assert_eq!(
         raid(&daemon)["reason"],
-        "array \"r0\" waits for its log bdev \"log\": create it, or force to start without it"
+        "array \"r0\" waits for its log bdev \"log\": create it, or start without it with bdev_raid_assemble"
     );
     shelf.plug(&daemon, "log");
     assert_eq!(raid(&daemon)["state"], "online");
@@ -204,7 +204,8 @@ fn a_stale_member_is_left_out() {
     let daemon = shelf.start(&ALL);
     assert_eq!(
         raid(&daemon)["reason"],
-        "array \"r0\" waits for its members in slots 1: create them, or force to start without them"
+        "array \"r0\" waits for its members in slots 1: create them, or start without them with \
+         bdev_raid_assemble"
     );
     assert!(shelf.contents() == before);
     assemble(&daemon, false).unwrap();

@@ -373,3 +373,65 @@ fn a_configuration_adds_a_spare_once() {
     daemon.wait_until("nothing is kept", |daemon| kept(daemon) == json!([]));
     daemon.stop();
 }
+
+/// Goal: a spare of the configuration that has served, and is out again, is no reason not to start: the service serves,
+/// and tells what it has not got; nothing is written over, and force gives the spare back. So it is with a member of
+/// another array. Method: one spare has another one after it in its slot, or has none; the other array is deleted.
+#[test]
+fn a_spare_that_has_served_is_no_reason_not_to_start() {
+    for spares in [&["s1", "s2"][..], &["s1"]] {
+        let shelf = Shelf::new("raid5", json!({ "log_bdev": Value::Null }));
+        for name in ["s1", "s2", "x0", "x1", "x2"] {
+            shelf.place.file(name, BYTES);
+        }
+        let start = |entries: &[Value]| {
+            let disks = ["m0", "m1", "m2", "m3", "s1", "s2", "x0", "x1", "x2"].iter().map(|name| {
+                let filename = shelf.place.path(name);
+                let file = json!({ "name": name, "filename": filename, "block_size": 4096 });
+                entry("bdev_uring_create", file)
+            });
+            let config =
+                shelf.place.config(&disks.chain(entries.iter().cloned()).collect::<Vec<_>>());
+            shelf.place.start_with(&["--config".as_ref(), config.as_os_str()])
+        };
+        let add = |name: &str| entry("bdev_raid_add_spare", json!({ "base_bdev": name }));
+        let adds: Vec<Value> = spares.iter().map(|name| add(name)).collect();
+        let kept = |daemon: &Daemon| daemon.ask("raid456_get_status", Value::Null)["kept"].take();
+        let daemon = start(&adds);
+        daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "m1" }));
+        wait_whole(&daemon, "r0");
+        daemon.ask("bdev_raid_remove_base_bdev", json!({ "name": "s1" }));
+        if spares.len() > 1 {
+            wait_whole(&daemon, "r0");
+        }
+        daemon.stop();
+
+        let before = fs::read(shelf.place.path("s1")).unwrap();
+        let daemon = start(&adds);
+        assert!(daemon.log().contains("it cannot be made yet, and is kept"), "{}", daemon.log());
+        let waits = kept(&daemon);
+        assert_eq!((waits.as_array().map(Vec::len), &waits[0]["bdev"]), (Some(1), &json!("s1")));
+        let reason = waits[0]["reason"].as_str().unwrap();
+        assert!(reason.contains("carries a member of array \"r0\""), "{reason}");
+        assert!(reason.ends_with("clear it first, or force to overwrite it"), "{reason}");
+        assert!(fs::read(shelf.place.path("s1")).unwrap() == before, "it was written to");
+        daemon.ask("bdev_raid_add_spare", json!({ "base_bdev": "s1", "force": true }));
+        daemon.wait_until("nothing is kept", |daemon| kept(daemon) == json!([]));
+        let mut other = raid5("r1", &["x0", "x1", "x2"]);
+        other["superblock"] = json!(true);
+        daemon.ask("bdev_raid_create", other);
+        daemon.stop();
+
+        let wrong = json!({ "base_bdev": "x1", "raid_bdev": "r0" });
+        let daemon = start(&[entry("bdev_raid_add_spare", wrong)]);
+        let reason = |daemon: &Daemon| kept(daemon)[0]["reason"].as_str().map(str::to_owned);
+        let claimed = "bdev \"x1\" is claimed by array \"r1\" as slot 1";
+        let is_told = |daemon: &Daemon| reason(daemon).is_some_and(|text| text.contains(claimed));
+        assert!(is_told(&daemon), "{:?}", reason(&daemon));
+        daemon.ask("bdev_raid_delete", json!({ "name": "r1", "clear_sb": true }));
+        daemon.wait_until("tried again", |daemon| !is_told(daemon));
+        let said = reason(&daemon).expect("it is not taken: it was used meanwhile");
+        assert!(said.contains("\"x1\" was used since the start"), "{said}");
+        daemon.stop();
+    }
+}

@@ -45,7 +45,8 @@ pub const REFUSED_TIMES_MAX: u64 = 4;
 /// it notices late, comes to rest, and puts the failure on record.
 pub const ANSWER_MARGIN_NS: u64 = 10_000_000_000;
 
-/// How long the control path waits for an array to come to rest before it says that it does not.
+/// How long the control path waits for an array to come to rest before it says that it does not; longer where
+/// the array may take longer to give up its members and to answer.
 pub const QUIESCE_TIMEOUT_S: u64 = 60;
 
 /// The same where its writes are held until its owner allows them, which nobody will do any more.

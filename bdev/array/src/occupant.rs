@@ -91,23 +91,23 @@ pub fn probe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<Pair, NoVa
     superblock::decode_pair(view(0), view(1))
 }
 
-/// Writes zeroes over both copies of a bdev's superblock.
+/// Writes zeroes over both copies of a bdev's superblock, over the second one too if the first one fails.
 ///
 /// # Errors
-/// What the device said.
+/// What the device said first.
 pub fn wipe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<(), BlockingError> {
-    for offset_bytes in COPY_OFFSETS_BYTES {
+    let wiped = COPY_OFFSETS_BYTES.map(|offset_bytes| {
         let zeroes = IoBufMut::heap_copy(&[0; SUPERBLOCK_BYTES]).freeze();
-        blocking::write_durably(reactor, bdev, offset_bytes, zeroes, start_timeout(bdev))?;
-    }
-    Ok(())
+        blocking::write_durably(reactor, bdev, offset_bytes, zeroes, start_timeout(bdev))
+    });
+    wiped.into_iter().collect()
 }
 
 /// Writes the superblock of a spare to a bdev, so that it is found as one at the next start. What stands
 /// before it goes: nobody else's signature is on a spare ([`replaced_by`]).
 ///
 /// # Errors
-/// What the device said.
+/// What the device said. One copy may be there, and makes a spare of it at the next start: it has to be wiped.
 pub fn mark_spare(
     reactor: &ReactorHandle,
     bdev: &Arc<dyn Bdev>,

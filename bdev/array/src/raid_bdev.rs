@@ -318,7 +318,13 @@ impl RaidBdev {
 
     /// The same. Tells how the array was at its very end: a member may have failed the last flush (**R9**).
     pub fn stop_telling(&self) -> (RaidSnapshot, Result<(), RestError>) {
-        self.stop_within(QUIESCE_TIMEOUT_S)
+        self.stop_within(self.quiesce_timeout_s())
+    }
+
+    /// How long the control path waits for it to come to rest. Requests that are with devices that hang end
+    /// when these are given up, one after the other, and those may be arrays that do the same below.
+    pub(crate) fn quiesce_timeout_s(&self) -> u64 {
+        QUIESCE_TIMEOUT_S.max(self.leeway().answers_within.as_secs() + 1)
     }
 
     /// The same with a patience of `seconds`, once for requests in flight and once for what is recorded.
@@ -367,7 +373,7 @@ impl RaidBdev {
 
     /// Waits until the coordinator is in a state.
     pub(crate) fn wait_for(&self, is_so: impl Fn(&Seen) -> bool) -> Result<(), RestError> {
-        self.poll_until(QUIESCE_TIMEOUT_S, || {
+        self.poll_until(self.quiesce_timeout_s(), || {
             let seen = self.on_shard(0, |shard, _| shard.see());
             seen.flatten().is_none_or(|seen| is_so(&seen))
         })

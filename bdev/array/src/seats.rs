@@ -12,7 +12,6 @@
 //!
 //! Not here: which device should join (the service), what a change does (`raid::coordinator`).
 
-use crate::limits::QUIESCE_TIMEOUT_S;
 use crate::member::Member;
 use crate::raid_bdev::{Local, RaidBdev};
 use crate::shard::ArrayShard;
@@ -93,7 +92,7 @@ impl RaidBdev {
         scope: Scope,
         member_uuid: Uuid,
     ) -> Result<Slot, AddError> {
-        self.add_member_within(QUIESCE_TIMEOUT_S, bdev, slot, scope, member_uuid)
+        self.add_member_within(self.quiesce_timeout_s(), bdev, slot, scope, member_uuid)
     }
 
     fn add_member_within(

@@ -141,12 +141,12 @@ params! {
 }
 
 params! {
-    /// Starts a known array that waits for members, without them.
+    /// Starts a known array that waits for members, or for its log, without them.
     #[method("bdev_raid_assemble", Runtime, "the array's name")]
     pub struct BdevRaidAssemble {
         /// The array's name or UUID.
         name: String,
-        /// Whether to start it even though it is dirty and degraded, or split.
+        /// Whether to start it even though it is dirty and degraded, or split, or is to block without its log.
         force: bool = false,
     }
 }

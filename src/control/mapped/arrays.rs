@@ -31,6 +31,7 @@ use super::super::error::ControlError;
 use super::super::keeping::OnFailure;
 use super::super::permits::Who;
 use super::super::recipe::log_failed;
+use super::super::registry::Entry;
 use super::messages::Dials;
 use super::metadata::Found;
 use super::{LiveArray, Mapped, MappedError};
@@ -242,6 +243,7 @@ impl Control {
             false => parts.metadata,
         };
         let superblock = !metadata.is_empty();
+        let recorded = self.state().registry.find(&plan.device).is_some_and(Entry::is_recorded);
         RaidSpec {
             name: plan.array.clone(),
             uuid: None,
@@ -255,7 +257,7 @@ impl Control {
                 log: parts.log,
                 region_bytes: Some(facts.region_sectors * SECTOR_BYTES),
                 superblock,
-                policy: self.policy(&on_failure(facts, superblock)),
+                policy: on_failure(facts, superblock).policy(recorded),
                 rates: self.table_rates(facts),
                 io_timeout: self.defaults().io_timeout,
                 force: false,

@@ -152,6 +152,37 @@ fn members_are_free_when_they_are_wiped() {
     plane.stop();
 }
 
+/// Goal: a spare that was refused because it could not be marked is none at the next start either; where that cannot be
+/// had, the refusal says so. Method: writes to the place of either copy fail, once or for ever.
+#[test]
+fn a_spare_that_cannot_be_marked_is_not_marked_half() {
+    let plane = Plane::start();
+    plane.disks(&["a", "b", "c", "s"]);
+    plane.array(&["a", "b", "c"], |_| {});
+    plane.control.create_error("s", None, false).unwrap();
+    let add = || plane.control.add_spare("EE_s", Some(ARRAY), true).unwrap_err();
+    for (copy, offset_bytes) in COPY_OFFSETS_BYTES.into_iter().enumerate() {
+        let blocks = |bytes: u64| bytes / u64::from(BLOCK_BYTES);
+        let at = blocks(offset_bytes)..blocks(offset_bytes + SUPERBLOCK_BYTES as u64);
+        for times in [1, Injection::FOR_EVER] {
+            let failing = Injection::next(Victims::Write, Fault::Failure, times);
+            let failing = Injection { range_blocks: Some(at.clone()), ..failing };
+            plane.control.inject_error("EE_s", &failing).unwrap();
+            let error = add();
+            assert_eq!((plane.claim("EE_s"), error.errno()), (None, 5), "{error}");
+            assert!(!plane.is_marked("EE_s"), "copy {copy} fails {times} times");
+            let tells = error.to_string().contains("part of a superblock may be left on it");
+            assert_eq!(tells, times > 1, "{error}");
+            plane.examine(&["EE_s"]);
+            assert_eq!(plane.claim("EE_s"), None, "it is a spare now");
+            plane.control.error_bdev("EE_s").unwrap().settle();
+        }
+    }
+    plane.control.add_spare("EE_s", Some(ARRAY), false).unwrap();
+    assert!(plane.is_marked("EE_s"));
+    plane.stop();
+}
+
 /// Goal: superblocks that were to be cleared are, however the array has stopped. Method: one that is broken.
 #[test]
 fn superblocks_of_a_broken_array_are_cleared() {
@@ -227,8 +258,8 @@ fn a_log_is_not_begun_on_somebodys_data() {
     plane.sign("log", EXT4);
     let before = plane.contents("log");
     plane.examine(&["a", "b", "c"]);
-    let waits =
-        "array \"r0\" waits for its log bdev \"log\": create it, or force to start without it";
+    let waits = "array \"r0\" waits for its log bdev \"log\": create it, or start without it with \
+                 bdev_raid_assemble";
     assert_eq!(plane.reason(), waits);
     plane.control.assemble_raid(ARRAY, false).unwrap();
     plane.settle();

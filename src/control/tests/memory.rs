@@ -16,7 +16,8 @@ fn waiting() -> Plane {
     plane.array(&["a", "b", "d"], |_| {});
     plane.control.delete_raid(ARRAY, false).unwrap();
     plane.examine(&["a", "d"]);
-    let waits = "array \"r0\" waits for its members in slots 1: create them, or force to start without them";
+    let waits = "array \"r0\" waits for its members in slots 1: create them, or start without them with \
+                 bdev_raid_assemble";
     assert_eq!(plane.reason(), waits);
     plane
 }

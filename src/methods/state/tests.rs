@@ -20,6 +20,7 @@ use super::*;
 use crate::control::Options;
 use crate::methods::{Boot, Methods};
 
+mod configured;
 mod ends;
 
 /// Longest that anything here may take.
@@ -37,10 +38,14 @@ struct Service {
 
 impl Service {
     fn start(place: &Place) -> Self {
+        Self::start_with(place, None)
+    }
+
+    fn start_with(place: &Place, config: Option<Config>) -> Self {
         let options =
             Options { cores: CpuSet::single(0), buffer_bytes: 8 << 20, ..Options::default() };
         let control = Control::start(options).unwrap();
-        let boot = Arc::new(Boot::new(None, Some(Store::new(place.file())), None));
+        let boot = Arc::new(Boot::new(config, Some(Store::new(place.file())), None));
         let methods = Methods::new(Arc::clone(&control), Arc::clone(&boot));
         boot.run(&control).unwrap();
         Self { control, boot, methods }

@@ -13,6 +13,38 @@ fn stop_in_vain(array: &RaidBdev) -> String {
     stopped.expect_err("it does not come to rest").to_string()
 }
 
+/// Goal: an array is given the time to come to rest in which it, and the arrays that it stands on, give up as many
+/// devices as they can do without, and it is not stopped out of order before. Method: an array over two that have
+/// logs; one of disks has the usual time.
+#[test]
+fn an_array_is_waited_for_as_long_as_it_may_take() {
+    let reactors = reactors();
+    let inner = ["a", "b"].map(|name| {
+        let devices: Vec<_> = (0..3).map(|slot| device(&format!("{name}{slot}"))).collect();
+        let log = device(&format!("{name}_log")) as Arc<dyn Bdev>;
+        let array = array_of(&reactors, &devices, |spec| {
+            spec.name = name.to_owned();
+            spec.options.log = Some(log);
+        });
+        assert!(array.quiesce_timeout_s() > array.leeway().answers_within.as_secs());
+        array
+    });
+    let outer = array_of(&reactors, &[], |spec| {
+        for (member, array) in spec.members.iter_mut().zip(&inner) {
+            *member = Some(array.clone());
+        }
+    });
+    for array in &inner {
+        assert!(outer.quiesce_timeout_s() > array.leeway().answers_within.as_secs());
+    }
+    outer.stop().expect("it stops");
+    inner.iter().for_each(|array| array.stop().expect("it stops"));
+    let plain = array_of(&reactors, &[0, 1, 2].map(|slot| device(&format!("m{slot}"))), |_| {});
+    assert_eq!(plain.quiesce_timeout_s(), QUIESCE_TIMEOUT_S);
+    plain.stop().expect("it stops");
+    reactors.stop();
+}
+
 /// Goal: an array that does not come to rest says so, word for word, and is stopped all the same: at requests of
 /// hosts that do not end, and at a member that does not answer its last flush. Method: a member keeps its writes,
 /// then its flushes; nobody gives it up in that time.
