@@ -76,7 +76,6 @@ impl Ledger {
         }
     }
 
-    /// Whether parity is right wherever it was written, in this life of the array.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -239,6 +238,13 @@ impl Coordinator {
     #[must_use]
     pub fn read_errors(&self) -> &[u32] {
         &self.ledger.read_errors
+    }
+
+    /// Whether parity that is not in sync is right wherever it was written, or trusted by force as if it were
+    /// ([`Superblock::fresh`]).
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.ledger.is_fresh()
     }
 
     /// What the superblock of a member says in the last update that was begun.
