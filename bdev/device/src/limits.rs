@@ -114,9 +114,21 @@ pub const HISTOGRAM_GRANULARITY_MAX: u8 = 10;
 /// How long whoever wants to use a device waits for requests of those who have given it up.
 pub const LINGERING_PATIENCE: Ticks = Ticks::from_secs(1);
 
+/// How long a file that somebody else has locked is waited for: what the kernel still has of a process that was
+/// killed has ended by then, unless its device does not answer. It is the time of all files together.
+pub const LOCK_PATIENCE: Ticks = Ticks::from_secs(3);
+
+/// The same for each file by itself, when that time is over: its bdev may just have been deleted.
+pub const LOCK_PATIENCE_LEAST: Ticks = Ticks(50_000_000);
+
+/// How long no file may be found locked until the next one is waited for anew. Longer than it takes until what
+/// could not be made is tried again.
+pub const LOCK_RESPITE: Ticks = Ticks::from_secs(15);
+
 /// What a bdev with a limit may be ahead of it, in nanoseconds of its rate.
 pub const LIMIT_BURST_NS: u64 = 1_000_000;
 
+const _: () = assert!(LOCK_PATIENCE.0 < LOCK_RESPITE.0);
 const _: () = assert!(CACHE_EVICT_BLOCKS <= CACHE_WRITE_BLOCKS_MAX);
 const _: () = assert!(CACHE_WRITE_BLOCKS_MAX <= CACHE_BLOCKS_MAX / 2);
 const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 4 <= ENGINE_IN_FLIGHT_LEAST);

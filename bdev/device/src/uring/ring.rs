@@ -391,6 +391,7 @@ fn is_passing(refused: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::conformance::kernels::carries_requests_and_wakes;
+    use crate::files::lock::is_locked;
 
     /// Goal: rings of every age carry requests and wake a sleeper. Method: each way of setting one
     /// up by itself; those that this kernel is too old for are said.
@@ -403,6 +404,32 @@ mod tests {
                     println!("skipped, this kernel is too old for way {way}");
                 }
                 Err(error) => panic!("way {way}: {error}"),
+            }
+        }
+    }
+
+    /// Goal: a file is locked as long as a ring has it, when no descriptor of it is left: so are those of a
+    /// process that was killed, until its rings have ended. Method: the file is taken from a ring, and the ring
+    /// ends, which it does by itself.
+    #[test]
+    fn a_ring_keeps_its_files_locked() {
+        for ends in [false, true] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(1 << 20).unwrap();
+            let disk = Arc::new(crate::conformance::kernels::disk_over(&file));
+            let mut ring = Ring::create(64).unwrap();
+            let slot = ring.attach(&disk).unwrap();
+            drop(disk);
+            assert!(is_locked(file.path()), "no descriptor is left");
+            if ends {
+                drop(ring);
+            } else {
+                ring.detach(slot);
+            }
+            let end = reactor::clock::now() + reactor::Ticks::from_secs(20);
+            while is_locked(file.path()) {
+                assert!(reactor::clock::now() < end, "it is locked for ever");
+                std::thread::yield_now();
             }
         }
     }
