@@ -15,7 +15,7 @@ use super::backends::memory;
 use super::kernels::disk_over;
 use crate::files::disk::FileDisk;
 use crate::files::engine::{Answer, Kernel, open_channel};
-use crate::files::request::Request;
+use crate::files::request::{Answered, Request};
 use crate::limits::{CHANNEL_IN_FLIGHT_MAX, ENGINE_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX};
 use crate::{
     Bdev, BdevInfo, BdevIo, Counted, DelayBdev, DelaySpec, ErrorBdev, ErrorSpec, FlakeyBdev,
@@ -79,8 +79,8 @@ impl<const SLOTS_MAX: usize> Kernel for Silent<SLOTS_MAX> {
     fn reap(&mut self, answers: &mut Vec<Answer>) {
         let done = self.done.drain(..);
         answers.extend(done.map(|request| {
-            let result = Ok(request.left_bytes() as usize);
-            Answer { request, result }
+            let answered = Answered::Moved(request.left_bytes() as usize);
+            Answer { request, answered }
         }));
     }
 

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::kernels::{buffered_disk_over, disk_over};
 use crate::files::disk::FileDisk;
 use crate::files::engine::{Answer, Kernel, open_channel};
-use crate::files::request::Request;
+use crate::files::request::{Answered, Request};
 use crate::{BdevIo, IoChannel, IoStatus};
 
 /// Token of the request that is told of what could not be written.
@@ -60,11 +60,11 @@ impl Kernel for Forgetful {
 
     fn reap(&mut self, answers: &mut Vec<Answer>) {
         answers.extend(self.started.pop_front().map(|request| {
-            let result = match request.io.token {
-                TOLD => Err(Errno::IO),
-                _ => Ok(request.left_bytes() as usize),
+            let answered = match request.io.token {
+                TOLD => Answered::Failed(Errno::IO),
+                _ => Answered::Moved(request.left_bytes() as usize),
             };
-            Answer { request, result }
+            Answer { request, answered }
         }));
     }
 

@@ -45,10 +45,9 @@ use std::sync::Arc;
 use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{Cx, Interest, Layer, Poller, Ticks, WatchId};
 use rustix::fd::BorrowedFd;
-use rustix::io::Errno;
 
 use super::disk::FileDisk;
-use super::request::{Next, Request};
+use super::request::{Answered, Next, Request};
 use super::syncs::Syncs;
 use crate::bdev::{IoChannel, OpenError};
 use crate::io::{BdevIo, Completion, IoStatus};
@@ -99,13 +98,13 @@ pub(crate) trait Kernel: Sized + 'static {
     fn may_sleep(&mut self) -> bool;
 }
 
-/// A request whose step is over: bytes moved or an error.
+/// A request whose step is over.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// The request, which the kernel no longer touches.
     pub(crate) request: Request,
     /// What the kernel said.
-    pub(crate) result: Result<usize, Errno>,
+    pub(crate) answered: Answered,
 }
 
 /// One reactor's engine.
@@ -329,17 +328,17 @@ impl<K: Kernel> Engine<K> {
         let mut answers = std::mem::take(&mut self.answers);
         self.kernel.reap(&mut answers);
         let count = answers.len();
-        for Answer { request, result } in answers.drain(..) {
+        for Answer { request, answered } in answers.drain(..) {
             let index = request.channel;
             let channel = open_channel_of(&mut self.channels, index);
             if !channel.open {
                 channel.in_kernel -= 1;
                 // A sync that has failed counts, whoever hears of it.
-                drop(request.answer(result, &channel.disk.backing, now, || self.zeroes.get()));
+                drop(request.answer(answered, &channel.disk.backing, now, || self.zeroes.get()));
                 self.release_if_unused(index);
                 continue;
             }
-            match request.answer(result, &channel.disk.backing, now, || self.zeroes.get()) {
+            match request.answer(answered, &channel.disk.backing, now, || self.zeroes.get()) {
                 Next::Again(request) => self.kernel.start(request, &channel.file),
                 Next::Done(request, status) => channel.finish(request, status),
             }

@@ -45,7 +45,7 @@ use rustix::io::Errno;
 use super::buffers::{BufferTable, Update};
 use crate::files::disk::FileDisk;
 use crate::files::engine::{Answer, Kernel};
-use crate::files::request::{Piece, Request, Step};
+use crate::files::request::{Answered, Piece, Request, Step};
 use crate::files::slab::Slab;
 use crate::limits::{
     BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, REAPED_PER_TURN_MAX,
@@ -151,7 +151,7 @@ impl Kernel for Ring {
         }
         for entry in self.ring.completion().take(REAPED_PER_TURN_MAX) {
             let request = self.slab.remove(entry.user_data() as u32);
-            answers.push(Answer { request, result: decode(entry.result()) });
+            answers.push(Answer { request, answered: decode(entry.result()) });
         }
         if !answers.is_empty() {
             self.silence();
@@ -378,8 +378,8 @@ fn write_flags(fua: bool) -> i32 {
 
 /// A completion entry's result: a count, or an error number with its sign turned.
 #[inline]
-fn decode(result: i32) -> Result<usize, Errno> {
-    usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
+fn decode(result: i32) -> Answered {
+    usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result)).into()
 }
 
 /// Errors of an enter after which the same enter may succeed.
