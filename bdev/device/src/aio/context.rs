@@ -17,6 +17,7 @@
 
 #![expect(unsafe_code, reason = "the kernel reads and writes memory by address")]
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -31,10 +32,19 @@ use super::abi::{
 };
 use super::allocator::{Allocator, Job};
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel};
+use crate::files::engine::{Answer, Kernel, Sizes};
 use crate::files::request::{Answered, Request, Step};
 use crate::files::slab::Slab;
-use crate::limits::{DRAIN_SECONDS_MAX, REAPED_PER_TURN_MAX};
+use crate::limits::{
+    AIO_IN_FLIGHT_LEAST, AIO_SHARE_DIVISOR, DRAIN_SECONDS_MAX, ENGINE_IN_FLIGHT_MAX,
+    REAPED_PER_TURN_MAX,
+};
+
+/// How many AIO requests the contexts of the whole system may have.
+const MAX_NR: &str = "/proc/sys/fs/aio-max-nr";
+
+/// What Linux has there unless it is told otherwise (`aio_max_nr` in fs/aio.c).
+const MAX_NR_DEFAULT: u64 = 65_536;
 
 /// One reactor's AIO.
 pub(super) struct Aio {
@@ -69,6 +79,10 @@ impl Kernel for Aio {
     const NAME: &'static str = "aio";
     const HINT: &'static str = "if the limit on AIO requests is reached, raise fs.aio-max-nr";
     type File = AioFile;
+
+    fn sizes(reactors: usize) -> Sizes {
+        sizes_of(fs::read_to_string(MAX_NR).ok().as_deref(), reactors)
+    }
 
     fn create(slots: usize) -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -255,6 +269,16 @@ impl Drop for Aio {
     }
 }
 
+/// How large a context is to be on one of so many reactors, where the system has what this text says.
+/// `io_setup` counts the whole size of each against that, whoever has it.
+fn sizes_of(max_nr: Option<&str>, reactors: usize) -> Sizes {
+    let max_nr = max_nr.and_then(|text| text.trim().parse::<u64>().ok());
+    let share = max_nr.unwrap_or(MAX_NR_DEFAULT) / AIO_SHARE_DIVISOR / reactors.max(1) as u64;
+    let share = usize::try_from(share).unwrap_or(usize::MAX);
+    let wanted = share.clamp(AIO_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX);
+    Sizes { wanted, least: AIO_IN_FLIGHT_LEAST }
+}
+
 /// An event's result: a count, or an error number with its sign turned.
 #[inline]
 fn decode(result: i64) -> Answered {
@@ -269,6 +293,7 @@ fn decode(result: i64) -> Answered {
 mod tests {
     use super::*;
     use crate::conformance::kernels::carries_requests_and_wakes;
+    use crate::limits::CHANNEL_IN_FLIGHT_MAX;
 
     /// Goal: the context carries requests and wakes a sleeper, with a ring that it can read and
     /// with one that it cannot.
@@ -278,6 +303,32 @@ mod tests {
         let mut aio = Aio::create(64).unwrap();
         aio.context.hide_ring();
         carries_requests_and_wakes(aio);
+    }
+
+    /// Goal: however many reactors there are, their contexts leave others half of what the system has; 64 have
+    /// one at Linux's default, in which one device that hangs does not take the slots of the others; few have the
+    /// full size. Method: every number of them.
+    #[test]
+    fn contexts_leave_room_for_others() {
+        let default = MAX_NR_DEFAULT.to_string();
+        let of = |reactors| sizes_of(Some(&default), reactors);
+        for reactors in 1..=64 {
+            let Sizes { wanted, least } = of(reactors);
+            assert!(wanted * reactors <= MAX_NR_DEFAULT as usize / 2, "{reactors}: {wanted}");
+            assert!(wanted / 2 >= CHANNEL_IN_FLIGHT_MAX && least <= wanted, "{reactors}: {wanted}");
+        }
+        assert_eq!(of(4).wanted, ENGINE_IN_FLIGHT_MAX);
+        assert_eq!(of(64).wanted, 512);
+        assert_eq!(of(1 << 20).wanted, AIO_IN_FLIGHT_LEAST);
+        for (text, reactors, wanted) in [
+            (None, 8, 4096),
+            (Some("1048576\n"), 64, 8192),
+            (Some("18446744073709551615"), 1, 8192),
+            (Some("0"), 1, 128),
+            (Some("much"), 0, 8192),
+        ] {
+            assert_eq!(sizes_of(text, reactors).wanted, wanted, "{text:?}");
+        }
     }
 
     /// Goal: what the kernel refuses in the submission itself is answered as not begun, and does not hold up

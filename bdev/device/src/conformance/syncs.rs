@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 
 use super::kernels::{buffered_disk_over, disk_over};
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel, open_channel};
+use crate::files::engine::{Answer, Kernel, Sizes, open_channel};
 use crate::files::request::{Answered, Request};
 use crate::{BdevIo, IoChannel, IoStatus};
 
@@ -32,6 +32,10 @@ impl Kernel for Forgetful {
     const NAME: &'static str = "forgetful";
     const HINT: &'static str = "this is a test";
     type File = ();
+
+    fn sizes(_reactors: usize) -> Sizes {
+        Sizes { wanted: 64, least: 64 }
+    }
 
     fn create(_slots: usize) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;

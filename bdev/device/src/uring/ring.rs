@@ -44,11 +44,12 @@ use rustix::io::Errno;
 
 use super::buffers::{BufferTable, Update};
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel};
+use crate::files::engine::{Answer, Kernel, Sizes};
 use crate::files::request::{Answered, Piece, Request, Step};
 use crate::files::slab::Slab;
 use crate::limits::{
-    BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, REAPED_PER_TURN_MAX,
+    BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
+    REAPED_PER_TURN_MAX, URING_IN_FLIGHT_LEAST,
 };
 
 /// One reactor's io_uring.
@@ -76,6 +77,10 @@ impl Kernel for Ring {
     const HINT: &'static str = "io_uring needs Linux 5.11 or later, kernel.io_uring_disabled = 0, \
                                 and a seccomp filter that lets io_uring_setup through";
     type File = FileSlot;
+
+    fn sizes(_reactors: usize) -> Sizes {
+        Sizes { wanted: ENGINE_IN_FLIGHT_MAX, least: URING_IN_FLIGHT_LEAST }
+    }
 
     fn create(slots: usize) -> io::Result<Self> {
         Self::over(set_up(&builders(), slots)?, slots)
