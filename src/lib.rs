@@ -115,6 +115,8 @@
 //!   has longer: it gives up its own members first.
 //! - **A mapped device** that gets another table is suspended: what is in flight ends, what comes waits, the
 //!   arrays of the old table are stopped in order, those of the new one start with what the old ones knew.
+//! - **A file** belongs to one bdev, by a lock that lasts as long as the kernel has a request to it: what is left of a
+//!   process that was killed is waited for.
 //! - **At the start** every bdev is looked at for a superblock; `raid::assemble` says what belongs
 //!   together and whether it may start, and the coordinator writes nothing before that.
 //!
@@ -179,6 +181,7 @@
 //!   histogram or a limit has all of them looked at. Of null bdevs in arrays nothing is counted.
 //! - Limits hold over all reactors together and exactly; SPDK sends all I/O of a limited bdev to one.
 //! - `log_set_level` is kept and without effect: there is one log, and `log_set_print_level` is for it.
+//! - A file or block device that another process, or another bdev, writes to is not opened for writing.
 //! - A bdev in use grows and does not shrink; what nobody uses may do both. An array keeps to the size
 //!   that its members had when it was made.
 //! - All signals of `spdk_kill_instance` but SIGKILL end the service in order.
@@ -211,7 +214,7 @@
 //! | NVMe structures and PDUs against golden bytes; target and initiator against each other, cut anywhere; every refusal; the connection's fuzz target | `bdev/nvme`, `nvmf` |
 //! | arrays on real reactors against a byte array; devices that hang; members that a Linux kernel wrote | `bdev/array/tests`, `tests/golden` |
 //! | the core in a seeded world of failing disks, lost power and crashes, judged by R1 to R10; bugs planted to prove the judge | `tests/sim` |
-//! | the real daemon: socket, signals, configurations, starts without devices, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
+//! | the real daemon: socket, signals, configurations, starts without devices, files that are locked, refusals, faults, mapped devices, kill -9 under load, over NVMe/TCP too, with members that are lost meanwhile | `tests/blackbox` |
 //! | SPDK's own client, unmodified; 10,000 calls at once that leave nothing behind | `tests/blackbox` |
 //! | every golden moment of a kernel's arrays lived again through the verbs; a session with the real dmsetup, word for word | `tests/blackbox/dm`, `tests/golden` |
 //! | every grammar and format that comes from outside, fuzzed | `tests/fuzz` |

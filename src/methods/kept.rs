@@ -1,12 +1,13 @@
 //! Calls of configuration and state that cannot be made yet: which are kept, and trying them again.
 //!
 //! ```text
-//!   config: refused --+-- a device is not there, or does not answer --------------+--> kept
-//!                     +-- no such bdev, and one may come (a kept device, an array +
+//!   config: refused --+-- a device is not there, or does not answer, or another ---+--> kept
+//!                     |   process has its file                                     |
+//!                     +-- no such bdev, and one may come (a kept device, an array  +
 //!                     |   that waits for members)                                  |
-//!                     +-- a spare that has been needed, or another array's -------+
+//!                     +-- a spare that has been needed, or another array's --------+
 //!                     `-- anything else --> ends the start
-//!   state:  refused -----------------------------------------------------------------> kept
+//!   state:  refused ------------------------------------------------------------------> kept
 //!
 //!   kept --whenever something has changed, and every few seconds--> made
 //!     |                                                        `--> somebody else has made it
@@ -41,8 +42,10 @@ use crate::control::{CallSource, Control, KeptCall};
 /// Methods that open a file or block device.
 const OPENING: [&str; 2] = ["bdev_uring_create", "bdev_aio_create"];
 
-/// What the system says of devices that are not there, or do not answer.
-const ABSENT: [i32; 5] = [errno::ENOENT, errno::EIO, errno::ENXIO, errno::ENODEV, errno::ETIMEDOUT];
+/// What is said of devices that are not there, or do not answer, and of files that another process has: the kernel
+/// may have requests of the process before to a device that hangs.
+const ABSENT: [i32; 6] =
+    [errno::ENOENT, errno::EIO, errno::ENXIO, errno::ENODEV, errno::ETIMEDOUT, errno::EBUSY];
 
 /// What is said of those that are there, and do not answer.
 const DEAF: [i32; 2] = [errno::EIO, errno::ETIMEDOUT];

@@ -31,6 +31,7 @@
 //! | `prometheus` | a real Prometheus, rules, alerts and board of `deploy/` |
 //! | `trace` | requests of one array followed in the log, and the log as JSON |
 //! | `tools` | programs that a machine may not have |
+//! | `locked` | files that another service has, or requests of one that was killed |
 //! | `known` | known arrays, and why one is not put together |
 //! | `nvmf` | the NVMe/TCP target, asked by our initiator and by a Linux kernel |
 //! | `occupied` | what is on a bdev that is to be a member or spare, and what does not fit |
@@ -58,6 +59,7 @@ mod fresh;
 mod hanging;
 mod known;
 mod lifecycle;
+mod locked;
 mod nvmf;
 mod observe;
 mod occupied;

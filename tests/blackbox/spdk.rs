@@ -345,19 +345,20 @@ fn num_blocks(daemon: &Daemon, name: &str) -> Value {
 #[test]
 fn a_file_is_looked_at_again() {
     let place = Place::new();
-    let file = place.file("disk", 1 << 20);
+    let resize = |len_bytes| ["a0", "u0"].map(|name| place.file(name, len_bytes));
+    let [aio, uring] = resize(1 << 20);
     let daemon = place.start();
-    daemon.ask("bdev_aio_create", json!({ "name": "a0", "filename": file, "block_size": 4096 }));
+    daemon.ask("bdev_aio_create", json!({ "name": "a0", "filename": aio, "block_size": 4096 }));
     assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
-    daemon.ask("bdev_uring_create", json!({ "name": "u0", "filename": file, "block_size": 4096 }));
+    daemon.ask("bdev_uring_create", json!({ "name": "u0", "filename": uring, "block_size": 4096 }));
     daemon.ask("bdev_error_create", json!({ "base_name": "u0" }));
-    place.file("disk", 2 << 20);
+    resize(2 << 20);
     assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
     assert_eq!(daemon.ask("bdev_uring_rescan", json!({ "name": "u0" })), true);
     for name in ["a0", "u0", "EE_u0"] {
         assert_eq!(num_blocks(&daemon, name), 512, "{name}");
     }
-    place.file("disk", 1 << 20);
+    resize(1 << 20);
     assert_eq!(daemon.ask("bdev_aio_rescan", json!({ "name": "a0" })), true);
     let refused = daemon.refused("bdev_uring_rescan", json!({ "name": "u0" }));
     assert!(refused.code == -16 && refused.message.contains("512 blocks to 256"), "{refused:?}");

@@ -3,7 +3,7 @@
 //! Every variant names the object, the value and what would be right; [`CreateError::errno`]
 //! gives the number that SPDK answers with for the same mistake.
 //!
-//! Not here: opening files (`file.rs`) and mapping memory (`malloc/memory.rs`), which build these
+//! Not here: opening files (`files/`) and mapping memory (`malloc/memory.rs`), which build these
 //! errors.
 
 use std::io;
@@ -112,6 +112,40 @@ pub enum CreateError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Another bdev of this process writes to the file.
+    #[error(
+        "bdev {name}: {filename} is still that of bdev {holder}: use that one, or delete it and wait until its last request has ended",
+        filename = filename.display()
+    )]
+    FileInUse {
+        /// Name of the bdev.
+        name: String,
+        /// The file.
+        filename: PathBuf,
+        /// The bdev that has it.
+        holder: String,
+    },
+    /// Somebody else writes to the file, or may still.
+    #[error(
+        "bdev {name}: {filename} is locked: another process writes to it, or the kernel still has requests of one that has ended: stop that process (fuser shows it), or wait until they have ended",
+        filename = filename.display()
+    )]
+    FileLocked {
+        /// Name of the bdev.
+        name: String,
+        /// The file.
+        filename: PathBuf,
+    },
+    /// The file could not be locked, though its file system has locks.
+    #[error("bdev {name}: {filename} could not be locked: {source}", filename = filename.display())]
+    Lock {
+        /// Name of the bdev.
+        name: String,
+        /// The file.
+        filename: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Neither a regular file nor a block device.
     #[error(
         "bdev {name}: {filename} is a {kind}: give a regular file or a block device",
@@ -160,7 +194,8 @@ pub enum CreateError {
 
 impl CreateError {
     /// The number that SPDK would answer with, negative as there: -2 (`ENOENT`) for a missing
-    /// file, -22 (`EINVAL`) for a wrong parameter.
+    /// file, -22 (`EINVAL`) for a wrong parameter; -16 (`EBUSY`) for a file that another process has and
+    /// -1 (`EPERM`) for one that another bdev has, both of which SPDK would open all the same.
     pub fn errno(&self) -> i32 {
         match self {
             Self::BlockSize { .. }
@@ -172,9 +207,12 @@ impl CreateError {
             | Self::FileSize { .. }
             | Self::FileEmpty { .. } => -libc::EINVAL,
             Self::Memory { .. } => -libc::ENOMEM,
-            Self::Open { source, .. } | Self::Inspect { source, .. } => {
-                -source.raw_os_error().unwrap_or(libc::EIO)
-            }
+            Self::FileLocked { .. } => -libc::EBUSY,
+            // As for a bdev that is claimed.
+            Self::FileInUse { .. } => -libc::EPERM,
+            Self::Open { source, .. }
+            | Self::Inspect { source, .. }
+            | Self::Lock { source, .. } => -source.raw_os_error().unwrap_or(libc::EIO),
         }
     }
 }

@@ -23,12 +23,21 @@ pub const CHANNEL_IN_FLIGHT_MAX: usize = 256;
 /// so the ring cannot be full while the engine has a free slot. A power of two, as rings are.
 pub const ENGINE_IN_FLIGHT_MAX: usize = 8192;
 
-/// The same where the kernel does not give as much: then no channel has slots of its own.
-pub const ENGINE_IN_FLIGHT_LEAST: usize = 1024;
+/// The same of an io_uring where there is too little memory for that.
+pub const URING_IN_FLIGHT_LEAST: usize = 1024;
+
+/// Part of `fs.aio-max-nr` that the AIO contexts of a process have together, as a divisor: the rest is for
+/// others. By the default of 65536, 64 reactors have 512 each, and four the full size.
+pub const AIO_SHARE_DIVISOR: u64 = 2;
+
+/// Requests that an AIO context has at least: so many are asked for where there are more reactors, and
+/// where others have taken too much.
+pub const AIO_IN_FLIGHT_LEAST: usize = 128;
 
 /// Slots of an engine that are kept for each channel. What a device does not answer keeps its slot
 /// for ever, so devices that hang may take all those that are everybody's, and none of these: the
-/// others go on, if with less at a time.
+/// others go on, if with less at a time. Half of an engine's slots are kept so; channels for which these are
+/// not enough have none of their own.
 pub const CHANNEL_OWN_SLOTS: usize = 4;
 
 /// Channels that one engine serves at most; each holds one slot of the ring's file table.
@@ -114,17 +123,28 @@ pub const HISTOGRAM_GRANULARITY_MAX: u8 = 10;
 /// How long whoever wants to use a device waits for requests of those who have given it up.
 pub const LINGERING_PATIENCE: Ticks = Ticks::from_secs(1);
 
+/// How long a file that somebody else has locked is waited for: what the kernel still has of a process that was
+/// killed has ended by then, unless its device does not answer. It is the time of all files together.
+pub const LOCK_PATIENCE: Ticks = Ticks::from_secs(3);
+
+/// The same for each file by itself, when that time is over: its bdev may just have been deleted.
+pub const LOCK_PATIENCE_LEAST: Ticks = Ticks(50_000_000);
+
+/// How long no file may be found locked until the next one is waited for anew. Longer than it takes until what
+/// could not be made is tried again.
+pub const LOCK_RESPITE: Ticks = Ticks::from_secs(15);
+
 /// What a bdev with a limit may be ahead of it, in nanoseconds of its rate.
 pub const LIMIT_BURST_NS: u64 = 1_000_000;
 
+const _: () = assert!(LOCK_PATIENCE.0 < LOCK_RESPITE.0);
 const _: () = assert!(CACHE_EVICT_BLOCKS <= CACHE_WRITE_BLOCKS_MAX);
 const _: () = assert!(CACHE_WRITE_BLOCKS_MAX <= CACHE_BLOCKS_MAX / 2);
-const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 4 <= ENGINE_IN_FLIGHT_LEAST);
-const _: () = assert!(
-    CHANNEL_IN_FLIGHT_MAX * 16 + ENGINE_CHANNELS_MAX * CHANNEL_OWN_SLOTS <= ENGINE_IN_FLIGHT_MAX
-);
+const _: () = assert!(ENGINE_CHANNELS_MAX * CHANNEL_OWN_SLOTS * 2 <= ENGINE_IN_FLIGHT_MAX);
+const _: () = assert!(CHANNEL_IN_FLIGHT_MAX * 16 <= ENGINE_IN_FLIGHT_MAX / 2);
 const _: () = assert!(ENGINE_IN_FLIGHT_MAX.is_power_of_two() && ENGINE_IN_FLIGHT_MAX <= 1 << 15);
-const _: () = assert!(ENGINE_IN_FLIGHT_LEAST.is_power_of_two());
+const _: () = assert!(URING_IN_FLIGHT_LEAST.is_power_of_two());
+const _: () = assert!(AIO_IN_FLIGHT_LEAST >= 2 * 16 * CHANNEL_OWN_SLOTS);
 const _: () = assert!(ENGINE_CHANNELS_MAX <= u16::MAX as usize);
 const _: () = assert!(BUFFER_SLOTS_MAX <= u16::MAX as usize);
 const _: () = assert!(TRANSFER_BYTES_MAX <= 0x7fff_f000);

@@ -180,8 +180,8 @@ fn aio(file: &NamedTempFile) -> Arc<dyn Bdev> {
 /// changed, and a reactor that starts beside it would change it.
 #[test]
 fn requests_allocate_nothing() {
-    let file = file();
-    for bdev in [null(), malloc(), error(), counted(), uring(&file), aio(&file)] {
+    let files = [file(), file()];
+    for bdev in [null(), malloc(), error(), counted(), uring(&files[0]), aio(&files[1])] {
         allocates_nothing(bdev);
     }
     for boundary_bytes in [None, Some(1 << 20), Some(512)] {

@@ -65,6 +65,11 @@ impl Cx {
         self.handle.index()
     }
 
+    /// How many reactors there are: what the system has once is to be enough for all of them.
+    pub fn reactors(&self) -> usize {
+        self.handle.reactors()
+    }
+
     /// The time, read once at the start of the turn.
     #[inline]
     pub fn now(&self) -> Ticks {

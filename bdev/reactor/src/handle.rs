@@ -28,11 +28,21 @@ pub struct Stopped {
     pub core: usize,
 }
 
+/// Which one a reactor is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// Among all, from 0.
+    pub(crate) index: usize,
+    /// The core that it runs on.
+    pub(crate) core: usize,
+    /// How many there are.
+    pub(crate) reactors: usize,
+}
+
 /// What a reactor shares with those who talk to it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    index: usize,
-    core: usize,
+    place: Place,
     /// The thread that runs the reactor, once it does.
     home: OnceLock<ThreadToken>,
     stopping: AtomicBool,
@@ -47,11 +57,10 @@ pub(crate) struct Shared {
 pub struct ReactorHandle(Arc<Shared>);
 
 impl ReactorHandle {
-    pub(crate) fn new(index: usize, core: usize, may_sleep: bool) -> io::Result<Self> {
+    pub(crate) fn new(place: Place, may_sleep: bool) -> io::Result<Self> {
         let doorbell = Arc::new(Doorbell::new(may_sleep)?);
         Ok(Self(Arc::new(Shared {
-            index,
-            core,
+            place,
             home: OnceLock::new(),
             stopping: AtomicBool::new(false),
             inbox: Arc::new(Inbox::new(Arc::clone(&doorbell))),
@@ -63,13 +72,19 @@ impl ReactorHandle {
     /// Position among the reactors, from 0.
     #[inline]
     pub fn index(&self) -> usize {
-        self.0.index
+        self.0.place.index
+    }
+
+    /// How many reactors there are.
+    #[inline]
+    pub(crate) fn reactors(&self) -> usize {
+        self.0.place.reactors
     }
 
     /// The core that it runs on.
     #[inline]
     pub fn core(&self) -> usize {
-        self.0.core
+        self.0.place.core
     }
 
     /// Runs `f` on the reactor, in one of its next turns. Control path: one allocation.

@@ -7,7 +7,7 @@
 
 use crate::clock::{self, Guard, Ticks};
 use crate::cx::Cx;
-use crate::handle::{OnReactor, ReactorHandle};
+use crate::handle::{OnReactor, Place, ReactorHandle};
 use crate::turn::Reactor;
 
 /// A reactor that turns when told to.
@@ -26,12 +26,13 @@ impl LocalReactor {
         Self::with_index(0, buffer_bytes)
     }
 
-    /// As [`LocalReactor::new`], as one of several on this thread; its core number is its index.
+    /// As [`LocalReactor::new`], as the last one of several on this thread; its core number is its index.
     ///
     /// # Panics
     /// If the kernel refuses memory or fds.
     pub fn with_index(index: usize, buffer_bytes: usize) -> Self {
-        let reactor = ReactorHandle::new(index, index, false)
+        let place = Place { index, core: index, reactors: index + 1 };
+        let reactor = ReactorHandle::new(place, false)
             .and_then(|handle| Reactor::new(handle, buffer_bytes))
             .unwrap_or_else(|e| panic!("local reactor {index} of {buffer_bytes} bytes: {e}"));
         let mut local = Self { reactor, guard: Guard::default() };

@@ -18,7 +18,7 @@
 use crate::affinity;
 use crate::clock::{self, Guard};
 use crate::cpuset::CpuSet;
-use crate::handle::{OnReactor, ReactorHandle, on_reactor};
+use crate::handle::{OnReactor, Place, ReactorHandle, on_reactor};
 use crate::turn::Reactor;
 use std::hint::spin_loop;
 use std::io;
@@ -97,7 +97,8 @@ impl Reactors {
         let mut reactors = Self { handles: Vec::new(), threads: Vec::new() };
         let mut starts = Vec::new();
         for (index, core) in config.cores.iter().enumerate() {
-            starts.push((core, reactors.spawn(index, core, &config)?));
+            let place = Place { index, core, reactors: config.cores.len() };
+            starts.push((core, reactors.spawn(place, &config)?));
         }
         for (core, start) in starts {
             let Ok(started) = start.recv() else {
@@ -113,12 +114,12 @@ impl Reactors {
 
     fn spawn(
         &mut self,
-        index: usize,
-        core: usize,
+        place: Place,
         config: &ReactorsConfig,
     ) -> Result<Receiver<io::Result<()>>, StartError> {
+        let core = place.core;
         let may_sleep = config.poll == PollMode::Adaptive;
-        let handle = ReactorHandle::new(index, core, may_sleep)
+        let handle = ReactorHandle::new(place, may_sleep)
             .map_err(|source| StartError::Resources { core, source })?;
         let (started, start) = mpsc::sync_channel(1);
         let life = Life { handle: handle.clone(), poll: config.poll, started };

@@ -177,12 +177,14 @@ impl Drop for Reactor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handle::Place;
 
     const IDLE: Ticks = limits::IDLE_BEFORE_SLEEP;
 
     /// An adaptive reactor on this thread, and a turn and a rest of it at a time of our choice.
     fn adaptive() -> (Reactor, impl FnMut(&mut Reactor, Ticks)) {
-        let handle = ReactorHandle::new(0, 0, true).expect("fds");
+        let place = Place { index: 0, core: 0, reactors: 1 };
+        let handle = ReactorHandle::new(place, true).expect("fds");
         let reactor = Reactor::new(handle, 4096).expect("memory");
         let step = |reactor: &mut Reactor, now: Ticks| {
             let progress = reactor.turn(now);

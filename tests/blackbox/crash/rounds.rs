@@ -21,6 +21,7 @@ use super::model::Model;
 use super::number;
 use super::victim::{CHUNK_BLOCKS, Orders, READY, Record};
 use crate::daemon::{Place, entry};
+use crate::locked::until_let_go;
 use crate::rig::{ARRAY, BLOCK, Rig, Rng, is_at_rest, stamped};
 
 const MEMBER_BYTES: u64 = 5 << 20;
@@ -200,8 +201,10 @@ impl World {
         }
         kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
         child.wait().unwrap();
-        // What the kernel has of its requests is still written, and then the files are closed.
-        thread::park_timeout(Duration::from_millis(20));
+        // What the kernel still has of its requests is written first: the files are read as they stay.
+        for name in self.files.iter().map(String::as_str).chain(["log"]) {
+            until_let_go(&self.place.path(name));
+        }
     }
 
     fn fail_with(&self, mut child: Child, what: &str) -> ! {

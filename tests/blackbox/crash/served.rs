@@ -35,6 +35,7 @@ use super::model::Model;
 use super::number;
 use super::victim::CHUNK_BLOCKS;
 use crate::daemon::{Daemon, Place};
+use crate::locked::until_let_go;
 use crate::nvmf::export;
 use crate::rig::{ARRAY, BLOCK, Rng};
 
@@ -235,6 +236,7 @@ impl World {
             let args = self.args(rng);
             let args: Vec<_> = args.iter().map(AsRef::as_ref).collect();
             self.place.kill_at_start(&args, Duration::from_millis(rng.below(150) as u64));
+            self.let_go();
             self.tally.kills_before_ready += 1;
         }
         let lost = (self.missing < self.parity && rng.one_in(3)).then(|| self.lose(rng));
@@ -280,8 +282,7 @@ impl World {
         } else {
             daemon.end(Signal::KILL);
             self.tally.kills += 1;
-            // What the kernel has of its requests is still written, and then the files are closed.
-            thread::park_timeout(Duration::from_millis(20));
+            self.let_go();
         }
         let told = self.model.hear(load.journal());
         self.tally.acknowledged += told.acknowledged;
@@ -289,6 +290,15 @@ impl World {
         self.clean = in_order && self.missing == 0 && self.settled;
         if self.clean {
             assert_eq!(self.dirty_regions(), 0, "{}: dirty after a stop in order", self.shown);
+        }
+    }
+
+    /// Waits for what the kernel still has of a service that was killed, so that the files are read as they stay.
+    fn let_go(&self) {
+        for name in self.files.iter().map(String::as_str).chain(["log"]) {
+            if !self.is_hidden(name) {
+                until_let_go(&self.place.path(name));
+            }
         }
     }
 

@@ -10,12 +10,14 @@
 //! ring that the kernel maps into the process, without a system call. Every iocb names the
 //! engine's eventfd, so that a sleeping reactor is woken.
 //!
-//! A request that the kernel refuses in `io_submit` itself is answered at the next reap.
+//! A request that the kernel refuses in `io_submit` itself is answered at the next reap, as one that it has not
+//! begun: whatever fails after that is told by an event (`io_submit_one` in fs/aio.c).
 //!
 //! Not here: structures and calls (`abi.rs`).
 
 #![expect(unsafe_code, reason = "the kernel reads and writes memory by address")]
 
+use std::fs;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
@@ -30,10 +32,19 @@ use super::abi::{
 };
 use super::allocator::{Allocator, Job};
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel};
-use crate::files::request::{Request, Step};
+use crate::files::engine::{Answer, Kernel, Sizes};
+use crate::files::request::{Answered, Request, Step};
 use crate::files::slab::Slab;
-use crate::limits::{DRAIN_SECONDS_MAX, REAPED_PER_TURN_MAX};
+use crate::limits::{
+    AIO_IN_FLIGHT_LEAST, AIO_SHARE_DIVISOR, DRAIN_SECONDS_MAX, ENGINE_IN_FLIGHT_MAX,
+    REAPED_PER_TURN_MAX,
+};
+
+/// How many AIO requests the contexts of the whole system may have.
+const MAX_NR: &str = "/proc/sys/fs/aio-max-nr";
+
+/// What Linux has there unless it is told otherwise (`aio_max_nr` in fs/aio.c).
+const MAX_NR_DEFAULT: u64 = 65_536;
 
 /// One reactor's AIO.
 pub(super) struct Aio {
@@ -68,6 +79,10 @@ impl Kernel for Aio {
     const NAME: &'static str = "aio";
     const HINT: &'static str = "if the limit on AIO requests is reached, raise fs.aio-max-nr";
     type File = AioFile;
+
+    fn sizes(reactors: usize) -> Sizes {
+        sizes_of(fs::read_to_string(MAX_NR).ok().as_deref(), reactors)
+    }
 
     fn create(slots: usize) -> io::Result<Self> {
         let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -152,16 +167,17 @@ impl Kernel for Aio {
             return;
         }
         for (index, errno) in self.refused.drain(..) {
-            answers.push(Answer { request: self.slab.remove(index), result: Err(errno) });
+            let request = self.slab.remove(index);
+            answers.push(Answer { request, answered: Answered::Refused(errno) });
         }
         while let Some((index, outcome)) = self.allocator.pop() {
             let request = self.slab.remove(index);
-            answers.push(Answer { request, result: outcome.map(|()| 0) });
+            answers.push(Answer { request, answered: outcome.map(|()| 0).into() });
         }
         let count = self.context.reap(&mut self.events);
         for event in &self.events[..count] {
             let request = self.slab.remove(event.data as u32);
-            answers.push(Answer { request, result: decode(event.res) });
+            answers.push(Answer { request, answered: decode(event.res) });
         }
     }
 
@@ -253,19 +269,31 @@ impl Drop for Aio {
     }
 }
 
+/// How large a context is to be on one of so many reactors, where the system has what this text says.
+/// `io_setup` counts the whole size of each against that, whoever has it.
+fn sizes_of(max_nr: Option<&str>, reactors: usize) -> Sizes {
+    let max_nr = max_nr.and_then(|text| text.trim().parse::<u64>().ok());
+    let share = max_nr.unwrap_or(MAX_NR_DEFAULT) / AIO_SHARE_DIVISOR / reactors.max(1) as u64;
+    let share = usize::try_from(share).unwrap_or(usize::MAX);
+    let wanted = share.clamp(AIO_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX);
+    Sizes { wanted, least: AIO_IN_FLIGHT_LEAST }
+}
+
 /// An event's result: a count, or an error number with its sign turned.
 #[inline]
-fn decode(result: i64) -> Result<usize, Errno> {
-    usize::try_from(result).map_err(|_| {
+fn decode(result: i64) -> Answered {
+    let moved = usize::try_from(result).map_err(|_| {
         let errno = i32::try_from(-result).unwrap_or(libc::EIO);
         Errno::from_raw_os_error(errno)
-    })
+    });
+    moved.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::conformance::kernels::carries_requests_and_wakes;
+    use crate::limits::CHANNEL_IN_FLIGHT_MAX;
 
     /// Goal: the context carries requests and wakes a sleeper, with a ring that it can read and
     /// with one that it cannot.
@@ -277,7 +305,33 @@ mod tests {
         carries_requests_and_wakes(aio);
     }
 
-    /// Goal: what the kernel refuses in the submission itself is answered, and does not hold up
+    /// Goal: however many reactors there are, their contexts leave others half of what the system has; 64 have
+    /// one at Linux's default, in which one device that hangs does not take the slots of the others; few have the
+    /// full size. Method: every number of them.
+    #[test]
+    fn contexts_leave_room_for_others() {
+        let default = MAX_NR_DEFAULT.to_string();
+        let of = |reactors| sizes_of(Some(&default), reactors);
+        for reactors in 1..=64 {
+            let Sizes { wanted, least } = of(reactors);
+            assert!(wanted * reactors <= MAX_NR_DEFAULT as usize / 2, "{reactors}: {wanted}");
+            assert!(wanted / 2 >= CHANNEL_IN_FLIGHT_MAX && least <= wanted, "{reactors}: {wanted}");
+        }
+        assert_eq!(of(4).wanted, ENGINE_IN_FLIGHT_MAX);
+        assert_eq!(of(64).wanted, 512);
+        assert_eq!(of(1 << 20).wanted, AIO_IN_FLIGHT_LEAST);
+        for (text, reactors, wanted) in [
+            (None, 8, 4096),
+            (Some("1048576\n"), 64, 8192),
+            (Some("18446744073709551615"), 1, 8192),
+            (Some("0"), 1, 128),
+            (Some("much"), 0, 8192),
+        ] {
+            assert_eq!(sizes_of(text, reactors).wanted, wanted, "{text:?}");
+        }
+    }
+
+    /// Goal: what the kernel refuses in the submission itself is answered as not begun, and does not hold up
     /// the requests behind it. Method: iocbs without a file between good ones.
     #[test]
     fn refused_submissions_are_answered() {
@@ -300,8 +354,8 @@ mod tests {
             aio.reap(&mut answers);
         }
         answers.sort_by_key(|answer| answer.request.io.token);
-        let failed: Vec<_> = answers.iter().map(|answer| answer.result.is_err()).collect();
-        assert_eq!(failed, [true, false, false, true, true, false]);
-        assert_eq!(answers[0].result, Err(Errno::BADF));
+        let answered: Vec<_> = answers.iter().map(|answer| answer.answered).collect();
+        let (refused, done) = (Answered::Refused(Errno::BADF), Answered::Moved(0));
+        assert_eq!(answered, [refused, done, done, refused, refused, done]);
     }
 }

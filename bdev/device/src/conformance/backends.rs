@@ -211,15 +211,15 @@ pub(super) fn zeroed_file(folder: &Path) -> NamedTempFile {
 }
 
 /// A loop device, detached when dropped.
-pub(super) struct LoopDevice {
-    pub(super) path: PathBuf,
+pub(crate) struct LoopDevice {
+    pub(crate) path: PathBuf,
     pub(super) file: NamedTempFile,
 }
 
 impl LoopDevice {
     /// Attaches a loop device with this logical block size; none when the machine cannot, which is
     /// a failure when `RAID456_REQUIRE_E2E` is 1.
-    pub(super) fn attach(block_size_bytes: u32) -> Option<Self> {
+    pub(crate) fn attach(block_size_bytes: u32) -> Option<Self> {
         let file = zeroed_file(&beside_the_test());
         let output = Command::new("losetup")
             .args(["--find", "--show", "--sector-size", &block_size_bytes.to_string()])

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use reactor::memory::IoBufMut;
 
-use super::backends::{Backend, DEVICE_BYTES, File, Home, beside_the_test, plain_file};
+use super::backends::{Backend, DEVICE_BYTES, File, Home, LoopDevice, beside_the_test, plain_file};
 use super::rig::{Rig, buffer_of};
 use crate::{
     AioBdev, AioSpec, BackendDetail, Bdev, BdevIo, CreateError, IoStatus, IoTypes, UringBdev,
@@ -61,6 +61,7 @@ fn description_tells_what_the_file_is() {
     assert!(info.volatile_cache && info.supported.write_zeroes);
     let BackendDetail::Uring { filename, .. } = &info.detail else { panic!("{:?}", info.detail) };
     assert_eq!(filename, file.path());
+    drop(bdev);
     assert_ne!(info.uuid, uring(file.path().into(), Some(4096)).unwrap().info().uuid);
 }
 
@@ -130,12 +131,13 @@ fn device_without_capacity_is_gone() {
 #[test]
 fn block_size_comes_from_the_device() {
     for block_size_bytes in [512, 4096] {
-        let Some(subject) = Backend::Uring(File::Loop).make(block_size_bytes) else { return };
-        let bdev = uring(subject.home.path().into(), None).unwrap();
+        let Some(device) = LoopDevice::attach(block_size_bytes) else { return };
+        let bdev = uring(device.path.clone(), None).unwrap();
         assert_eq!(bdev.info().block_size_bytes, block_size_bytes);
         assert_eq!(bdev.info().size_bytes(), DEVICE_BYTES);
+        drop(bdev);
         if block_size_bytes == 4096 {
-            let error = uring(subject.home.path().into(), Some(512)).unwrap_err();
+            let error = uring(device.path.clone(), Some(512)).unwrap_err();
             assert_eq!(error.errno(), -libc::EINVAL);
             assert!(error.to_string().contains("give 4096 or a multiple of it"), "{error}");
         }

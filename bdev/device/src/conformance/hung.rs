@@ -14,18 +14,20 @@ use tempfile::NamedTempFile;
 use super::backends::memory;
 use super::kernels::disk_over;
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel, open_channel};
-use crate::files::request::Request;
-use crate::limits::{CHANNEL_IN_FLIGHT_MAX, ENGINE_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX};
+use crate::files::engine::{Answer, Kernel, Sizes, open_channel};
+use crate::files::request::{Answered, Request};
+use crate::limits::{
+    AIO_IN_FLIGHT_LEAST, CHANNEL_IN_FLIGHT_MAX, CHANNEL_OWN_SLOTS, ENGINE_IN_FLIGHT_MAX,
+};
 use crate::{
     Bdev, BdevInfo, BdevIo, Counted, DelayBdev, DelaySpec, ErrorBdev, ErrorSpec, FlakeyBdev,
     FlakeyFeatures, FlakeySpec, IoChannel, LagBdev, LagClass, LagSpec, Leeway, MappedBdev,
     MappedSpec, MappedTable, OpenError, Segment, SegmentTarget, SplitBdev, SplitSpec, SuspendMode,
 };
 
-/// A kernel that does everything at once, and never answers for files whose names say that they hang. The
-/// system has no more than `SLOTS_MAX` slots to give.
-struct Silent<const SLOTS_MAX: usize> {
+/// A kernel that does everything at once, and never answers for files whose names say that they hang. It is to
+/// have `WANTED` slots, and the system has no more than `SLOTS_MAX` to give.
+struct Silent<const WANTED: usize, const SLOTS_MAX: usize> {
     event: OwnedFd,
     done: Vec<Request>,
     kept: Vec<Request>,
@@ -38,10 +40,14 @@ enum Temper {
     Hung,
 }
 
-impl<const SLOTS_MAX: usize> Kernel for Silent<SLOTS_MAX> {
+impl<const WANTED: usize, const SLOTS_MAX: usize> Kernel for Silent<WANTED, SLOTS_MAX> {
     const NAME: &'static str = "silent";
     const HINT: &'static str = "this is a test";
     type File = Temper;
+
+    fn sizes(_reactors: usize) -> Sizes {
+        Sizes { wanted: WANTED, least: AIO_IN_FLIGHT_LEAST }
+    }
 
     fn create(slots: usize) -> io::Result<Self> {
         if slots > SLOTS_MAX {
@@ -79,8 +85,8 @@ impl<const SLOTS_MAX: usize> Kernel for Silent<SLOTS_MAX> {
     fn reap(&mut self, answers: &mut Vec<Answer>) {
         let done = self.done.drain(..);
         answers.extend(done.map(|request| {
-            let result = Ok(request.left_bytes() as usize);
-            Answer { request, result }
+            let answered = Answered::Moved(request.left_bytes() as usize);
+            Answer { request, answered }
         }));
     }
 
@@ -112,7 +118,6 @@ impl Stuck {
             reactor.turn();
             channels.push(channel);
         }
-        assert!(channels.len() > 4, "four are full");
         channels.truncate(channels.len() / 2);
         Self { _channels: channels, reactor, disks, _files: files }
     }
@@ -120,12 +125,18 @@ impl Stuck {
 
 /// Goal: a disk that hangs, however many users it had, keeps no other one on its reactor from its work: it has
 /// no healthy member of an array fail for it. Method: channels to it fill the engine, and some are dropped,
-/// of which the kernel keeps the requests; a channel to another disk does a thousand.
+/// of which the kernel keeps the requests; a channel to another disk does a thousand. Engines of the full size,
+/// of that of AIO on 64 reactors, and of the least, where the system has no more.
 #[test]
 fn a_hung_disk_leaves_room_for_the_others() {
-    type Full = Silent<ENGINE_IN_FLIGHT_MAX>;
-    let mut stuck = Stuck::new::<Full>();
-    let mut channel = open_channel::<Full>(&stuck.disks[1], stuck.reactor.cx()).unwrap();
+    leaves_room::<Silent<ENGINE_IN_FLIGHT_MAX, ENGINE_IN_FLIGHT_MAX>>();
+    leaves_room::<Silent<512, 512>>();
+    leaves_room::<Silent<512, AIO_IN_FLIGHT_LEAST>>();
+}
+
+fn leaves_room<K: Kernel>() {
+    let mut stuck = Stuck::new::<K>();
+    let mut channel = open_channel::<K>(&stuck.disks[1], stuck.reactor.cx()).unwrap();
     let (mut next, mut done) = (0, Vec::new());
     stuck.reactor.run_until(Ticks::from_secs(20), |_| {
         while next < 1000 && channel.submit(BdevIo::flush(next)).is_ok() {
@@ -137,14 +148,27 @@ fn a_hung_disk_leaves_room_for_the_others() {
     assert!(done.iter().all(|done| done.status.is_ok()));
 }
 
-/// Goal: where the system gives an engine less it works, with what it has: what does not fit is handed back,
-/// and nothing is taken that has no slot. Method: the same with a small kernel.
+/// Goal: where the system gives an engine less, as many channels have slots of their own as it has room for;
+/// what does not fit is handed back, and nothing is taken that has no slot; a channel that goes leaves its slots
+/// to the next one that comes. Method: the same with a small kernel, and more channels than that.
 #[test]
 fn a_small_engine_hands_back() {
-    type Small = Silent<ENGINE_IN_FLIGHT_LEAST>;
+    type Small = Silent<512, AIO_IN_FLIGHT_LEAST>;
     let mut stuck = Stuck::new::<Small>();
-    let mut channel = open_channel::<Small>(&stuck.disks[1], stuck.reactor.cx()).unwrap();
-    assert_eq!(channel.submit(BdevIo::flush(7)).unwrap_err().token, 7);
+    let mut open = || open_channel::<Small>(&stuck.disks[1], stuck.reactor.cx()).unwrap();
+    let takes = |channel: &mut Box<dyn IoChannel>| {
+        (0..).take_while(|&token| channel.submit(BdevIo::flush(token)).is_ok()).count()
+    };
+    // One was that of the disk that hangs.
+    let owners = AIO_IN_FLIGHT_LEAST / 2 / CHANNEL_OWN_SLOTS - 1;
+    let mut channels: Vec<_> = (0..owners + 2).map(|_| open()).collect();
+    assert_eq!(takes(&mut channels[owners]), 0);
+    drop(channels.remove(0));
+    channels.push(open());
+    let taken: Vec<_> = channels.iter_mut().map(takes).collect();
+    let mut expected = vec![CHANNEL_OWN_SLOTS; owners + 2];
+    expected[owners - 1..=owners].fill(0);
+    assert_eq!(taken, expected);
 }
 
 /// Memory that needs a leeway, as an array does.

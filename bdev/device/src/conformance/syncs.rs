@@ -14,8 +14,8 @@ use tempfile::NamedTempFile;
 
 use super::kernels::{buffered_disk_over, disk_over};
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel, open_channel};
-use crate::files::request::Request;
+use crate::files::engine::{Answer, Kernel, Sizes, open_channel};
+use crate::files::request::{Answered, Request};
 use crate::{BdevIo, IoChannel, IoStatus};
 
 /// Token of the request that is told of what could not be written.
@@ -32,6 +32,10 @@ impl Kernel for Forgetful {
     const NAME: &'static str = "forgetful";
     const HINT: &'static str = "this is a test";
     type File = ();
+
+    fn sizes(_reactors: usize) -> Sizes {
+        Sizes { wanted: 64, least: 64 }
+    }
 
     fn create(_slots: usize) -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
@@ -60,11 +64,11 @@ impl Kernel for Forgetful {
 
     fn reap(&mut self, answers: &mut Vec<Answer>) {
         answers.extend(self.started.pop_front().map(|request| {
-            let result = match request.io.token {
-                TOLD => Err(Errno::IO),
-                _ => Ok(request.left_bytes() as usize),
+            let answered = match request.io.token {
+                TOLD => Answered::Failed(Errno::IO),
+                _ => Answered::Moved(request.left_bytes() as usize),
             };
-            Answer { request, result }
+            Answer { request, answered }
         }));
     }
 

@@ -1,9 +1,9 @@
 //! A regular file or block device that backs a bdev: opened, asked about itself, described.
 //!
 //! Everything that the data path needs to know of the file is found out here, once: sizes,
-//! alignments, whether holes can be punched, whether there is a cache to flush. As with SPDK the
-//! file is neither locked nor opened exclusively: whoever owns the table of the array decides
-//! who uses a device, and tools that look at a member while it is in use must not be shut out.
+//! alignments, whether holes can be punched, whether there is a cache to flush. A file that is to be
+//! written is locked, and not opened exclusively: tools that look at a member while it is in use
+//! must not be shut out.
 //!
 //! ```text
 //!   open(O_DIRECT) --EINVAL--> open() + a warning     other errors: CreateError::Open
@@ -11,6 +11,8 @@
 //!      fstat: regular file, block device, or CreateError::FileKind
 //!        |
 //!      block size: given, or the device's own; 512 or 4096; not below what O_DIRECT can address
+//!        |
+//!      lock, which may take a moment (`lock.rs`)
 //!        |
 //!      size: a whole number of blocks, at least one
 //! ```
@@ -29,6 +31,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::lock::FileLock;
 use crate::create::{CreateError, check_block_size};
 use crate::io::IoStatus;
 
@@ -48,6 +51,7 @@ pub(crate) struct BackingSpec {
 /// An open file and what was found out about it.
 #[derive(Debug)]
 pub(crate) struct Backing {
+    lock: FileLock,
     fd: OwnedFd,
     /// Path of the file, as given.
     pub(crate) filename: PathBuf,
@@ -86,13 +90,14 @@ enum Access {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     RegularFile,
     BlockDevice { logical_block_bytes: u32 },
 }
 
 impl Backing {
-    /// Opens the file and finds out about it.
+    /// Opens the file, once nobody else writes to it, and finds out about it. Waits for a moment, so it is not
+    /// for a reactor's thread.
     pub(crate) fn open(spec: BackingSpec) -> Result<Self, CreateError> {
         Self::open_by(spec, |path, flags| open(path, flags, Mode::empty()))
     }
@@ -110,11 +115,13 @@ impl Backing {
         let kind = spec.kind_of(&fd, &stat)?;
         let access = if direct { direct_access(&fd, kind) } else { Access::Buffered };
         let block_size_bytes = spec.block_size(kind, access)?;
+        let lock = FileLock::take(&spec, fd.as_fd(), &stat, kind)?;
         let size_bytes =
             seek(&fd, SeekFrom::End(0)).map_err(|errno| spec.inspect_failed("the size", errno))?;
         let num_blocks = spec.num_blocks(kind, size_bytes, block_size_bytes)?;
         let punch_hole = !spec.readonly && can_punch_holes(&fd, &stat, kind, size_bytes);
         Ok(Self {
+            lock,
             fd,
             filename: spec.filename,
             block_size_bytes,
@@ -148,13 +155,14 @@ impl Backing {
     }
 
     /// The same file, opened once more for one user: what the kernel could not write it tells to one sync of
-    /// each open file, so that users who share one would hear of it one instead of the other. None where
-    /// the way is barred (no /proc, no more descriptors): then they do share it.
+    /// each open file, so that users who share one would hear of it one instead of the other. It is locked
+    /// as the first one is. None where the way is barred (no /proc, no more descriptors): then they do share it.
     pub(crate) fn open_again(&self) -> Option<OwnedFd> {
         let path = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
         let flags = fcntl_getfl(&self.fd);
         let opened = flags.and_then(|flags| open(path, flags | OFlags::CLOEXEC, Mode::empty()));
-        opened
+        let locked = opened.and_then(|fd| self.lock.share(fd.as_fd()).map(|()| fd));
+        locked
             .inspect_err(|errno| {
                 tracing::warn!(
                     filename = %self.filename.display(),

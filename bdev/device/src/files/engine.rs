@@ -23,7 +23,7 @@
 //! that neither its file nor its index is used for anything else before.
 //!
 //! What a device does not answer stays with the kernel, also when its channel was given up. So that
-//! devices that hang take no healthy one with them, a part of the slots is kept for each channel:
+//! devices that hang take no healthy one with them, half of the slots are kept for single channels:
 //!
 //! ```text
 //!   | everybody's, first come first served | channel 0's | channel 1's | ...
@@ -31,8 +31,9 @@
 //! ```
 //!
 //! Invariants: R6: a channel holds `CHANNEL_IN_FLIGHT_MAX` requests at most, an engine
-//! `ENGINE_IN_FLIGHT_MAX`; full hands back. Where the kernel gives an engine its full size, a channel
-//! that has fewer than `CHANNEL_OWN_SLOTS` requests with it is never full.
+//! `ENGINE_IN_FLIGHT_MAX`; full hands back. A channel that has slots of its own and fewer requests with the
+//! kernel than those is never full. Every channel has them in an engine of the full size; in a smaller one
+//! those do that came first, as many as it has room for.
 //!
 //! Not here: system calls (`uring`, `aio`), the course of one request (`request.rs`).
 
@@ -45,16 +46,15 @@ use std::sync::Arc;
 use reactor::memory::{IoBuf, IoBufMut};
 use reactor::{Cx, Interest, Layer, Poller, Ticks, WatchId};
 use rustix::fd::BorrowedFd;
-use rustix::io::Errno;
 
 use super::disk::FileDisk;
-use super::request::{Next, Request};
+use super::request::{Answered, Next, Request};
 use super::syncs::Syncs;
 use crate::bdev::{IoChannel, OpenError};
 use crate::io::{BdevIo, Completion, IoStatus};
 use crate::limits::{
     CHANNEL_IN_FLIGHT_MAX, CHANNEL_OWN_SLOTS, COMPLETIONS_PER_POLL_MAX, ENGINE_CHANNELS_MAX,
-    ENGINE_IN_FLIGHT_LEAST, ENGINE_IN_FLIGHT_MAX, ZERO_BUFFER_BYTES,
+    ZERO_BUFFER_BYTES,
 };
 
 /// One way of handing requests to Linux.
@@ -68,6 +68,9 @@ pub(crate) trait Kernel: Sized + 'static {
     const HINT: &'static str;
     /// How the kernel knows an attached file.
     type File;
+
+    /// How large an engine is to be on one of so many reactors.
+    fn sizes(reactors: usize) -> Sizes;
 
     /// Sets the engine up for the calling thread, with so many slots.
     fn create(slots: usize) -> io::Result<Self>;
@@ -99,13 +102,22 @@ pub(crate) trait Kernel: Sized + 'static {
     fn may_sleep(&mut self) -> bool;
 }
 
-/// A request whose step is over: bytes moved or an error.
+/// A request whose step is over.
 #[derive(Debug)]
 pub(crate) struct Answer {
     /// The request, which the kernel no longer touches.
     pub(crate) request: Request,
     /// What the kernel said.
-    pub(crate) result: Result<usize, Errno>,
+    pub(crate) answered: Answered,
+}
+
+/// How many slots an engine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// What is asked for first.
+    pub(crate) wanted: usize,
+    /// What is asked for where the system is short of them.
+    pub(crate) least: usize,
 }
 
 /// One reactor's engine.
@@ -124,7 +136,17 @@ struct Channel<F> {
     /// Of a file in the page cache.
     syncs: Option<Syncs>,
     in_kernel: usize,
+    slots: Slots,
     open: bool,
+}
+
+/// Which slots a channel may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slots {
+    /// Some of its own, and everybody's.
+    Own,
+    /// Everybody's.
+    Common,
 }
 
 impl<F> Channel<F> {
@@ -168,26 +190,25 @@ impl<F> Channel<F> {
 struct Shares {
     /// Everybody's.
     common: usize,
-    /// Kept for each channel.
+    /// Kept for each channel that has some of its own.
     own: usize,
+    /// How many channels do at most.
+    owners_max: usize,
 }
 
 impl Shares {
+    /// One half is everybody's, and the other is kept.
     const fn of(slots: usize) -> Self {
-        let kept = ENGINE_CHANNELS_MAX * CHANNEL_OWN_SLOTS;
-        match slots.checked_sub(kept) {
-            Some(common) if common >= ENGINE_IN_FLIGHT_LEAST => {
-                Self { common, own: CHANNEL_OWN_SLOTS }
-            }
-            _ => Self { common: slots, own: 0 },
-        }
+        let own = CHANNEL_OWN_SLOTS;
+        let owners_max = slots / 2 / own;
+        Self { common: slots - owners_max * own, own, owners_max }
     }
 
     /// Whether a channel with `of_channel` requests in flight may have one more, when there are
     /// `in_flight` altogether.
     #[inline]
-    fn admit(self, in_flight: usize, of_channel: usize) -> bool {
-        in_flight < self.common || of_channel < self.own
+    fn admit(self, in_flight: usize, slots: Slots, of_channel: usize) -> bool {
+        in_flight < self.common || slots == Slots::Own && of_channel < self.own
     }
 }
 
@@ -226,14 +247,14 @@ fn engine_of_reactor<K: Kernel>(
         source,
         hint: K::HINT,
     };
-    let (kernel, slots) = create::<K>(reactor).map_err(failed)?;
+    let (kernel, slots) = create::<K>(reactor, K::sizes(cx.reactors())).map_err(failed)?;
     let watch = cx.try_watch_fd(kernel.event(), Interest::Readable).map_err(failed)?;
     let engine = cx.local(0, |_| {
         RefCell::new(Engine {
             kernel,
             shares: Shares::of(slots),
             channels: Vec::new(),
-            answers: Vec::with_capacity(ENGINE_IN_FLIGHT_MAX),
+            answers: Vec::with_capacity(slots),
             zeroes: Zeroes::default(),
         })
     });
@@ -241,23 +262,24 @@ fn engine_of_reactor<K: Kernel>(
     Ok(engine)
 }
 
-/// A kernel of the full size, or of the least one where the system has no more to give: locked memory,
-/// `fs.aio-max-nr`.
-fn create<K: Kernel>(reactor: usize) -> io::Result<(K, usize)> {
-    match K::create(ENGINE_IN_FLIGHT_MAX) {
-        Ok(kernel) => Ok((kernel, ENGINE_IN_FLIGHT_MAX)),
+/// A kernel of the size that is wanted, or of the least one where the system has no more to give: locked
+/// memory, `fs.aio-max-nr`.
+fn create<K: Kernel>(reactor: usize, sizes: Sizes) -> io::Result<(K, usize)> {
+    let Sizes { wanted, least } = sizes;
+    match K::create(wanted) {
+        Ok(kernel) => Ok((kernel, wanted)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN)) => {
-            let kernel = K::create(ENGINE_IN_FLIGHT_LEAST)?;
+            let kernel = K::create(least)?;
             tracing::warn!(
                 reactor,
                 engine = K::NAME,
-                slots = ENGINE_IN_FLIGHT_LEAST,
-                wanted = ENGINE_IN_FLIGHT_MAX,
+                slots = least,
+                wanted,
                 %error,
-                "fewer slots than there should be: a device that hangs may hold up others; {}",
+                "fewer slots than there should be: a device that hangs may slow others down; {}",
                 K::HINT
             );
-            Ok((kernel, ENGINE_IN_FLIGHT_LEAST))
+            Ok((kernel, least))
         }
         Err(error) => Err(error),
     }
@@ -288,6 +310,7 @@ impl<K: Kernel> Engine<K> {
             done: VecDeque::with_capacity(CHANNEL_IN_FLIGHT_MAX),
             syncs: (!disk.backing.is_direct()).then(Syncs::new),
             in_kernel: 0,
+            slots: self.slots_of_next(reactor),
             open: true,
         };
         if index == self.channels.len() {
@@ -297,10 +320,32 @@ impl<K: Kernel> Engine<K> {
         Ok(index as u16)
     }
 
+    /// Which slots the next channel may take. One that is closed and not yet answered has those that it had.
+    fn slots_of_next(&self, reactor: usize) -> Slots {
+        let owners = self.channels.iter().flatten();
+        let owners = owners.filter(|channel| channel.slots == Slots::Own).count();
+        let owners_max = self.shares.owners_max;
+        if owners < owners_max {
+            return Slots::Own;
+        }
+        if owners == self.channels.iter().flatten().count() {
+            tracing::warn!(
+                reactor,
+                engine = K::NAME,
+                channels = owners_max,
+                "no more channels have slots of their own: a device that hangs may hold up those that are \
+                 opened from now on; {}",
+                K::HINT
+            );
+        }
+        Slots::Common
+    }
+
     fn submit(&mut self, index: u16, io: BdevIo) -> Result<(), BdevIo> {
         let channel = open_channel_of(&mut self.channels, index);
         let held = channel.held();
-        let admitted = self.shares.admit(self.kernel.in_flight(), channel.in_kernel);
+        let in_flight = self.kernel.in_flight();
+        let admitted = self.shares.admit(in_flight, channel.slots, channel.in_kernel);
         if held == CHANNEL_IN_FLIGHT_MAX || !admitted {
             return Err(io);
         }
@@ -329,17 +374,17 @@ impl<K: Kernel> Engine<K> {
         let mut answers = std::mem::take(&mut self.answers);
         self.kernel.reap(&mut answers);
         let count = answers.len();
-        for Answer { request, result } in answers.drain(..) {
+        for Answer { request, answered } in answers.drain(..) {
             let index = request.channel;
             let channel = open_channel_of(&mut self.channels, index);
             if !channel.open {
                 channel.in_kernel -= 1;
                 // A sync that has failed counts, whoever hears of it.
-                drop(request.answer(result, &channel.disk.backing, now, || self.zeroes.get()));
+                drop(request.answer(answered, &channel.disk.backing, now, || self.zeroes.get()));
                 self.release_if_unused(index);
                 continue;
             }
-            match request.answer(result, &channel.disk.backing, now, || self.zeroes.get()) {
+            match request.answer(answered, &channel.disk.backing, now, || self.zeroes.get()) {
                 Next::Again(request) => self.kernel.start(request, &channel.file),
                 Next::Done(request, status) => channel.finish(request, status),
             }
@@ -424,21 +469,25 @@ impl<K: Kernel> Poller for EnginePoller<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::ENGINE_IN_FLIGHT_MAX;
     use std::collections::BTreeSet;
 
     /// Goal: whatever channels take and give back, what is in flight fits, and a channel gets its own
-    /// slots. Method: every state that three channels can come to with few slots.
+    /// slots. Method: every state that three channels can come to with few slots, of which two have some of
+    /// their own.
     #[test]
     fn shares_fit_and_are_kept() {
-        let shares = Shares { common: 5, own: 2 };
+        let shares = Shares { common: 5, own: 2, owners_max: 2 };
+        let slots = [Slots::Own, Slots::Common, Slots::Own];
         let mut seen = BTreeSet::from([[0_usize; 3]]);
         let mut next: Vec<[usize; 3]> = seen.iter().copied().collect();
         while let Some(state) = next.pop() {
             let in_flight: usize = state.iter().sum();
-            assert!(in_flight <= shares.common + 3 * shares.own, "{state:?}");
+            assert!(in_flight <= shares.common + shares.owners_max * shares.own, "{state:?}");
             for channel in 0..3 {
-                let admitted = shares.admit(in_flight, state[channel]);
-                assert!(admitted || state[channel] >= shares.own, "{state:?}");
+                let admitted = shares.admit(in_flight, slots[channel], state[channel]);
+                let has_own = slots[channel] == Slots::Own && state[channel] < shares.own;
+                assert!(admitted || !has_own, "{state:?}");
                 let (mut more, mut less) = (state, state);
                 more[channel] += usize::from(admitted);
                 less[channel] = less[channel].saturating_sub(1);
@@ -449,16 +498,17 @@ mod tests {
         assert!(most > Some(shares.common), "{most:?}");
     }
 
-    /// Goal: the shares of an engine of each size are what the limits say, and never more than it has.
+    /// Goal: the shares of an engine of any size are what it has, all of it; one of the full size has slots for
+    /// every channel that there may be.
     #[test]
-    fn shares_of_both_sizes() {
-        let of = |slots| {
-            let Shares { common, own } = Shares::of(slots);
-            assert_eq!(common + own * ENGINE_CHANNELS_MAX, slots);
-            (common, own)
-        };
-        assert_eq!(of(ENGINE_IN_FLIGHT_MAX), (4096, CHANNEL_OWN_SLOTS));
-        assert_eq!(of(ENGINE_IN_FLIGHT_LEAST), (ENGINE_IN_FLIGHT_LEAST, 0));
-        assert_eq!(of(64), (64, 0));
+    fn shares_of_every_size() {
+        for slots in 1..=ENGINE_IN_FLIGHT_MAX {
+            let Shares { common, own, owners_max } = Shares::of(slots);
+            assert_eq!(common + own * owners_max, slots);
+            assert!(common >= slots / 2 && common < slots / 2 + 1 + CHANNEL_OWN_SLOTS);
+        }
+        let of = |slots| (Shares::of(slots).common, Shares::of(slots).owners_max);
+        assert_eq!(of(ENGINE_IN_FLIGHT_MAX), (4096, ENGINE_CHANNELS_MAX));
+        assert_eq!(of(512), (256, 64));
     }
 }

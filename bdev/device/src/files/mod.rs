@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `backing` | the open file and what was found out about it |
+//! | `lock` | who may write to it |
 //! | `disk` | the file as a bdev |
 //! | `errno` | what error numbers mean |
 //! | `request` | the course of one request, as a pure machine |
@@ -17,6 +18,7 @@ pub(crate) mod backing;
 pub(crate) mod disk;
 pub(crate) mod engine;
 pub(crate) mod errno;
+pub(crate) mod lock;
 pub(crate) mod request;
 pub(crate) mod slab;
 pub(crate) mod syncs;

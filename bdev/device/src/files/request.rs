@@ -17,7 +17,8 @@
 //!
 //! Invariants: a request owns every buffer that its step lets the kernel touch, also the zeroes of
 //! `ZeroFill`. R9: what fails while it syncs is reported and never tried again, and from then on nothing
-//! that promises to be durable succeeds on that disk (`Backing::lose_writes`).
+//! that promises to be durable succeeds on that disk (`Backing::lose_writes`). What the kernel refuses to
+//! begin has not failed; AIO tells the one from the other, io_uring has one kind of answer for both.
 //!
 //! Not here: ownership while the kernel has it (`slab.rs`), queues (`engine.rs`).
 
@@ -67,6 +68,26 @@ pub(crate) enum Step {
     ZeroFill(IoBuf),
     /// Makes the file's data durable.
     Sync,
+}
+
+/// An answer of the kernel to a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answered {
+    /// It is done: bytes moved, 0 for steps that move none.
+    Moved(usize),
+    /// It has failed, or may not have been begun.
+    Failed(Errno),
+    /// It has not been begun: the submission itself was refused.
+    Refused(Errno),
+}
+
+impl From<Result<usize, Errno>> for Answered {
+    fn from(result: Result<usize, Errno>) -> Self {
+        match result {
+            Ok(bytes) => Self::Moved(bytes),
+            Err(errno) => Self::Failed(errno),
+        }
+    }
 }
 
 /// What an answer of the kernel leads to.
@@ -132,26 +153,26 @@ impl Request {
         }
     }
 
-    /// Takes the kernel's answer to the step: bytes moved (0 for steps that move none) or an error.
+    /// Takes the kernel's answer to the step.
     ///
     /// The kernel tells of pages that it could not write once for each open file, to whichever sync
     /// asks first, also a write's with `RWF_DSYNC`; after that it has forgotten them. So one sync that
     /// fails stands for all: those that are on their way fail as well when they come back.
     pub(crate) fn answer(
         self,
-        result: Result<usize, Errno>,
+        answered: Answered,
         backing: &Backing,
         now: Ticks,
         zeroes: impl FnOnce() -> IoBuf,
     ) -> Next {
         let syncs = self.syncs();
-        if let Err(errno) = result
+        if let Answered::Failed(errno) = answered
             && syncs
             && may_tell_of_lost_pages(errno)
         {
             backing.lose_writes(errno);
         }
-        match self.step_on(result, backing, now, zeroes) {
+        match self.step_on(answered, backing, now, zeroes) {
             Next::Done(request, IoStatus::Ok) if syncs && backing.has_lost_writes() => {
                 Next::Done(request, IoStatus::MediaError)
             }
@@ -161,27 +182,26 @@ impl Request {
 
     fn step_on(
         mut self,
-        result: Result<usize, Errno>,
+        answered: Answered,
         backing: &Backing,
         now: Ticks,
         zeroes: impl FnOnce() -> IoBuf,
     ) -> Next {
-        match result {
-            Ok(bytes) => self.advance(bytes, backing, now),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) if matches!(self.step, Step::ZeroRange) => {
-                backing.forget_zero_range();
-                self.step = Step::ZeroFill(zeroes());
-                Next::Again(self)
-            }
-            Err(errno) => match judge(errno) {
-                // A sync that was not even begun may be begun again; one that has failed may not
-                // (R9).
-                Verdict::Retry if self.syncs() && !not_begun(errno) => {
-                    Next::Done(self, IoStatus::MediaError)
-                }
-                Verdict::Retry => self.retry(now),
-                Verdict::Fail(status) => Next::Done(self, backing.refine(status)),
-            },
+        let (errno, begun) = match answered {
+            Answered::Moved(bytes) => return self.advance(bytes, backing, now),
+            Answered::Failed(errno) => (errno, !not_begun(errno)),
+            Answered::Refused(errno) => (errno, false),
+        };
+        if let (Errno::OPNOTSUPP | Errno::NOSYS, Step::ZeroRange) = (errno, &self.step) {
+            backing.forget_zero_range();
+            self.step = Step::ZeroFill(zeroes());
+            return Next::Again(self);
+        }
+        match judge(errno) {
+            // A sync that was not even begun may be begun again; one that has failed may not (R9).
+            Verdict::Retry if self.syncs() && begun => Next::Done(self, IoStatus::MediaError),
+            Verdict::Retry => self.retry(now),
+            Verdict::Fail(status) => Next::Done(self, backing.refine(status)),
         }
     }
 
@@ -290,7 +310,7 @@ pub(crate) struct Piece {
     pub(crate) region: Option<(RegionId, usize)>,
 }
 
-/// Errors that say that the kernel has not started the request.
+/// Errors that say that the kernel has not begun the request, also where it answers like any other one.
 fn not_begun(errno: Errno) -> bool {
     matches!(errno, Errno::INTR | Errno::AGAIN)
 }
@@ -374,34 +394,36 @@ mod tests {
     fn again_at(
         now: Ticks,
         request: Request,
-        result: Result<usize, Errno>,
+        answered: impl Into<Answered>,
         disk: &FileDisk,
     ) -> Request {
-        match request.answer(result, &disk.backing, now, zeroes) {
+        let answered = answered.into();
+        match request.answer(answered, &disk.backing, now, zeroes) {
             Next::Again(request) => request,
-            Next::Done(_, status) => panic!("over with {status} after {result:?}"),
+            Next::Done(_, status) => panic!("over with {status} after {answered:?}"),
         }
     }
 
-    fn again(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> Request {
-        again_at(Ticks::ZERO, request, result, disk)
+    fn again(request: Request, answered: impl Into<Answered>, disk: &FileDisk) -> Request {
+        again_at(Ticks::ZERO, request, answered, disk)
     }
 
     /// Answers a request at a time and expects that it is over.
     fn over_at(
         now: Ticks,
         request: Request,
-        result: Result<usize, Errno>,
+        answered: impl Into<Answered>,
         disk: &FileDisk,
     ) -> IoStatus {
-        match request.answer(result, &disk.backing, now, zeroes) {
+        let answered = answered.into();
+        match request.answer(answered, &disk.backing, now, zeroes) {
             Next::Done(_, status) => status,
-            Next::Again(request) => panic!("goes on after {result:?}: {:?}", request.step),
+            Next::Again(request) => panic!("goes on after {answered:?}: {:?}", request.step),
         }
     }
 
-    fn over(request: Request, result: Result<usize, Errno>, disk: &FileDisk) -> IoStatus {
-        over_at(Ticks::ZERO, request, result, disk)
+    fn over(request: Request, answered: impl Into<Answered>, disk: &FileDisk) -> IoStatus {
+        over_at(Ticks::ZERO, request, answered, disk)
     }
 
     /// Goal: a short transfer goes on exactly where the kernel stopped, rounded down to what it
@@ -522,6 +544,38 @@ mod tests {
         assert_eq!(over(request, Ok(4096), &disk), IoStatus::Ok);
     }
 
+    /// Goal: a sync that the kernel has refused to begin has lost nothing: it is begun again for the usual time,
+    /// and whatever becomes of it, later ones are believed. Method: every error in the submission, to every kind
+    /// of sync.
+    #[test]
+    fn a_refused_sync_has_not_failed() {
+        let syncs = || [BdevIo::flush(1), write(true), BdevIo::write_zeroes(1, 0, 4096, true)];
+        let disk = disk(false);
+        for errno in (1..=libc::EHWPOISON).map(Errno::from_raw_os_error) {
+            for io in syncs() {
+                let refused = Answered::Refused(errno);
+                let moved = io.len_bytes as usize;
+                let request = begin(io, &disk);
+                let Verdict::Fail(expected) = judge(errno) else {
+                    let mut request = again(request, refused, &disk);
+                    for _ in 1..RETRIES_LEAST {
+                        request = again_at(Ticks(RETRY_TIME.0 - 1), request, refused, &disk);
+                    }
+                    assert_eq!(over(request, Ok(moved), &disk), IoStatus::Ok, "{errno}");
+                    continue;
+                };
+                assert_eq!(over(request, refused, &disk), expected, "{errno}");
+            }
+        }
+        let mut request = begin(BdevIo::flush(1), &disk);
+        for _ in 0..RETRIES_LEAST {
+            request = again(request, Answered::Refused(Errno::NOMEM), &disk);
+        }
+        let refused = Answered::Refused(Errno::NOMEM);
+        assert_eq!(over_at(RETRY_TIME, request, refused, &disk), IoStatus::TimedOut);
+        assert_eq!(over(begin(BdevIo::flush(1), &disk), Ok(0), &disk), IoStatus::Ok);
+    }
+
     /// Goal (R9): the kernel tells of what it could not write once, so a sync that fails stands for every
     /// other one of that disk, before and after; what promises nothing goes on. Method: two of every kind
     /// on their way, of which the first fails; then one more. An error that is about the request only
@@ -638,7 +692,8 @@ mod tests {
                     pieces.iter().flat_map(|&(base, len)| base..base + len).collect();
                 let moved = (*answer).min(named.len());
                 met[first..first + moved].copy_from_slice(&named[..moved]);
-                match request.answer(Ok(moved), &disk.backing, Ticks::ZERO, zeroes) {
+                let answered = Answered::Moved(moved);
+                match request.answer(answered, &disk.backing, Ticks::ZERO, zeroes) {
                     Next::Again(next) => request = next,
                     Next::Done(_, status) => {
                         proptest::prop_assert_eq!(status, IoStatus::Ok);

@@ -44,11 +44,12 @@ use rustix::io::Errno;
 
 use super::buffers::{BufferTable, Update};
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel};
-use crate::files::request::{Piece, Request, Step};
+use crate::files::engine::{Answer, Kernel, Sizes};
+use crate::files::request::{Answered, Piece, Request, Step};
 use crate::files::slab::Slab;
 use crate::limits::{
-    BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, REAPED_PER_TURN_MAX,
+    BUFFER_SLOTS_MAX, DRAIN_SECONDS_MAX, ENGINE_CHANNELS_MAX, ENGINE_IN_FLIGHT_MAX,
+    REAPED_PER_TURN_MAX, URING_IN_FLIGHT_LEAST,
 };
 
 /// One reactor's io_uring.
@@ -76,6 +77,10 @@ impl Kernel for Ring {
     const HINT: &'static str = "io_uring needs Linux 5.11 or later, kernel.io_uring_disabled = 0, \
                                 and a seccomp filter that lets io_uring_setup through";
     type File = FileSlot;
+
+    fn sizes(_reactors: usize) -> Sizes {
+        Sizes { wanted: ENGINE_IN_FLIGHT_MAX, least: URING_IN_FLIGHT_LEAST }
+    }
 
     fn create(slots: usize) -> io::Result<Self> {
         Self::over(set_up(&builders(), slots)?, slots)
@@ -151,7 +156,7 @@ impl Kernel for Ring {
         }
         for entry in self.ring.completion().take(REAPED_PER_TURN_MAX) {
             let request = self.slab.remove(entry.user_data() as u32);
-            answers.push(Answer { request, result: decode(entry.result()) });
+            answers.push(Answer { request, answered: decode(entry.result()) });
         }
         if !answers.is_empty() {
             self.silence();
@@ -378,8 +383,8 @@ fn write_flags(fua: bool) -> i32 {
 
 /// A completion entry's result: a count, or an error number with its sign turned.
 #[inline]
-fn decode(result: i32) -> Result<usize, Errno> {
-    usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result))
+fn decode(result: i32) -> Answered {
+    usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result)).into()
 }
 
 /// Errors of an enter after which the same enter may succeed.
@@ -391,6 +396,7 @@ fn is_passing(refused: &io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::conformance::kernels::carries_requests_and_wakes;
+    use crate::files::lock::is_locked;
 
     /// Goal: rings of every age carry requests and wake a sleeper. Method: each way of setting one
     /// up by itself; those that this kernel is too old for are said.
@@ -403,6 +409,32 @@ mod tests {
                     println!("skipped, this kernel is too old for way {way}");
                 }
                 Err(error) => panic!("way {way}: {error}"),
+            }
+        }
+    }
+
+    /// Goal: a file is locked as long as a ring has it, when no descriptor of it is left: so are those of a
+    /// process that was killed, until its rings have ended. Method: the file is taken from a ring, and the ring
+    /// ends, which it does by itself.
+    #[test]
+    fn a_ring_keeps_its_files_locked() {
+        for ends in [false, true] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(1 << 20).unwrap();
+            let disk = Arc::new(crate::conformance::kernels::disk_over(&file));
+            let mut ring = Ring::create(64).unwrap();
+            let slot = ring.attach(&disk).unwrap();
+            drop(disk);
+            assert!(is_locked(file.path()), "no descriptor is left");
+            if ends {
+                drop(ring);
+            } else {
+                ring.detach(slot);
+            }
+            let end = reactor::clock::now() + reactor::Ticks::from_secs(20);
+            while is_locked(file.path()) {
+                assert!(reactor::clock::now() < end, "it is locked for ever");
+                std::thread::yield_now();
             }
         }
     }
