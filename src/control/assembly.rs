@@ -32,7 +32,7 @@ use raid::assemble::{
     Assembly, Candidate, LeftOut, Patience, Reason, Rebuild, Seat, Verdict, assemble,
 };
 use raid::coordinator::{Permit, Scope};
-use raid::superblock::{LogRecord, NoValidCopy, Superblock};
+use raid::superblock::{LogRecord, MemberRecordState, NoValidCopy, Superblock};
 use raid::units::{Slot, SlotSet};
 use uuid::Uuid;
 
@@ -620,7 +620,9 @@ struct Returning {
 
 /// What the rules say of free candidates of an array that runs.
 fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
+    let missing = raid.snapshot().missing().collect();
     let Some(superblock) = raid.superblock() else { return Returning::default() };
+    let superblock = as_it_will_say(superblock, missing);
     let uuid = superblock.array_uuid;
     let mut candidates = free_candidates(state, uuid);
     let records = superblock.members.iter().zip(raid.members()).enumerate();
@@ -642,6 +644,20 @@ fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
         entry.claim.is_none().then(|| Arc::clone(&entry.bdev))
     });
     Returning { spares: spares.collect(), left_out: assembly.left_out }
+}
+
+/// A superblock with these members missing, as the next update has it if the last one was begun before they were:
+/// whoever comes back in between is not one that takes its slot as if nothing had been.
+fn as_it_will_say(mut superblock: Superblock, missing: SlotSet) -> Superblock {
+    let next = superblock.events + 1;
+    for slot in missing.iter() {
+        let state = &mut superblock.members[slot.index()].state;
+        if state.is_in_use() {
+            *state = MemberRecordState::Faulty { failed_at: next };
+            superblock.events = next;
+        }
+    }
+    superblock
 }
 
 /// The bdev of a log: by UUID, else by name.

@@ -298,6 +298,15 @@ pub enum ControlError {
         /// What it said then.
         left: Box<device::blocking::BlockingError>,
     },
+    /// A new array has nothing that a spare could carry yet.
+    #[error(
+        "array {array:?} has not begun to write its superblocks, as a member of it has failed or hangs: try again when \
+         it is told of that"
+    )]
+    NoUpdate {
+        /// The array.
+        array: String,
+    },
     /// The array was stopped, and something went wrong with it.
     #[error("the array is deleted, but not cleanly: {0}")]
     Stop(array::RestError),
@@ -331,7 +340,7 @@ impl ControlError {
             }
             Self::BadName { .. } | Self::Layout(_) | Self::BadValue { .. } => errno::EINVAL,
             Self::TooMany { .. } => errno::ENOSPC,
-            Self::InUse { .. } | Self::Lingering { .. } => errno::EBUSY,
+            Self::InUse { .. } | Self::Lingering { .. } | Self::NoUpdate { .. } => errno::EBUSY,
             // What `spdk_bdev_open_ext` and `spdk_bdev_module_claim_bdev` say of a bdev with a claim.
             Self::Claimed { .. } | Self::BaseClaimed { .. } | Self::Duplicate { .. } => {
                 errno::EPERM

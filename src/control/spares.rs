@@ -111,6 +111,9 @@ impl Control {
         let (Some(reactor), Some(superblock)) = (self.reactors().first(), raid.superblock()) else {
             return Ok(());
         };
+        if superblock.events == 0 {
+            return Err(ControlError::NoUpdate { array: superblock.array_name });
+        }
         array::mark_spare(reactor, bdev, &superblock).map_err(|source| {
             let name = bdev.name();
             match array::wipe(reactor, bdev) {

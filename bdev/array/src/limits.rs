@@ -49,7 +49,11 @@ pub const ANSWER_MARGIN_NS: u64 = 10_000_000_000;
 /// the array may take longer to give up its members and to answer.
 pub const QUIESCE_TIMEOUT_S: u64 = 60;
 
-/// The same where its writes are held until its owner allows them, which nobody will do any more.
+/// How long it waits for the first update of a new array's superblocks to begin, which it does with the first turn
+/// unless a member fails meanwhile.
+pub const FIRST_UPDATE_S: u64 = 1;
+
+/// How long the control path waits for rest where writes are held until the array's owner allows them, which nobody will do any more.
 pub const DRAIN_BLOCKED_S: u64 = 1;
 
 const _: () = assert!(ANSWER_MARGIN_NS >= 4 * LEASE_CHECK_NS, "who is above notices later");

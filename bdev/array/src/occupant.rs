@@ -103,7 +103,8 @@ pub fn wipe(reactor: &ReactorHandle, bdev: &Arc<dyn Bdev>) -> Result<(), Blockin
     wiped.into_iter().collect()
 }
 
-/// Writes the superblock of a spare to a bdev, so that it is found as one at the next start. What stands
+/// Writes the superblock of a spare to a bdev, so that it is found as one at the next start: what an update says that
+/// was begun, as one event count has one content. What stands
 /// before it goes: nobody else's signature is on a spare ([`replaced_by`]).
 ///
 /// # Errors
@@ -116,9 +117,7 @@ pub fn mark_spare(
     let mut bytes = IoBufMut::heap(SUPERBLOCK_BYTES);
     let target: &mut [u8; SUPERBLOCK_BYTES] =
         (&mut bytes[..]).try_into().expect("it was allocated so");
-    let mut spare = superblock.carried_by(Uuid::new_v4(), None);
-    // An array that has just been made has not written its first update yet.
-    spare.events = spare.events.max(1);
+    let spare = superblock.carried_by(Uuid::new_v4(), None);
     spare.encode(target).expect("the array's own superblock can be written");
     let bytes = bytes.freeze();
     let zeroes = IoBufMut::heap_copy(&[0; FRONT_BYTES]).freeze();

@@ -14,7 +14,7 @@
 
 use crate::channel::ArrayChannel;
 use crate::conduct::Conductor;
-use crate::limits::{DRAIN_BLOCKED_S, LEASE_CHECK_NS, QUIESCE_TIMEOUT_S};
+use crate::limits::{DRAIN_BLOCKED_S, FIRST_UPDATE_S, LEASE_CHECK_NS, QUIESCE_TIMEOUT_S};
 use crate::look::Seen;
 use crate::member::Member;
 use crate::message::{Mailbox, Post};
@@ -263,13 +263,20 @@ impl RaidBdev {
         self.on_shard(0, move |shard, now| shard.coordinate(now, recorded));
     }
 
-    /// What the members' superblocks say now, for arrays that have them.
+    /// What the members' superblocks say in the last update that was begun, for arrays that have them. The first one
+    /// of a new array is waited for, but not for long: its event count is 0 if there is none yet.
     #[must_use]
     pub fn superblock(&self) -> Option<Superblock> {
-        let found = self.on_shard(0, |shard, _| {
-            shard.conductor.as_ref().and_then(|conductor| conductor.core.superblocks().cloned())
-        });
-        found.flatten()
+        let told = || {
+            let found = self.on_shard(0, |shard, _| {
+                shard.conductor.as_ref().and_then(|conductor| conductor.core.superblocks().cloned())
+            });
+            found.flatten()
+        };
+        let has_begun = || told().is_none_or(|superblock| superblock.events > 0);
+        // Whoever asks sees by the count whether it has.
+        let _ = self.poll_until(FIRST_UPDATE_S, has_begun);
+        told()
     }
 
     /// The devices in the slots, whatever their state.
