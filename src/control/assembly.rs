@@ -26,12 +26,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use array::{KnownRaid, RaidBdev};
+use array::{KnownRaid, MemberSnapshot, RaidBdev};
 use device::{Bdev, Counted};
 use raid::assemble::{
     Assembly, Candidate, LeftOut, Patience, Reason, Rebuild, Seat, Verdict, assemble,
 };
 use raid::coordinator::{Permit, Scope};
+use raid::member::MemberState;
 use raid::superblock::{LogRecord, MemberRecordState, NoValidCopy, Superblock};
 use raid::units::{Slot, SlotSet};
 use uuid::Uuid;
@@ -620,9 +621,9 @@ struct Returning {
 
 /// What the rules say of free candidates of an array that runs.
 fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
-    let missing = raid.snapshot().missing().collect();
+    let members = raid.snapshot().members;
     let Some(superblock) = raid.superblock() else { return Returning::default() };
-    let superblock = as_it_will_say(superblock, missing);
+    let superblock = as_it_will_say(superblock, &members);
     let uuid = superblock.array_uuid;
     let mut candidates = free_candidates(state, uuid);
     let records = superblock.members.iter().zip(raid.members()).enumerate();
@@ -646,14 +647,18 @@ fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
     Returning { spares: spares.collect(), left_out: assembly.left_out }
 }
 
-/// A superblock with these members missing, as the next update has it if the last one was begun before they were:
-/// whoever comes back in between is not one that takes its slot as if nothing had been.
-fn as_it_will_say(mut superblock: Superblock, missing: SlotSet) -> Superblock {
+/// A superblock with members that are out as such, as the next update has it if the last one was begun before they
+/// were: whoever comes back in between is not one that takes its slot as if nothing had been.
+fn as_it_will_say(mut superblock: Superblock, members: &[MemberSnapshot]) -> Superblock {
     let next = superblock.events + 1;
-    for slot in missing.iter() {
-        let state = &mut superblock.members[slot.index()].state;
-        if state.is_in_use() {
-            *state = MemberRecordState::Faulty { failed_at: next };
+    for (record, member) in superblock.members.iter_mut().zip(members) {
+        let out = match member.state {
+            MemberState::Faulty => MemberRecordState::Faulty { failed_at: next },
+            MemberState::Missing => MemberRecordState::Missing { since: next },
+            MemberState::InSync | MemberState::Rebuilding => continue,
+        };
+        if record.state.is_in_use() {
+            record.state = out;
             superblock.events = next;
         }
     }

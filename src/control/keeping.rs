@@ -14,7 +14,7 @@
 //!
 //! Not here: the state (`methods::state`), holding writes (`raid::coordinator`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use ::raid::coordinator::{OnLogFailure, OnMemberFailure, Policy};
@@ -27,14 +27,12 @@ use super::registry::Entry;
 use super::{Control, lock};
 
 /// What is known of the parity of arrays that have been stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parity {
-    /// Nothing is known.
-    Unknown,
-    /// Somebody has it trusted by force where it may not match, and the array was stopped in order.
-    Trusted,
     /// It matches the data everywhere, and no member has failed in the end.
     Right,
+    /// Nothing is known.
+    Unknown,
 }
 
 impl Parity {
@@ -43,7 +41,7 @@ impl Parity {
     }
 
     pub(super) fn and(self, other: Self) -> Self {
-        self.min(other)
+        Self::of(self == Self::Right && other == Self::Right)
     }
 }
 
@@ -126,13 +124,15 @@ impl Control {
         waiting.collect()
     }
 
-    /// What is known of the parity of arrays, by name of their bdevs, once the service is stopped.
-    pub(crate) fn stopped(&self) -> BTreeMap<String, Parity> {
+    /// Bdevs whose arrays were stopped with their parity right, once the service is stopped.
+    pub(crate) fn stopped_in_order(&self) -> BTreeSet<String> {
         lock(&self.stopped).clone()
     }
 
     pub(super) fn note_stopped(&self, entry: &Entry, parity: Parity) {
-        lock(&self.stopped).insert(entry.name(), parity);
+        if parity == Parity::Right {
+            lock(&self.stopped).insert(entry.name());
+        }
     }
 }
 
@@ -149,12 +149,7 @@ pub(super) fn stop_for_good(raid: &RaidBdev) -> Result<Parity, String> {
     if missing != before {
         tracing::error!(array = raid.info().name, ?missing, "a member has failed its last flush");
     }
-    let parity = if end.fresh { Parity::Trusted } else { Parity::Unknown };
-    Ok(match end.regions_in_sync == end.regions {
-        _ if missing != before || end.regions == 0 => Parity::Unknown,
-        true => Parity::Right,
-        false => parity,
-    })
+    Ok(Parity::of(missing == before && end.regions > 0 && end.regions_in_sync == end.regions))
 }
 
 #[cfg(test)]

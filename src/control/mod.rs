@@ -51,7 +51,7 @@ mod tests;
 mod wall;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -93,7 +93,7 @@ use crate::keyring::Keyring;
 use crate::limits;
 use crate::nvmf::shell::Service;
 use assembly::Known;
-pub(crate) use keeping::Parity;
+use keeping::Parity;
 use new_file::NewFile;
 use notices::Notices;
 use registry::{Backing, Entry, Registry};
@@ -252,8 +252,8 @@ pub struct Control {
     kept: KeptCalls,
     /// Whether a device that was kept has come, so that arrays wait for the others once more.
     has_come: AtomicBool,
-    /// What is known of the parity of arrays that were stopped, by name.
-    stopped: Mutex<BTreeMap<String, Parity>>,
+    /// Bdevs whose arrays were stopped with their parity right.
+    stopped: Mutex<BTreeSet<String>>,
     /// Whether the lifecycle is `Running`, for those who do not want to wait for the state.
     serving: AtomicBool,
     /// Whenever a bdev has come or gone or been looked at, or the service has stopped.

@@ -32,7 +32,7 @@ use serde_json::{Value, json};
 use super::kept::{self, name_in, namespace_in};
 use super::replay::call_of;
 use super::{save, save_nvmf};
-use crate::control::{CallSource, Config, ConfigError, Control, Parity, Unrecorded};
+use crate::control::{CallSource, Config, ConfigError, Control, Unrecorded};
 
 /// The state of a service in a file.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Store {
             inner.configured_calls.extend(save_nvmf::nvmf_calls(control));
         }
         let calls = self.read()?;
-        let running: Vec<Value> = calls.iter().map(as_cut_off).collect();
+        let running: Vec<Value> = calls.iter().map(|call| with_dirty(call, true)).collect();
         if running != calls {
             // Before the first of them can be written to: should this start be cut off, they are.
             replace(&self.path, text_of(by_subsystem(running)).as_bytes())?;
@@ -154,15 +154,15 @@ impl Store {
             return Ok(());
         }
         inner.loaded = false;
-        let ends = control.stopped();
+        let in_order = control.stopped_in_order();
         let config = Config::parse(&self.path, inner.written.as_bytes());
         let config = config.map_err(|error| io::Error::other(error.to_string()))?;
         let kept = control.kept().of(CallSource::State);
         let calls = calls_of(&config).into_iter().map(|call| {
             // One that was not there is as it was.
-            let kept = kept.iter().find(|kept| as_cut_off(kept) == call);
-            let end = name_in(&call).and_then(|name| ends.get(&name).copied());
-            kept.cloned().unwrap_or_else(|| with_end(&call, end.unwrap_or(Parity::Unknown)))
+            let kept = kept.iter().find(|kept| with_dirty(kept, true) == call);
+            let stopped = name_in(&call).is_some_and(|name| in_order.contains(&name));
+            kept.cloned().unwrap_or_else(|| with_dirty(&call, !stopped))
         });
         let text = text_of(by_subsystem(calls.collect()));
         if text != inner.written {
@@ -185,7 +185,7 @@ impl Inner {
         calls.retain(is_ours);
         calls.extend(save::calls(control, |view| view.is_recorded));
         calls.extend(control.kept().of(CallSource::State));
-        calls.iter().map(as_cut_off).collect()
+        calls.iter().map(|call| with_dirty(call, true)).collect()
     }
 }
 
@@ -211,25 +211,13 @@ fn text_of(sections: Vec<Value>) -> String {
     format!("{:#}\n", json!({ "subsystems": sections }))
 }
 
-/// The call with its arrays marked as dirty or not; as it is if it makes none. Whoever had a dirty one started by
-/// force need not say so again after a stop in order, but after any other end.
-fn with_end(call: &Value, parity: Parity) -> Value {
+/// The call with its arrays marked as dirty or not; as it is if it makes none.
+fn with_dirty(call: &Value, dirty: bool) -> Value {
     let mut call = call.clone();
-    let makes = makes_arrays(&call);
-    let takes_force = call["method"] == "bdev_raid_create";
-    if let Some(params) = call["params"].as_object_mut().filter(|_| makes) {
-        params.insert("dirty".to_owned(), (parity != Parity::Right).into());
-        params.remove("force");
-        if takes_force && parity == Parity::Trusted {
-            params.insert("force".to_owned(), true.into());
-        }
+    if makes_arrays(&call) && call["params"].is_object() {
+        call["params"]["dirty"] = dirty.into();
     }
     call
-}
-
-/// The call of an array that runs: if this is the last that is heard of it, it was cut off.
-fn as_cut_off(call: &Value) -> Value {
-    with_end(call, Parity::Unknown)
 }
 
 /// Whether a call makes an array, or may make one.

@@ -32,7 +32,6 @@ use raid::coordinator::{Action, ActionError, Coordinator, CoordinatorSpec, Input
 use raid::dirty_log::LogHealth;
 use raid::event::WorkKind;
 use raid::geometry::Geometry;
-use raid::plan::Trust;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::Superblock;
 use raid::units::{Slot, SlotSet};
@@ -175,13 +174,13 @@ impl RaidBdev {
         let map = foundation.map.clone();
         let in_sync = foundation.log.in_sync_bits().clone();
         let (regions, stale) = (foundation.regions, foundation.stale.clone());
-        let elsewhere = if foundation.fresh { Trust::WhereWritten } else { Trust::Unknown };
+        let vouched = foundation.vouched;
         let (tuning, count) = (behaviour.tuning, self.reactors.len());
         let mut chair = Some(Chair { foundation, behaviour, metadata });
         for (index, reactor) in self.reactors.iter().enumerate() {
             let place = ShardPlace { index, count };
             let (geometry, in_sync) = (self.geometry.clone(), in_sync.clone());
-            let mut core = Shard::new(geometry, map.clone(), place, regions, in_sync, elsewhere);
+            let mut core = Shard::new(geometry, map.clone(), place, regions, in_sync, vouched);
             tuning::tune(&mut core, tuning, count);
             if !map.rebuilding().is_empty() {
                 let mut nothing = raid::event::Actions::new();
@@ -589,7 +588,7 @@ fn conductor(chair: Chair, log: Option<Member>, core: &Shard, shards: usize) -> 
         parity_slots: geometry.layout().parity_slots(geometry.level(), geometry.members()),
         strip_bytes: geometry.strip_bytes(),
         superblock: foundation.superblock,
-        fresh: foundation.fresh,
+        vouched: foundation.vouched,
         policy: behaviour.policy,
         rates: behaviour.rates,
         stretch_bytes: raid::limits::WORK_BYTES,

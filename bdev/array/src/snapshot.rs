@@ -69,8 +69,6 @@ pub struct RaidSnapshot {
     pub regions: u64,
     /// Regions in sync.
     pub regions_in_sync: u64,
-    /// Whether parity that is not in sync is right wherever it was written, or trusted by force as if it were.
-    pub fresh: bool,
     /// Regions with writes under way, or not long ago.
     pub regions_dirty: u64,
     /// How often members were taken out of use, by cause in the order of `FailCause::ALL`.

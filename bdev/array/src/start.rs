@@ -63,8 +63,8 @@ pub(crate) struct Foundation {
     pub(crate) log: DirtyLog,
     pub(crate) log_bdev: Option<Arc<dyn Bdev>>,
     pub(crate) superblock: Option<Superblock>,
-    /// Whether parity is right wherever it was written ([`Superblock::fresh`]).
-    pub(crate) fresh: bool,
+    /// Slots that parity may stand for where it is not in sync.
+    pub(crate) vouched: SlotSet,
 }
 
 /// Refuses to begin a log on what may be somebody's.
@@ -161,7 +161,11 @@ pub(crate) fn new_array(
     }
     Ok(Foundation {
         // Nobody has written it yet, or whoever has does not ask for that.
-        fresh: is_forced || options.superblock && !options.resync,
+        vouched: match is_forced {
+            true => map.missing().union(map.rebuilding()),
+            false if options.superblock && !options.resync => SlotSet::first_n(spec.members.len()),
+            false => SlotSet::empty(),
+        },
         stale: Bitmap::new(regions.count(), !rebuild.is_empty()),
         superblock: options
             .superblock
@@ -421,9 +425,9 @@ pub(crate) fn known_array(
     let area =
         log_bdev.as_ref().map(|bdev| DiskArea::new(bdev.info().block_size_bytes, regions.count()));
     let log = LogAtHand { found: loaded.map(|loaded| loaded.log), area };
-    let Footing { log, map, stale, fresh } =
+    let Footing { log, map, stale, vouched } =
         footing(&known.assembly, how, log, regions, known.resync);
-    Ok(Foundation { regions, map, stale, log, log_bdev, superblock: Some(superblock), fresh })
+    Ok(Foundation { regions, map, stale, log, log_bdev, superblock: Some(superblock), vouched })
 }
 
 /// The log of a known array, and what the rules have to know of it.

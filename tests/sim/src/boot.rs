@@ -30,7 +30,6 @@ use raid::event::Actions;
 use raid::geometry::Geometry;
 use raid::limits::STRIPE_OPS_MAX;
 use raid::member::{MemberMap, MemberState};
-use raid::plan::Trust;
 use raid::shard::{Shard, ShardPlace, Writes};
 use raid::superblock::{self, IN_SYNC_EVERYWHERE, MemberRecordState, Shutdown, Superblock};
 use raid::units::{Slot, SlotSet, StripeId};
@@ -46,8 +45,8 @@ struct Plan {
     superblock: Option<Superblock>,
     /// Regions of which nothing is promised any more: the operator insisted.
     weak: Vec<u64>,
-    /// What parity is worth where it is not in sync.
-    elsewhere: Trust,
+    /// Slots that parity may stand for where it is not in sync.
+    vouched: SlotSet,
 }
 
 /// Why an array did not start.
@@ -316,15 +315,14 @@ impl World {
             _ => Vec::new(),
         };
         let at_hand = LogAtHand { found: superblock.log.is_some().then_some(log), area };
-        let Footing { log, map, stale, fresh } =
+        let Footing { log, map, stale, vouched } =
             assemble::footing(assembly, *start, at_hand, self.regions, false);
         let device = |seat: &Seat| match *seat {
             Seat::Taken { candidate, .. } => Some(devices[candidate]),
             Seat::Empty { .. } => None,
         };
         let device_of = assembly.seats.iter().map(device).collect();
-        let elsewhere = if fresh { Trust::WhereWritten } else { Trust::Unknown };
-        Plan { log, map, stale, device_of, superblock: Some(superblock), weak, elsewhere }
+        Plan { log, map, stale, device_of, superblock: Some(superblock), weak, vouched }
     }
 
     fn plan_from_notes(&mut self, force: bool) -> Result<Plan, Refused> {
@@ -378,8 +376,8 @@ impl World {
             }
         }
         let stale = Bitmap::new(regions, !map.rebuilding().is_empty());
-        let elsewhere = if weak.is_empty() { Trust::Unknown } else { Trust::WhereWritten };
-        Ok(Plan { log, map, stale, device_of, superblock: None, weak, elsewhere })
+        let vouched = if weak.is_empty() { SlotSet::empty() } else { lost };
+        Ok(Plan { log, map, stale, device_of, superblock: None, weak, vouched })
     }
 
     fn permit_of_start(&mut self) -> Permit {
@@ -441,11 +439,10 @@ impl World {
             Plant::StripeCacheForgotten => STRIPE_OPS_MAX,
             _ => self.swarm.host_ops_max,
         };
-        let elsewhere = plan.elsewhere;
-        let fresh = elsewhere == Trust::WhereWritten;
+        let vouched = plan.vouched;
         let Self { swarm, geometry, regions, .. } = &*self;
         life.reactors =
-            reactors(swarm, geometry, *regions, &plan.map, &in_sync, elsewhere, host_ops_max);
+            reactors(swarm, geometry, *regions, &plan.map, &in_sync, vouched, host_ops_max);
         for reactor in &mut life.reactors {
             let mut out = Actions::new();
             let stale = Some(plan.stale.clone());
@@ -459,7 +456,8 @@ impl World {
         let spec = spec(&self.swarm, &self.geometry, self.regions, log, map, stale);
         life.permit = self.permit_of_start();
         let permit = life.permit;
-        life.coordinator = Coordinator::new(CoordinatorSpec { superblock, fresh, permit, ..spec });
+        life.coordinator =
+            Coordinator::new(CoordinatorSpec { superblock, vouched, permit, ..spec });
         life.clean =
             (0..self.regions.count()).map(|r| life.coordinator.log().is_clean(r)).collect();
         life.log_used = area;
@@ -483,13 +481,13 @@ fn reactors(
     regions: Regions,
     map: &MemberMap,
     in_sync: &Bitmap,
-    elsewhere: Trust,
+    vouched: SlotSet,
     host_ops_max: usize,
 ) -> Vec<Reactor> {
     let core = |index| {
         let place = ShardPlace { index, count: swarm.shards };
         let (geometry, in_sync) = (geometry.clone(), in_sync.clone());
-        let mut core = Shard::new(geometry, map.clone(), place, regions, in_sync, elsewhere);
+        let mut core = Shard::new(geometry, map.clone(), place, regions, in_sync, vouched);
         core.set_host_ops_max(host_ops_max);
         core
     };
@@ -505,7 +503,7 @@ fn reactors(
         direct: 0,
         held: Vec::new(),
         trusted: (0..regions.count()).map(|region| in_sync.get(region)).collect(),
-        elsewhere,
+        vouched,
         planned: BTreeMap::new(),
     };
     (0..swarm.shards).map(reactor).collect()
@@ -531,7 +529,7 @@ fn spec(
         parity_slots: geometry.layout().parity_slots(geometry.level(), geometry.members()),
         strip_bytes: swarm.strip_bytes,
         superblock: None,
-        fresh: false,
+        vouched: SlotSet::empty(),
         policy: Policy {
             log: swarm.on_log_failure,
             member: swarm.on_member_failure,

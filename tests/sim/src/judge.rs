@@ -184,16 +184,27 @@ pub fn access_ended(world: &mut World, shard: usize, op: OpId) {
     touching.swap_remove(at);
 }
 
-/// What parity of a stripe is worth, as far as its shard knows.
-fn trust_in(world: &World, shard: usize, stripe: StripeId) -> Trust {
+/// What parity of a stripe is worth for these slots, as far as its shard knows.
+fn trust_in(world: &World, shard: usize, stripe: StripeId, lost: SlotSet) -> Trust {
     let at = &world.life.reactors[shard];
-    if at.trusted[region_of(world, stripe)] { Trust::Right } else { at.elsewhere }
+    match at.trusted[region_of(world, stripe)] {
+        true => Trust::Right,
+        false if lost.is_subset_of(at.vouched) => Trust::WhereWritten,
+        false => Trust::Unknown,
+    }
 }
 
 /// An operation was planned: parity of its rows may be used as far as its region could be trusted then, as far
 /// as the shard knew. What fails later is a write of other rows (R3), perhaps of another shard.
 pub fn planned(world: &mut World, shard: usize, op: OpId) {
-    let trust = trust_in(world, shard, world.life.reactors[shard].core.op(op).stripe);
+    let stripe = world.life.reactors[shard].core.op(op).stripe;
+    let mut lost = SlotSet::empty();
+    if let Phase::Acquiring(plan) = world.life.reactors[shard].core.op(op).phase
+        && let Recipe::Recover(recovery) | Recipe::RecoverThenGenerate(recovery, _) = plan.recipe
+    {
+        lost = recovery.outputs().iter().map(|strip| world.slot_of(stripe, strip)).collect();
+    }
+    let trust = trust_in(world, shard, stripe, lost);
     world.life.reactors[shard].planned.insert(op, trust);
 }
 
@@ -278,7 +289,8 @@ pub fn before_ack(world: &mut World, shard: usize, host: u64, stripe: StripeId) 
     for (_, device) in skipped.into_iter().filter(|&(at, _)| at == stripe) {
         let slot = world.truth.home[device].expect("whoever is left out had a slot");
         let is_data = usize::from(world.role_of(stripe, slot)) < usize::from(world.strips());
-        let readable = !is_data || trust_in(world, shard, stripe) != Trust::Unknown;
+        let trust = trust_in(world, shard, stripe, SlotSet::single(slot));
+        let readable = !is_data || trust != Trust::Unknown;
         assert!(
             readable,
             "R10: write {host} of stripe {stripe} is answered, and nobody can read it"
@@ -460,9 +472,9 @@ pub fn may_fail(world: &World, host: &Host) {
         let owner = raid::shard::shard_of(stripe, world.life.reactors.len());
         let trusted = trusted && world.life.reactors[owner].core.is_in_sync(stripe);
         // A write may fail there for what a member that is there, or not known to be gone, cannot read.
-        let fresh = world.life.reactors[owner].elsewhere == Trust::WhereWritten
-            && host.kind == HostKind::Read;
-        let enough = match trusted || fresh {
+        let stands =
+            lost.is_subset_of(world.life.reactors[owner].vouched) && host.kind == HostKind::Read;
+        let enough = match trusted || stands {
             true => lost.len() > world.geometry.parity_strips(),
             false => !lost.is_empty(),
         };

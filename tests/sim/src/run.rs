@@ -17,7 +17,6 @@ use crate::trace;
 use crate::world::{Happening, Io, Purpose, SECOND_NS, World};
 use raid::coordinator::{Action, Input, Permit};
 use raid::event::WorkKind;
-use raid::plan::Trust;
 
 /// Steps in which everything has to come to its end once faults have stopped.
 const STEPS_MAX: u64 = 400_000;
@@ -330,8 +329,10 @@ impl World {
 
     /// Whether there is no rebuild that could come to its end.
     fn rebuild_is_over(&self) -> bool {
-        let is_fresh = self.life.reactors.iter().all(|at| at.elsewhere == Trust::WhereWritten);
-        let can_end = is_fresh || self.truth.trusted.iter().all(|&trusted| trusted);
+        let map = self.life.coordinator.map();
+        let out = map.missing().union(map.rebuilding());
+        let stands = self.life.reactors.iter().all(|at| out.is_subset_of(at.vouched));
+        let can_end = stands || self.truth.trusted.iter().all(|&trusted| trusted);
         let ended = self.life.coordinator.map().rebuilding().is_empty();
         // A source that does not answer, and that nobody has written to, is not known to be gone.
         let mut devices = self.life.device_of.iter().flatten();

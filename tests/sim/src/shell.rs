@@ -13,9 +13,8 @@ use crate::truth::sectors;
 use crate::world::{Device, Happening, Io, Kind, Message, Party, Purpose, World};
 use raid::coordinator::{Input, Orders};
 use raid::event::{Access, Action, Actions, Event, OpId, PieceId, PieceSpec, PieceStatus, Work};
-use raid::plan::Trust;
 use raid::shard::op::OpKind;
-use raid::units::{Role, Slot};
+use raid::units::{Role, Slot, SlotSet};
 
 impl World {
     /// A message arrives at a reactor.
@@ -134,7 +133,7 @@ impl World {
                 Action::WriteFailed { region } => {
                     let at = usize::try_from(region).expect("few regions");
                     self.life.reactors[shard].trusted[at] = false;
-                    self.life.reactors[shard].elsewhere = Trust::Unknown;
+                    self.life.reactors[shard].vouched = SlotSet::empty();
                     self.input(from, Input::WriteFailed { region });
                 }
                 Action::MemberFailed { slot, cause } => {

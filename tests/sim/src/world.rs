@@ -237,8 +237,8 @@ pub struct Reactor {
     pub held: Vec<u64>,
     /// By region: whether its parity can be trusted, as far as the shard was told or has told.
     pub trusted: Vec<bool>,
-    /// What parity is worth in the other regions.
-    pub elsewhere: Trust,
+    /// Slots that parity may stand for in the other regions.
+    pub vouched: SlotSet,
     /// By operation: what parity was worth when it was last planned.
     pub planned: BTreeMap<OpId, Trust>,
 }

@@ -17,6 +17,7 @@ use super::{Assembly, Seat, SeatState, Start, Vacancy};
 use crate::bitmap::Bitmap;
 use crate::dirty_log::{DirtyLog, DiskArea, Initially, Regions, SyncOption};
 use crate::member::{MemberMap, MemberState};
+use crate::units::SlotSet;
 
 /// What is known of the dirty log when an array starts.
 #[derive(Debug, Default)]
@@ -36,8 +37,9 @@ pub struct Footing {
     pub map: MemberMap,
     /// Regions in which members that are being rebuilt do not hold what they should.
     pub stale: Bitmap,
-    /// Whether parity that is not in sync is right wherever it was written, or is trusted by force as if it were.
-    pub fresh: bool,
+    /// Slots that parity may stand for where it is not in sync: all where it is right wherever it was written, those
+    /// that are out where the operator insists, else none.
+    pub vouched: SlotSet,
 }
 
 /// What an array begins with that may start like this; `resync` says that its owner asks for one.
@@ -75,7 +77,13 @@ pub fn footing(
     Footing {
         map: MemberMap::new(assembly.seats.iter().map(member_state).collect()),
         stale: stale(assembly, &log, regions),
-        fresh: is_forced || assembly.superblock.is_fresh() && !is_distrusted,
+        vouched: match is_forced {
+            true => assembly.missing(),
+            false if assembly.superblock.is_fresh() && !is_distrusted => {
+                SlotSet::first_n(assembly.seats.len())
+            }
+            false => SlotSet::empty(),
+        },
         log,
     }
 }

@@ -114,12 +114,15 @@ impl Coordinator {
         }
     }
 
-    /// To take a member out for what it could not read must not cost all that it can read, and all writes: where
-    /// too many have failed otherwise, it stays.
+    /// To take a member out for what it could not read must not cost what it can read: where parity does not stand for
+    /// all of that, or too many have failed otherwise, it stays.
     fn forgive_reads(&mut self) {
-        if self.out().len() > self.parity_strips {
-            self.change.failed.retain(|&(_, cause)| cause != FailCause::Read);
-        }
+        let breaks = self.out().len() > self.parity_strips;
+        let in_sync = self.log.sync_count() == self.log.regions();
+        let vouched = self.vouched;
+        self.change.failed.retain(|&(slot, cause)| {
+            cause != FailCause::Read || !breaks && (in_sync || vouched.contains(slot))
+        });
     }
 
     /// Slots that nothing can be read from everywhere: with no member, with one that has failed, though the shards do
@@ -186,7 +189,9 @@ impl Coordinator {
     fn why_stuck(&self) -> AddRefusal {
         let stale = std::iter::successors(self.stale.next_one(0), |at| self.stale.next_one(at + 1));
         match stale.filter(|&region| !self.log.in_sync(region)).count() as u64 {
-            regions if regions > 0 && !self.ledger.is_fresh() => AddRefusal::Stuck { regions },
+            regions if regions > 0 && !self.out().is_subset_of(self.vouched) => {
+                AddRefusal::Stuck { regions }
+            }
             _ => AddRefusal::Unreadable { regions: self.stale.ones() },
         }
     }
@@ -199,10 +204,13 @@ impl Coordinator {
     /// # Errors
     /// Says why it cannot.
     pub fn check_remove(&self, slot: Slot) -> Result<MemberState, RemoveRefusal> {
-        let out = self.out();
-        if out.contains(slot) {
-            let has_failed = self.change.failed.iter().any(|&(failed, _)| failed == slot);
-            return Ok(if has_failed { MemberState::Faulty } else { self.map.state(slot) });
+        let mut out = self.out();
+        let failure = self.change.failed.iter().find(|&&(failed, _)| failed == slot);
+        match (failure, self.map.state(slot)) {
+            // It may stay, if others fail.
+            (None | Some((_, FailCause::Read)), MemberState::InSync) => out.remove(slot),
+            (None, state) => return Ok(state),
+            (Some(_), _) => return Ok(MemberState::Faulty),
         }
         if out.len() >= self.parity_strips {
             return Err(RemoveRefusal::NotRedundant { missing: out.len() });
@@ -546,11 +554,12 @@ mod tests {
     /// where parity is not in sync, and else blocks that can be read. Method: every stretch of the pass fails.
     #[test]
     fn what_cannot_be_done_says_why() {
-        let begin = |fresh, out_of_sync_from, map| {
+        let begin = |vouched: &[u8], out_of_sync_from, map| {
             let mut log = DirtyLog::new(4, Initially::InSync);
             log.distrust_from(out_of_sync_from);
             let stale = Bitmap::new(4, true);
-            let spec = CoordinatorSpec { log, fresh, map, stale, ..spec(6, 2) };
+            let vouched = vouched.iter().copied().map(Slot).collect();
+            let spec = CoordinatorSpec { log, vouched, map, stale, ..spec(6, 2) };
             let mut array = Coordinator::new(spec);
             let mut orders = tell_and_unplug(&mut array, Input::Start);
             while let Some(order) = orders.pop_front() {
@@ -562,18 +571,22 @@ mod tests {
             array
         };
         let whole = || MemberMap::new(vec![MemberState::InSync; 6]);
-        let array = begin(true, 3, whole());
-        assert_eq!(array.check_remove(Slot(0)), Ok(MemberState::InSync));
+        let all = [0, 1, 2, 3, 4, 5];
+        assert_eq!(begin(&all, 3, whole()).check_remove(Slot(0)), Ok(MemberState::InSync));
         let refused = RemoveRefusal::NotInSync { unsynced: 1, regions: 4 };
-        assert_eq!(begin(false, 3, whole()).check_remove(Slot(0)), Err(refused));
+        for vouched in [&[][..], &[1], &[0, 1]] {
+            // What force has vouched for is who was out then.
+            assert_eq!(begin(vouched, 3, whole()).check_remove(Slot(0)), Err(refused));
+        }
         let states = [MemberState::Missing, MemberState::Rebuilding];
         let rebuilding = || whole().with_state(Slot(0), states[0]).with_state(Slot(1), states[1]);
-        for (fresh, from, why) in [
-            (false, 1, AddRefusal::Stuck { regions: 3 }),
-            (false, 4, AddRefusal::Unreadable { regions: 4 }),
-            (true, 1, AddRefusal::Unreadable { regions: 4 }),
+        for (vouched, from, why) in [
+            (&[][..], 1, AddRefusal::Stuck { regions: 3 }),
+            (&[], 4, AddRefusal::Unreadable { regions: 4 }),
+            (&[0], 1, AddRefusal::Stuck { regions: 3 }),
+            (&[0, 1], 1, AddRefusal::Unreadable { regions: 4 }),
         ] {
-            assert_eq!(begin(fresh, from, rebuilding()).check_add(Slot(0)), Err(why));
+            assert_eq!(begin(vouched, from, rebuilding()).check_add(Slot(0)), Err(why));
         }
     }
 

@@ -240,13 +240,6 @@ impl Coordinator {
         &self.ledger.read_errors
     }
 
-    /// Whether parity that is not in sync is right wherever it was written, or trusted by force as if it were
-    /// ([`Superblock::fresh`]).
-    #[must_use]
-    pub fn is_fresh(&self) -> bool {
-        self.ledger.is_fresh()
-    }
-
     /// What the superblock of a member says in the last update that was begun.
     ///
     /// # Panics

@@ -104,8 +104,9 @@ pub struct CoordinatorSpec {
     pub strip_bytes: u32,
     /// What the members' superblocks say, for arrays that have them.
     pub superblock: Option<Superblock>,
-    /// Whether parity is right wherever it was written, though not in sync ([`Superblock::fresh`]).
-    pub fresh: bool,
+    /// Slots that parity may stand for where it is not in sync: all of them while it is right wherever it was written
+    /// ([`Superblock::fresh`]), those that are out when the array is started by force, none after a crash.
+    pub vouched: SlotSet,
     /// What is done when something fails.
     pub policy: Policy,
     /// How fast background actions go.
@@ -128,6 +129,7 @@ pub struct Coordinator {
     strip_bytes: u32,
     parity_strips: usize,
     parity_slots: SlotSet,
+    vouched: SlotSet,
     policy: Policy,
     map: MemberMap,
     stale: Bitmap,
@@ -146,11 +148,12 @@ impl Coordinator {
     #[must_use]
     pub fn new(spec: CoordinatorSpec) -> Self {
         let regions = spec.log.regions();
+        let is_fresh = SlotSet::first_n(spec.map.states().len()).is_subset_of(spec.vouched);
         Self {
             commit: Commit::new(spec.shards * LEASES_MAX),
             flushes: Flushes::new(regions),
             change: Change::new(),
-            ledger: Ledger::new(spec.superblock, spec.fresh, spec.map.states().len()),
+            ledger: Ledger::new(spec.superblock, is_fresh, spec.map.states().len()),
             background: Background::new(
                 spec.rates,
                 (spec.stretch_bytes / u64::from(spec.strip_bytes)).max(1),
@@ -165,6 +168,7 @@ impl Coordinator {
             strip_bytes: spec.strip_bytes,
             parity_strips: spec.parity_strips,
             parity_slots: spec.parity_slots,
+            vouched: spec.vouched,
             policy: spec.policy,
             map: spec.map,
             stale: spec.stale,

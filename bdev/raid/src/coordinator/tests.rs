@@ -24,7 +24,7 @@ pub(crate) fn spec(members: usize, parity_strips: usize) -> CoordinatorSpec {
         strip_bytes: 4096,
         stretch_bytes: 4096,
         superblock: None,
-        fresh: false,
+        vouched: SlotSet::empty(),
         policy: Policy {
             log: OnLogFailure::Continue,
             member: OnMemberFailure::Continue,

@@ -76,13 +76,14 @@ impl Shard {
         let absent = self.roles(op, self.map.missing());
         let stale = !rebuilding.is_empty() && self.stale.get(self.regions.of(op.stripe));
         let unread = if stale { rebuilding } else { RoleSet::empty() };
+        let unreadable = absent.union(op.unreadable).union(unread);
         StripeState {
             data_strips: u8::try_from(self.geometry.data_strips()).expect("at most 254"),
             parities: self.parities,
-            unreadable: absent.union(op.unreadable).union(unread),
+            unreadable,
             absent,
             stale: unread,
-            trust: self.trust(op.stripe),
+            trust: self.trust(op, unreadable),
         }
     }
 

@@ -37,7 +37,7 @@ use crate::member::{MemberMap, MemberState};
 use crate::plan::{Parities, Trust};
 use crate::rectangle;
 use crate::slab::Slab;
-use crate::units::{RoleSet, Slot, StripeId};
+use crate::units::{RoleSet, Slot, SlotSet, StripeId};
 use op::{Fragment, NONE, OpKind, Phase, StripeOp};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,8 +99,8 @@ pub struct Shard {
     regions: Regions,
     band_bytes: u32,
     in_sync: Bitmap,
-    /// What parity is worth in the other regions.
-    elsewhere: Trust,
+    /// Slots that parity may stand for in the other regions.
+    vouched: SlotSet,
     pieces: Slab<Piece>,
     fragments: Slab<Fragment>,
     ops: Slab<StripeOp>,
@@ -132,8 +132,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// A shard of an array of which the regions in `in_sync` are in sync; `elsewhere` is what parity is worth in
-    /// the others.
+    /// A shard of an array of which the regions in `in_sync` are in sync; in the others parity may stand for the
+    /// slots in `vouched`.
     ///
     /// # Panics
     /// If `in_sync` is not over all regions.
@@ -144,7 +144,7 @@ impl Shard {
         place: ShardPlace,
         regions: Regions,
         in_sync: Bitmap,
-        elsewhere: Trust,
+        vouched: SlotSet,
     ) -> Self {
         let band_bytes = band_bytes(geometry.members(), geometry.strip_bytes());
         let parities = Parities { p: true, q: geometry.parity_strips() == 2 };
@@ -158,7 +158,7 @@ impl Shard {
             regions,
             band_bytes,
             in_sync,
-            elsewhere,
+            vouched,
             pieces: Slab::new(PIECES_MAX),
             fragments: Slab::new(FRAGMENTS_MAX),
             ops: Slab::new(STRIPE_OPS_MAX),
@@ -358,10 +358,15 @@ impl Shard {
         self.in_sync.is_full() || self.in_sync.get(self.regions.of(stripe))
     }
 
-    /// What parity is worth on a stripe.
-    #[must_use]
-    pub fn trust(&self, stripe: StripeId) -> Trust {
-        if self.is_in_sync(stripe) { Trust::Right } else { self.elsewhere }
+    /// What parity is worth to an operation that cannot read these roles.
+    fn trust(&self, op: &StripeOp, lost: RoleSet) -> Trust {
+        if self.is_in_sync(op.stripe) {
+            Trust::Right
+        } else if lost.is_subset_of(self.roles(op, self.vouched)) {
+            Trust::WhereWritten
+        } else {
+            Trust::Unknown
+        }
     }
 
     /// Whether a member may be read, as what it should hold, on the rows of a stripe.

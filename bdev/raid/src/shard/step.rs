@@ -227,7 +227,7 @@ impl Shard {
         }
         // What cannot be read is lost for this operation; the rest may stand for it.
         self.counters.replans += 1;
-        let trust = self.trust(self.ops[id].stripe);
+        let in_sync = self.is_in_sync(self.ops[id].stripe);
         let op = &mut self.ops[id];
         op.unreadable = op.unreadable.union(failed);
         out.push_back(Action::Release { op: id });
@@ -240,7 +240,7 @@ impl Shard {
                 }
             }
             // Only what nobody has yet is computed by parity that is not in sync (R10).
-            OpKind::Work(WorkKind::Rebuild) if trust != Trust::Right => {}
+            OpKind::Work(WorkKind::Rebuild) if !in_sync => {}
             OpKind::Work(_) | OpKind::Mend => op.targets = op.targets.union(failed),
         }
         if self.ops[id].needs_lease() && !self.ops[id].leased {
@@ -358,7 +358,7 @@ impl Shard {
             // Some members have the new contents and some have not.
             let region = self.regions.of(self.ops[id].stripe);
             self.in_sync.set(region, false);
-            self.elsewhere = Trust::Unknown;
+            self.vouched = SlotSet::empty();
             out.push_back(Action::WriteFailed { region });
             self.end(id, false, now_ns, out);
         } else if self.writes == Writes::Allowed {
@@ -372,7 +372,7 @@ impl Shard {
     fn is_readable_back(&self, id: OpId, failed: RoleSet) -> bool {
         let op = &self.ops[id];
         let lost = failed.union(self.roles(op, self.map.missing()));
-        self.trust(op.stripe) != Trust::Unknown || op.strips.is_disjoint_from(lost)
+        self.trust(op, lost) != Trust::Unknown || op.strips.is_disjoint_from(lost)
     }
 
     /// Reads back what was rewritten. Without memory it is left out: whoever reads there next will see.

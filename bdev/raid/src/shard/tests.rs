@@ -18,7 +18,7 @@ use crate::event::{Access, FailCause, Mismatch, WorkKind, span_at};
 use crate::geometry::GeometrySpec;
 use crate::layout::{Layout, Level};
 use crate::member::MemberState;
-use crate::plan::{ROLE_P, ROLE_Q, Recipe, Recovery, Trust, WriteKind};
+use crate::plan::{ROLE_P, ROLE_Q, Recipe, Recovery, WriteKind};
 use crate::rectangle::Span;
 use crate::units::Slot;
 use std::collections::BTreeMap;
@@ -85,15 +85,8 @@ impl World {
         let shards = (0..count)
             .map(|index| {
                 let place = ShardPlace { index, count };
-                let elsewhere = Trust::Unknown;
-                Shard::new(
-                    geometry.clone(),
-                    map.clone(),
-                    place,
-                    regions,
-                    in_sync.clone(),
-                    elsewhere,
-                )
+                let vouched = SlotSet::empty();
+                Shard::new(geometry.clone(), map.clone(), place, regions, in_sync.clone(), vouched)
             })
             .collect();
         let coordinator = Coordinator::new(CoordinatorSpec {

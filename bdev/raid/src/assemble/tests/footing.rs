@@ -118,7 +118,12 @@ fn every_start_has_its_footing() {
                     assert_eq!(begun.log.area().is_some(), dirty.is_some(), "{shown}");
                     assert_eq!(begun.map.state(Slot(1)), state, "{shown}");
                     let forced = matches!(start, Start::Trusted { forced: true, .. });
-                    assert_eq!(begun.fresh, forced || fresh && !distrusted, "{shown}");
+                    let vouched = match forced {
+                        true => assembly.missing(),
+                        false if fresh && !distrusted => SlotSet::first_n(5),
+                        false => SlotSet::empty(),
+                    };
+                    assert_eq!(begun.vouched, vouched, "{shown}");
                     let stale: Vec<u64> = which(&|region| begun.stale.get(region));
                     let should: Vec<u64> = match seat {
                         Seat::Taken {
