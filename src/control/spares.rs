@@ -275,6 +275,8 @@ impl Monitor {
                 let since_ns = *self.waited_since.get_or_insert(now_ns);
                 if u128::from(now_ns - since_ns) >= self.patience.as_nanos() {
                     patient = false;
+                    // What has come since it was last tried comes first.
+                    self.tell(&control, true);
                     control.assemble_waiting();
                     changed = true;
                 }

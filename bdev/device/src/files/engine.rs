@@ -262,26 +262,33 @@ fn engine_of_reactor<K: Kernel>(
     Ok(engine)
 }
 
-/// A kernel of the size that is wanted, or of the least one where the system has no more to give: locked
-/// memory, `fs.aio-max-nr`.
+/// A kernel of the size that is wanted, or of half of it and so on down to the least one where the system has no more
+/// to give: locked memory, `fs.aio-max-nr`.
 fn create<K: Kernel>(reactor: usize, sizes: Sizes) -> io::Result<(K, usize)> {
     let Sizes { wanted, least } = sizes;
-    match K::create(wanted) {
-        Ok(kernel) => Ok((kernel, wanted)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::EAGAIN)) => {
-            let kernel = K::create(least)?;
-            tracing::warn!(
-                reactor,
-                engine = K::NAME,
-                slots = least,
-                wanted,
-                %error,
-                "fewer slots than there should be: a device that hangs may slow others down; {}",
-                K::HINT
-            );
-            Ok((kernel, least))
+    let mut slots = wanted;
+    loop {
+        match K::create(slots) {
+            Ok(kernel) => {
+                if slots < wanted {
+                    tracing::warn!(
+                        reactor,
+                        engine = K::NAME,
+                        slots,
+                        wanted,
+                        "the system has no more: a device that hangs may slow others down; {}",
+                        K::HINT
+                    );
+                }
+                return Ok((kernel, slots));
+            }
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ENOMEM | libc::EAGAIN) if slots > least => {
+                    slots = (slots / 2).max(least)
+                }
+                _ => return Err(error),
+            },
         }
-        Err(error) => Err(error),
     }
 }
 

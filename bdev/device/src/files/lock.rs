@@ -120,8 +120,12 @@ impl FileLock {
             };
             let now = clock::now();
             let until = *until.get_or_insert_with(|| {
-                tracing::info!(bdev = %spec.name, reason = %refused, "waits for a file");
-                lock(patience).until(now)
+                let until = lock(patience).until(now);
+                if until > now + LOCK_PATIENCE_LEAST {
+                    // Not whenever it is only looked again.
+                    tracing::info!(bdev = %spec.name, reason = %refused, "waits for a file");
+                }
+                until
             });
             if now >= until {
                 return Err(refused);
@@ -137,9 +141,14 @@ impl FileLock {
             filename: filename.clone(),
             holder,
         })?;
-        // The second step has nobody to give way to.
-        let locked = set(fd, libc::F_WRLCK).and_then(|()| set(fd, libc::F_RDLCK));
-        match meaning(locked) {
+        // The second step has nobody to give way to, and where the first is possible it is too.
+        let locked = match meaning(set(fd, libc::F_WRLCK)) {
+            Meaning::Taken => {
+                set(fd, libc::F_RDLCK).map_or_else(Meaning::Failed, |()| Meaning::Taken)
+            }
+            refused => refused,
+        };
+        match locked {
             Meaning::Taken => Ok(Self::Taken(holder)),
             Meaning::Elsewhere => {
                 Err(CreateError::FileLocked { name: name.clone(), filename: filename.clone() })
