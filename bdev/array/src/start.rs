@@ -446,8 +446,9 @@ fn find_log(
         Found::Existing { regions } => {
             LogFound::Loaded { dirty: loaded.log.dirty_count(), regions }
         }
-        // Somebody has wiped it: it says nothing of this array, but can be used again.
-        Found::Fresh | Found::BadVersion { .. } | Found::ReadError => LogFound::Unreadable,
+        // Somebody has wiped it, or it was never begun: it says nothing of this array, but can be used.
+        Found::Fresh => LogFound::Blank,
+        Found::BadVersion { .. } | Found::ReadError => LogFound::Unreadable,
     };
     Ok((found, Some(loaded)))
 }

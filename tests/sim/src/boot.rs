@@ -271,9 +271,8 @@ impl World {
                     let dirty = log.dirty_count();
                     (log, LogFound::Loaded { dirty, regions })
                 }
-                (log, Found::Fresh | Found::BadVersion { .. } | Found::ReadError) => {
-                    (log, LogFound::Unreadable)
-                }
+                (log, Found::Fresh) => (log, LogFound::Blank),
+                (log, Found::BadVersion { .. } | Found::ReadError) => (log, LogFound::Unreadable),
             },
         };
         let insist = force || self.plant == Plant::StartDirtyDegraded;

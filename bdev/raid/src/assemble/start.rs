@@ -25,7 +25,8 @@
 //! for members that are rebuilt where the log is dirty, so with one of those everything counts as dirty.
 //!
 //! A log that is missing or unreadable is a refusal by itself if the policy is to block writes when
-//! the log fails; it gives way to force too. A log with another number of regions than the array
+//! the log fails; it gives way to force too, and does not arise where a log that had failed before, or was never all
+//! there, can be begun anew. A log with another number of regions than the array
 //! has never does: it is another array's.
 //!
 //! Not here: who takes part (`assemble`), reading the log (`dirty_log` and its device).
@@ -51,7 +52,9 @@ pub enum LogFound {
         /// Regions that it has.
         regions: u64,
     },
-    /// There is a bdev, but it holds no log that can be read.
+    /// There is a bdev, and no log on it: one can be begun there.
+    Blank,
+    /// There is a bdev, but it cannot be read, or holds something else.
     Unreadable,
     /// There is no such bdev.
     Missing,
@@ -216,7 +219,9 @@ fn judge_log(
                 region_bytes: superblock.region_bytes,
             });
         }
-        LogFound::Unreadable => "cannot be read",
+        // It has never been all there, or was written off: that it is not is no loss.
+        LogFound::Blank if record.health == LogHealth::Failed => return Ok(Log::Gone),
+        LogFound::Blank | LogFound::Unreadable => "cannot be read",
         LogFound::Missing | LogFound::Memory => "is missing",
     };
     match superblock.on_log_failure {

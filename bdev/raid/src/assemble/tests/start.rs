@@ -64,7 +64,10 @@ fn oracle(superblock: &Superblock, missing: SlotSet, found: LogFound, force: boo
         return Right::Mismatch;
     }
     let was_read = matches!(found, LogFound::Loaded { .. });
-    if has_record && !was_read && superblock.on_log_failure == OnLogFailure::Block && !force {
+    // What was written off, or never there, may be begun where there is a device for it.
+    let is_begun = found == LogFound::Blank && health == Some(LogHealth::Failed);
+    let blocks = superblock.on_log_failure == OnLogFailure::Block;
+    if has_record && !was_read && !is_begun && blocks && !force {
         return Right::LogGone;
     }
     let dirty = match found {
@@ -137,12 +140,13 @@ fn every_missing(base: &Superblock) -> Vec<SlotSet> {
     sets
 }
 
-const LOGS: [LogFound; 7] = [
+const LOGS: [LogFound; 8] = [
     LogFound::Memory,
     LogFound::Loaded { dirty: 0, regions: REGIONS },
     LogFound::Loaded { dirty: 3, regions: REGIONS },
     LogFound::Loaded { dirty: 0, regions: REGIONS + 1 },
     LogFound::Loaded { dirty: 3, regions: REGIONS - 1 },
+    LogFound::Blank,
     LogFound::Unreadable,
     LogFound::Missing,
 ];
@@ -215,6 +219,7 @@ fn a_log_that_must_be_there_is_missed() {
     for (found, state) in [
         (LogFound::Memory, "is missing"),
         (LogFound::Missing, "is missing"),
+        (LogFound::Blank, "cannot be read"),
         (LogFound::Unreadable, "cannot be read"),
     ] {
         let whole = assembly(mine.clone(), set(&[]));
