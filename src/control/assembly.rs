@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
-use array::{KnownRaid, MemberSnapshot, RaidBdev};
+use array::{KnownRaid, RaidBdev};
 use device::{Bdev, Counted};
 use raid::assemble::{
     Assembly, Candidate, LeftOut, Patience, Reason, Rebuild, Seat, Verdict, assemble,
@@ -621,9 +621,9 @@ struct Returning {
 
 /// What the rules say of free candidates of an array that runs.
 fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
-    let members = raid.snapshot().members;
+    let states: Vec<_> = raid.snapshot().members.iter().map(|member| member.state).collect();
     let Some(superblock) = raid.superblock() else { return Returning::default() };
-    let superblock = as_it_will_say(superblock, &members);
+    let superblock = states_as_they_will_be(superblock, states);
     let uuid = superblock.array_uuid;
     let mut candidates = free_candidates(state, uuid);
     let records = superblock.members.iter().zip(raid.members()).enumerate();
@@ -649,10 +649,13 @@ fn returning(state: &State, raid: &Arc<RaidBdev>) -> Returning {
 
 /// A superblock with members that are out as such, as the next update has it if the last one was begun before they
 /// were: whoever comes back in between is not one that takes its slot as if nothing had been.
-fn as_it_will_say(mut superblock: Superblock, members: &[MemberSnapshot]) -> Superblock {
+fn states_as_they_will_be(
+    mut superblock: Superblock,
+    states: impl IntoIterator<Item = MemberState>,
+) -> Superblock {
     let next = superblock.events + 1;
-    for (record, member) in superblock.members.iter_mut().zip(members) {
-        let out = match member.state {
+    for (record, state) in superblock.members.iter_mut().zip(states) {
+        let out = match state {
             MemberState::Faulty => MemberRecordState::Faulty { failed_at: next },
             MemberState::Missing => MemberRecordState::Missing { since: next },
             MemberState::InSync | MemberState::Rebuilding => continue,
@@ -681,4 +684,66 @@ fn list(slots: SlotSet) -> String {
 /// and a mapped device has no table yet.
 pub(super) fn is_examined(kind: Kind) -> bool {
     !matches!(kind, Kind::Null | Kind::Mapped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::raid::layout::{Layout, Level};
+    use ::raid::superblock::{MemberRecord, OnLogFailure, Shape, Shutdown};
+
+    fn superblock(states: &[MemberRecordState]) -> Superblock {
+        let record = |&state: &MemberRecordState| MemberRecord {
+            member_uuid: Uuid::new_v4(),
+            data_offset_bytes: 1 << 20,
+            state,
+            read_errors: 0,
+        };
+        Superblock {
+            array_uuid: Uuid::new_v4(),
+            array_name: "r0".to_owned(),
+            member_uuid: Uuid::nil(),
+            slot: None,
+            events: 7,
+            shape: Shape {
+                level: Level::Raid6,
+                layout: Layout::LeftSymmetric,
+                strip_bytes: 65_536,
+                block_size_bytes: 512,
+                component_bytes: 1 << 30,
+            },
+            shutdown: Shutdown::Running,
+            in_sync_to_bytes: 0,
+            region_bytes: 1 << 20,
+            log: None,
+            on_log_failure: OnLogFailure::Continue,
+            fresh: false,
+            members: states.iter().map(record).collect(),
+        }
+    }
+
+    /// Goal: whoever is out though the last update does not know it yet is called so as the next one will, one that was
+    /// taken out on purpose too, and nobody else's record changes. Method: every state against every record.
+    #[test]
+    fn the_next_update_is_foreseen() {
+        use MemberRecordState::{Faulty, InSync, Missing, Rebuilding};
+        let rebuilding = Rebuilding { recovered_to_bytes: 0, partial: false };
+        let records = [InSync, rebuilding, Faulty { failed_at: 3 }, Missing { since: 4 }];
+        for record in records {
+            for (state, out) in [
+                (MemberState::InSync, None),
+                (MemberState::Rebuilding, None),
+                (MemberState::Faulty, Some(Faulty { failed_at: 8 })),
+                (MemberState::Missing, Some(Missing { since: 8 })),
+            ] {
+                let before = superblock(&[record, InSync]);
+                let after = states_as_they_will_be(before.clone(), [state, MemberState::InSync]);
+                let changed = out.filter(|_| record.is_in_use());
+                let shown = format!("{record:?}, {state:?}");
+                assert_eq!(after.members[0].state, changed.unwrap_or(record), "{shown}");
+                assert_eq!(after.members[1].state, InSync, "{shown}");
+                assert_eq!(after.events, before.events + u64::from(changed.is_some()), "{shown}");
+            }
+        }
+    }
 }

@@ -454,7 +454,7 @@ impl Control {
             |name| {
                 let file = make_file(&name, &filename, create_size_mib)?;
                 let bdev = UringBdev::create(UringSpec { name, filename, block_size_bytes, uuid });
-                let (bdev, file) = with_file(bdev, file)?;
+                let (bdev, file) = NewFile::of(bdev, file)?;
                 Ok((bdev, Backing::Uring(file)))
             },
         )
@@ -487,7 +487,7 @@ impl Control {
                     readonly,
                     fallocate,
                 });
-                let (bdev, file) = with_file(bdev, file)?;
+                let (bdev, file) = NewFile::of(bdev, file)?;
                 Ok((bdev, Backing::Aio(file)))
             },
         )
@@ -689,22 +689,6 @@ fn make_file(
             value: size_mib.to_string(),
             right: "give 1 to 8796093022207 (less than 2^63 bytes)".to_owned(),
         }),
-    }
-}
-
-/// A bdev, and the file that was made for it: which stays if somebody else has taken it meanwhile.
-fn with_file<B>(
-    bdev: Result<B, device::CreateError>,
-    file: Option<NewFile>,
-) -> Result<(B, Option<NewFile>), ControlError> {
-    match (bdev, file) {
-        (Ok(bdev), file) => Ok((bdev, file)),
-        (Err(error), file) => {
-            if let (device::CreateError::FileLocked { .. }, Some(file)) = (&error, file) {
-                file.keep();
-            }
-            Err(error.into())
-        }
     }
 }
 

@@ -75,6 +75,24 @@ impl NewFile {
         Ok(())
     }
 
+    /// A bdev, and the file that was made for it.
+    ///
+    /// # Errors
+    /// Why there is no bdev; the file goes with it, but for one that somebody else has taken meanwhile.
+    pub(crate) fn of<B>(
+        bdev: Result<B, device::CreateError>,
+        file: Option<Self>,
+    ) -> Result<(B, Option<Self>), ControlError> {
+        match (bdev, file) {
+            (Ok(bdev), file) => Ok((bdev, file)),
+            (Err(error @ device::CreateError::FileLocked { .. }), Some(file)) => {
+                file.keep();
+                Err(error.into())
+            }
+            (Err(error), _) => Err(error.into()),
+        }
+    }
+
     /// The file stays.
     pub(crate) fn keep(mut self) {
         self.file = None;
@@ -119,6 +137,26 @@ mod tests {
         let beside = top.path().join("a/b/c/other.img");
         drop(NewFile::make_if_missing("u1", &beside, 4096).unwrap().unwrap());
         assert!(path.exists() && !top.path().join("a/b/c").exists());
+    }
+
+    /// Goal: a file that was made is removed if its bdev cannot be, and not if somebody else has locked it. Method: both
+    /// errors.
+    #[test]
+    fn what_somebody_else_has_taken_stays() {
+        let top = tempfile::tempdir().unwrap();
+        let filename = top.path().join("disk.img");
+        let locked =
+            |name: String| device::CreateError::FileLocked { name, filename: filename.clone() };
+        let in_use = |name: String| device::CreateError::FileInUse {
+            name,
+            filename: filename.clone(),
+            holder: "u1".to_owned(),
+        };
+        for (error, stays) in [(in_use("u0".into()), false), (locked("u0".into()), true)] {
+            let made = NewFile::make_if_missing("u0", &filename, 4096).unwrap();
+            assert!(NewFile::of(Err::<(), _>(error), made).is_err());
+            assert_eq!(filename.exists(), stays);
+        }
     }
 
     /// Goal: an error names the file and leaves no directory behind.

@@ -75,6 +75,19 @@ impl Service {
         );
     }
 
+    /// The log of r fails its first mark while the state cannot be written: nothing is acknowledged before the state has
+    /// it on record.
+    fn fail_the_log(&self, place: &Place) {
+        place.unmount();
+        self.fail_a_write("EE_log");
+        let answer = self.write_later("r");
+        assert!(answer.recv_timeout(PAUSE).is_err(), "acknowledged, but not recorded");
+        place.mount();
+        self.nudge().unwrap();
+        answer.recv_timeout(PATIENCE).expect("an answer").unwrap();
+        assert_eq!(place.call("r")["params"]["log_failed"], true);
+    }
+
     /// Something that changes nothing, and after which the state is written.
     fn nudge(&self) -> Result<Value, RpcError> {
         self.call("bdev_wait_for_examine", json!({}))

@@ -14,7 +14,7 @@ use tempfile::NamedTempFile;
 use super::backends::memory;
 use super::kernels::disk_over;
 use crate::files::disk::FileDisk;
-use crate::files::engine::{Answer, Kernel, Sizes, open_channel};
+use crate::files::engine::{self, Answer, Kernel, Sizes, open_channel};
 use crate::files::request::{Answered, Request};
 use crate::limits::{
     AIO_IN_FLIGHT_LEAST, CHANNEL_IN_FLIGHT_MAX, CHANNEL_OWN_SLOTS, ENGINE_IN_FLIGHT_MAX,
@@ -146,6 +146,20 @@ fn leaves_room<K: Kernel>() {
         done.len() == 1000
     });
     assert!(done.iter().all(|done| done.status.is_ok()));
+}
+
+/// Goal: an engine takes no less than half of what the system has, and fails where that is less than the least.
+/// Method: a system with so many slots.
+#[test]
+fn an_engine_takes_what_there_is() {
+    fn slots<K: Kernel>() -> Option<usize> {
+        engine::create::<K>(0, K::sizes(1)).ok().map(|(_, slots)| slots)
+    }
+    assert_eq!(slots::<Silent<8192, 8192>>(), Some(8192));
+    assert_eq!(slots::<Silent<8192, 5000>>(), Some(4096));
+    assert_eq!(slots::<Silent<512, 300>>(), Some(256));
+    assert_eq!(slots::<Silent<8192, AIO_IN_FLIGHT_LEAST>>(), Some(AIO_IN_FLIGHT_LEAST));
+    assert_eq!(slots::<Silent<8192, { AIO_IN_FLIGHT_LEAST - 1 }>>(), None);
 }
 
 /// Goal: where the system gives an engine less, as many channels have slots of their own as it has room for;

@@ -264,7 +264,7 @@ fn engine_of_reactor<K: Kernel>(
 
 /// A kernel of the size that is wanted, or of half of it and so on down to the least one where the system has no more
 /// to give: locked memory, `fs.aio-max-nr`.
-fn create<K: Kernel>(reactor: usize, sizes: Sizes) -> io::Result<(K, usize)> {
+pub(crate) fn create<K: Kernel>(reactor: usize, sizes: Sizes) -> io::Result<(K, usize)> {
     let Sizes { wanted, least } = sizes;
     let mut slots = wanted;
     loop {

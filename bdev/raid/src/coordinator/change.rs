@@ -633,6 +633,31 @@ mod tests {
         }
         tell(&mut array, Input::Quiesced);
         assert_eq!(array.map().missing(), SlotSet::single(Slot(5)));
+        // Where a region is not in sync it is taken out only if parity may stand for it.
+        for vouched in [&[][..], &[4], &[4, 5]] {
+            let mut log = DirtyLog::new(4, Initially::InSync);
+            log.distrust_from(3);
+            let slots: SlotSet = vouched.iter().copied().map(Slot).collect();
+            let spec = CoordinatorSpec { log, vouched: slots, ..spec(6, 1) };
+            let mut array = Coordinator::new(spec);
+            tell(&mut array, Input::MemberFailed { slot: Slot(5), cause: FailCause::Read });
+            assert_eq!(array.change.is_under_way(), vouched.contains(&5), "{vouched:?}");
+        }
+    }
+
+    /// Goal: a member that may yet be forgiven is taken out when somebody asks for it, whoever fails meanwhile. Method:
+    /// a read error that waits for the shards, the removal, and a second member that fails a write.
+    #[test]
+    fn a_removal_goes_past_what_may_be_forgiven() {
+        let mut array = coordinator(OnMemberFailure::Continue, false);
+        tell(&mut array, Input::MemberFailed { slot: Slot(5), cause: FailCause::Read });
+        assert_eq!(array.check_remove(Slot(5)), Ok(MemberState::InSync));
+        tell(&mut array, Input::MemberFailed { slot: Slot(5), cause: FailCause::Removed });
+        for slot in [2, 3] {
+            tell(&mut array, Input::MemberFailed { slot: Slot(slot), cause: FailCause::Write });
+        }
+        tell(&mut array, Input::Quiesced);
+        assert_eq!(array.map().state(Slot(5)), MemberState::Missing);
     }
 
     /// Goal: writes go on when everybody has said so whom the policy asks: the operator, the record, both in

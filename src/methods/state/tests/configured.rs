@@ -127,13 +127,6 @@ fn a_name_of_the_configuration_takes_nothing_from_the_state() {
     service.ask("dm_create", json!({ "name": "own", "table": TABLE }));
     service.ask("dm_rename", json!({ "name": "own", "new_name": "r" }));
     believed(&service, "r");
-    place.unmount();
-    service.fail_a_write("EE_log");
-    let answer = service.write_later("r");
-    assert!(answer.recv_timeout(PAUSE).is_err(), "acknowledged, but not recorded");
-    place.mount();
-    service.nudge().unwrap();
-    answer.recv_timeout(PATIENCE).expect("an answer").unwrap();
-    assert_eq!(place.call("r")["params"]["log_failed"], true);
+    service.fail_the_log(&place);
     service.stop();
 }

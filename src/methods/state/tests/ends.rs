@@ -82,14 +82,7 @@ fn a_log_that_failed_is_begun_anew() {
     let service = Service::start(&place);
     with_log(&service, &place, &[]);
     until_believed(&service, &place);
-    place.unmount();
-    service.fail_a_write("EE_log");
-    let answer = service.write_later("r");
-    assert!(answer.recv_timeout(PAUSE).is_err(), "acknowledged, but not recorded");
-    place.mount();
-    service.nudge().unwrap();
-    answer.recv_timeout(PATIENCE).expect("an answer").unwrap();
-    assert_eq!(place.call("r")["params"]["log_failed"], true);
+    service.fail_the_log(&place);
     service.cut_off();
 
     let service = Service::start(&place);
