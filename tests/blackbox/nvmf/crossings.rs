@@ -141,10 +141,11 @@ fn a_host_waits_for_its_own_past() {
         daemon.ask("bdev_error_resume_pending", json!({ "name": "EE_m" }));
         waits.join().unwrap().unwrap();
     });
+    // What is counted and what is listed are two looks: a connection that has just gone is in one of them.
     daemon.wait_until("nobody is left", |daemon| {
-        connections(daemon) == 0 && stat(daemon, "pending_bdev_io") == 0
+        let queues = daemon.ask("nvmf_subsystem_get_qpairs", json!({ "nqn": NQN }));
+        let none = queues.as_array().unwrap().is_empty();
+        none && connections(daemon) == 0 && stat(daemon, "pending_bdev_io") == 0
     });
-    let subsystems = daemon.ask("nvmf_subsystem_get_qpairs", json!({ "nqn": NQN }));
-    assert_eq!(subsystems.as_array().unwrap().len(), 0);
     daemon.stop();
 }
